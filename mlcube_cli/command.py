@@ -1,0 +1,206 @@
+"""Commands, steps and plans as values, and the only code that quotes: rendering to shell words, a POSIX script, JSON data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mlcube_cli.job import Argument
+
+HIDDEN = "***"
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+\Z")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable of a command. `value` None removes it; `secret` values are never printed or recorded."""
+
+    name: str
+    value: str | None
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """Words for execve, never a shell string. Building one touches nothing (CONVENTIONS, rule 1)."""
+
+    argv: tuple[str, ...]
+    env: tuple[Variable, ...] = ()  # on top of the caller's environment
+    cwd: str | None = None  # None: the caller's
+    stdin: bytes | None = None  # None: empty
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How something that the process group does not reach (a container) is ended.
+
+    `ask` sends TERM, waits for the grace period and kills; `kill` ends it at once; `remove` makes sure that nothing is
+    left, and must succeed when there is nothing.
+    """
+
+    ask: Command
+    kill: Command
+    remove: Command
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a plan. `task` None: preparation, shared by the tasks of one command line."""
+
+    title: str  # imperative, for progress and errors: "build image NAME"
+    command: Command
+    task: str | None = None
+    payload: bool = False  # this is the task itself: its exit code is the task's, its stdout is the task's
+    unless: Command | None = None  # skip when this succeeds, asked again under the lock
+    otherwise: Command | None = None  # run when `command` fails (a pull that falls back to a build)
+    lock: str | None = None  # steps with the same lock key never run at the same time on this machine
+    stop: Stop | None = None
+    started: Command | None = None  # asked after exit 125, 126, 127: output means that the task itself had started
+    hint: str = ""  # what to do when this step fails
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task of the plan: its arguments, with the path as the task sees it (by parameter name)."""
+
+    task: str
+    run_id: str
+    arguments: tuple[tuple[Argument, str], ...]
+    grace: float = 10.0  # seconds between TERM and KILL
+    timeout: float | None = None  # seconds; counts the payload only
+    interactive: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that will be started, in order."""
+
+    platform: str
+    steps: tuple[Step, ...]
+    tasks: tuple[TaskPlan, ...] = ()
+    notes: tuple[str, ...] = field(default=())  # warnings and assumptions, for the user
+
+
+def merge(plans: Iterable[Plan]) -> Plan:
+    """One plan out of several for the same platform: preparation that stands in several is done once, and first."""
+    everything = tuple(plans)
+    steps = [step for plan in everything for step in plan.steps]
+    preparation = tuple(dict.fromkeys(step for step in steps if step.task is None))
+    return Plan(
+        platform=everything[0].platform,
+        steps=preparation + tuple(step for step in steps if step.task is not None),
+        tasks=tuple(task for plan in everything for task in plan.tasks),
+        notes=tuple(dict.fromkeys(note for plan in everything for note in plan.notes)),
+    )
+
+
+def in_shell(lines: tuple[str, ...], command: Command) -> Command:
+    """`command` after the user's own shell lines (`setup`), in the same bash: the words travel as arguments, not as text."""
+    if not lines:
+        return command
+    script = "\n".join((*lines, 'exec "$@"'))
+    return Command(("bash", "-c", script, "mlcube", *command.argv), command.env, command.cwd, command.stdin)
+
+
+# --- rendering -----------------------------------------------------------------------------------------------------
+
+
+def quote(word: str) -> str:
+    """One word for a POSIX shell; newlines, quotes and undecodable bytes (surrogateescape) survive."""
+    if _PLAIN.match(word):
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def shell_line(command: Command) -> str:
+    """The command ready to paste, in one line, secrets as `NAME=***`."""
+    words = [*_assignments(command), *(quote(word) for word in command.argv)]
+    line = " ".join(words)
+    return f"cd {quote(command.cwd)} && {line}" if command.cwd else line
+
+
+def _assignments(command: Command) -> list[str]:
+    removed = [word for variable in command.env if variable.value is None for word in ("-u", variable.name)]
+    given = [f"{variable.name}={HIDDEN if variable.secret else quote(variable.value)}"
+             for variable in command.env if variable.value is not None]
+    return (["env", *removed] if removed else []) + given
+
+
+def secrets(plan: Plan) -> tuple[str, ...]:
+    """Names of the variables whose values the script does not state."""
+    commands = (command for step in plan.steps for command in (step.command, step.unless, step.otherwise) if command)
+    names = [variable.name for command in commands for variable in command.env if variable.secret]
+    return tuple(dict.fromkeys(names))
+
+
+def script(plan: Plan) -> str:
+    """The plan as a POSIX sh script that does what `run` does; RULINGS 29 names the two exceptions, stated in its head."""
+    base = _common_run_id(plan)
+    lines = ["#!/bin/sh", f"# mlcube: platform {_comment(plan.platform)}", "set -eu"]
+    if base:
+        lines += ["# RUN_ID names what this run creates; `mlcube run` makes a new one each time.",
+                  'RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}']
+    for name in secrets(plan):
+        lines.append(f': "${{{name}:?its value is secret and not printed: export {name} first}}"; export {name}')
+    for note in plan.notes:
+        lines.append(f"# note: {_comment(note)}")
+    for step in plan.steps:
+        lines += ["", f"# {_comment(step.title)}", _step_line(step, base)]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+
+
+def _common_run_id(plan: Plan) -> str:
+    """The part of the run ids that all tasks of one command share: `ID` of `ID-1`, `ID-2`."""
+    return plan.tasks[0].run_id.rsplit("-", 1)[0] if plan.tasks else ""
+
+
+def _step_line(step: Step, run_id: str) -> str:
+    line = _command_text(step.command, run_id)
+    if step.otherwise:
+        line = f"{{ {line} || {_command_text(step.otherwise, run_id)}; }}"
+    if step.unless:
+        line = f"{_command_text(step.unless, run_id)} >/dev/null 2>&1 || {line}"
+    return line
+
+
+def _command_text(command: Command, run_id: str) -> str:
+    words = [*_script_assignments(command), *(_script_word(word, run_id) for word in command.argv)]
+    line = " ".join(words)
+    if command.stdin is None:
+        line += " </dev/null"
+    else:
+        text = _script_word(command.stdin.decode("utf-8", "surrogateescape"), run_id)
+        line = f"printf %s {text} | {line}"
+    return f"(cd {quote(command.cwd)} && {line})" if command.cwd else line
+
+
+def _script_assignments(command: Command) -> list[str]:
+    return _assignments(Command((), tuple(variable for variable in command.env if not variable.secret)))
+
+
+def _script_word(word: str, run_id: str) -> str:
+    if run_id and run_id in word:
+        return '"$RUN_ID"'.join(quote(part) if part else "" for part in word.split(run_id))
+    return quote(word)
+
+
+def as_data(step: Step) -> dict[str, object]:
+    """A step as JSON data (CONTRACT: mlcube.plan.v1)."""
+    command = step.command
+    data: dict[str, object] = {
+        "title": step.title,
+        "argv": list(command.argv),
+        "env": {variable.name: HIDDEN if variable.secret else variable.value for variable in command.env},
+        "cwd": command.cwd,
+        "stdin": None if command.stdin is None else command.stdin.decode("utf-8", "replace"),
+    }
+    if step.unless:
+        data["unless"] = list(step.unless.argv)
+    if step.otherwise:
+        data["otherwise"] = list(step.otherwise.argv)
+    return data

@@ -1,0 +1,114 @@
+"""A *valid* cube, as frozen values; the same model for all three dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Union
+
+from mlcube_cli.errors import Location
+
+# What a YAML document can hold once it is read: plain data, never a tagged object.
+Data = Union[None, bool, int, float, str, list["Data"], dict[str, "Data"]]
+
+
+@dataclass(frozen=True)
+class Author:
+    name: str
+    email: str = ""
+    org: str = ""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One input or output of a task: a file or a directory, passed to the task as `--name=PATH`."""
+
+    name: str
+    direction: str  # "input" | "output"
+    type: str  # "file" | "directory" | "unknown"
+    default: str | None  # None: nothing is bound; the parameter is left out, or the user must give it
+    mode: str  # "ro" | "rw": what the definition asks for (inputs "ro" unless `opts: rw`, outputs "rw")
+    description: str = ""
+    location: Location = Location("")  # where the default stands, else where the parameter is declared
+
+
+@dataclass(frozen=True)
+class Group:
+    """A named set of values for a task's parameters: a run configuration (directory) or a parameter group (MLBox)."""
+
+    name: str
+    task: str
+    values: tuple[tuple[str, str | None], ...]  # (parameter, value); None: the parameter is skipped
+    location: Location  # .file is the file, as shown to the user
+
+    def value(self, parameter: str) -> str | None:
+        return dict(self.values).get(parameter)
+
+
+@dataclass(frozen=True)
+class Task:
+    """`entrypoint` is None where the image's or platform's own entry point runs with the task's name as first word."""
+
+    name: str
+    parameters: tuple[Parameter, ...]  # inputs then outputs, in the order of the definition
+    entrypoint: tuple[str, ...] | None = None
+    groups: tuple[Group, ...] = ()
+    location: Location = Location("")
+
+    def parameter(self, name: str) -> Parameter | None:
+        return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A platform's setting under its canonical name (docs/platforms.md), with where the value came from.
+
+    `origin` is `FILE:LINE:COLUMN`, `default`, `-P` or the flag's name. `secret` marks a value that was taken from
+    the environment (`${oc.env:X}`) and is therefore neither printed nor recorded.
+    """
+
+    name: str
+    value: Data
+    origin: str = "default"
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A place to run: the runner's name and its options, already under canonical names."""
+
+    name: str
+    runner: str  # "docker" | "singularity" | "local" | "ssh" | "slurm"
+    options: tuple[Option, ...]
+    location: Location
+
+    def option(self, name: str) -> Data:
+        """The option's value, or None where it is not set."""
+        found = self.find(name)
+        return found.value if found else None
+
+    def find(self, name: str) -> Option | None:
+        return next((option for option in self.options if option.name == name), None)
+
+
+@dataclass(frozen=True)
+class Cube:
+    """A cube as the definition states it. All paths are absolute; any byte may be in them (surrogateescape)."""
+
+    root: str
+    file: str  # the main definition file
+    dialect: str  # "mlbox" | "directory" | "inline"
+    name: str
+    version: str
+    description: str
+    authors: tuple[Author, ...]
+    workspace: str
+    tasks: tuple[Task, ...]
+    platforms: tuple[Platform, ...]
+    requirements: Mapping[str, Data] = field(default_factory=dict)  # the `platform:` section: accelerator_count, ...
+
+    def task(self, name: str) -> Task | None:
+        return next((task for task in self.tasks if task.name == name), None)
+
+    def platform(self, name: str) -> Platform | None:
+        return next((platform for platform in self.platforms if platform.name == name), None)

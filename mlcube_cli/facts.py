@@ -1,0 +1,139 @@
+"""What is known of a machine, as a value: deciding functions take it and ask it; they never look at the world.
+
+A deciding function that needs a fact nobody has looked up yet raises `Missing`; the driver (`observe.with_facts`) looks
+it up and calls the function again. So each runner states what it wants to know exactly where it uses it, stays pure,
+and a remote machine is asked for everything missing in one round trip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from mlcube_cli.command import Command
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Question: where is this executable on PATH? Answer: its absolute path, or None."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Question: what does this read-only command say? Answer: `Observation`."""
+
+    command: Command
+
+
+@dataclass(frozen=True)
+class PathKind:
+    """Question: what is at this absolute path? Answer: `PathFact`."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class FileText:
+    """Question: what does this small file (up to 1 MB) contain? Answer: bytes, or None when it cannot be read."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class TreeDigest:
+    """Question: a sha256 over names and contents below these paths? Answer: str, or None when there are too many."""
+
+    paths: tuple[str, ...]
+    exclude: tuple[str, ...] = ()  # absolute paths that do not count
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a probe command said; exit code 127 with empty output where the tool is absent."""
+
+    exit_code: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+@dataclass(frozen=True)
+class PathFact:
+    """`kind`: file | directory | other | absent. `writable`: a file can be changed, a directory written into.
+
+    `ancestor` is the nearest existing directory at or above the path, `creatable` whether we may create below it.
+    """
+
+    kind: str
+    readable: bool = True
+    writable: bool = True
+    real: str = ""  # the path with links resolved
+    ancestor: str = ""
+    creatable: bool = True
+
+
+Question = Union[Tool, Probe, PathKind, FileText, TreeDigest]
+Answer = Union[None, str, bytes, Observation, PathFact]
+
+
+class Missing(Exception):  # noqa: N818 - a request for facts, not an error
+    """Raised by a deciding function that needs these questions answered before it can go on."""
+
+    def __init__(self, questions: tuple[Question, ...]) -> None:
+        super().__init__(questions)
+        self.questions = questions
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A machine as far as it was looked at."""
+
+    uid: int
+    gid: int
+    home: str
+    cwd: str
+    environment: Mapping[str, str]
+    cache: str | None = None  # mlcube's cache directory (None: there is no usable one)
+    terminal: bool = False  # stdin and stdout are a terminal
+    answers: Mapping[Question, Answer] = field(default_factory=dict)
+
+    def learn(self, answers: Mapping[Question, Answer]) -> Facts:
+        return replace(self, answers={**self.answers, **answers})
+
+    def need(self, *questions: Question) -> None:
+        """Ask for several facts at once, so that they come in one round trip. Raises Missing."""
+        missing = tuple(question for question in questions if question not in self.answers)
+        if missing:
+            raise Missing(missing)
+
+    def tool(self, name: str) -> str | None:
+        answer = self._answer(Tool(name))
+        assert answer is None or isinstance(answer, str)
+        return answer
+
+    def probe(self, command: Command) -> Observation:
+        answer = self._answer(Probe(command))
+        assert isinstance(answer, Observation)
+        return answer
+
+    def path(self, path: str) -> PathFact:
+        answer = self._answer(PathKind(path))
+        assert isinstance(answer, PathFact)
+        return answer
+
+    def text(self, path: str) -> bytes | None:
+        answer = self._answer(FileText(path))
+        assert answer is None or isinstance(answer, bytes)
+        return answer
+
+    def digest(self, paths: tuple[str, ...], exclude: tuple[str, ...] = ()) -> str | None:
+        answer = self._answer(TreeDigest(paths, exclude))
+        assert answer is None or isinstance(answer, str)
+        return answer
+
+    def _answer(self, question: Question) -> Answer:
+        self.need(question)
+        return self.answers[question]

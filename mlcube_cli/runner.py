@@ -1,0 +1,41 @@
+"""What a runner is, and the table from a runner's name to its module (imported only when it is chosen)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol, cast
+
+from mlcube_cli.command import Plan
+from mlcube_cli.definition.model import Platform
+from mlcube_cli.errors import UsageError
+from mlcube_cli.facts import Facts
+from mlcube_cli.job import Job
+
+
+class Runner(Protocol):
+    """A runner is a module with these three functions. All are pure; any may raise `facts.Missing` or an MLCubeError.
+
+    `configure(job, facts, force)`: the plan that prepares (build, pull, make the environment), whether or not it is there.
+    `plan(job, facts)`: the plan of one task: preparation that is absent, then the task.
+    `available(platform, facts)`: None when this machine can run the platform, else the reason in half a sentence.
+    """
+
+    def configure(self, job: Job, facts: Facts) -> Plan: ...
+
+    def plan(self, job: Job, facts: Facts) -> Plan: ...
+
+    def available(self, platform: Platform, facts: Facts) -> str | None: ...
+
+
+RUNNERS = {
+    "docker": "mlcube_shell.docker",
+    "local": "mlcube_shell.local",
+}
+
+
+def load_runner(name: str) -> Runner:
+    """The module that implements a runner. Raises UsageError for a runner that this version does not have."""
+    module = RUNNERS.get(name)
+    if module is None:
+        raise UsageError(f"there is no runner '{name}'", f"this version has: {', '.join(sorted(RUNNERS))}")
+    return cast(Runner, import_module(module))
