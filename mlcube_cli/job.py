@@ -36,6 +36,7 @@ class Job:
     interactive: bool = False
     grace: float = 10.0  # seconds between TERM and KILL
     timeout: float | None = None  # seconds, for the payload only
+    assume: bool = False  # dry run: where the engine does not answer, assume an absent image and say so in the notes
 
     def words(self, paths: Mapping[str, str]) -> tuple[str, ...]:
         """The task's own command line, with each argument's path as the task sees it.

@@ -30,6 +30,7 @@ class Parameter:
     mode: str  # "ro" | "rw": what the definition asks for (inputs "ro" unless `opts: rw`, outputs "rw")
     description: str = ""
     location: Location = Location("")  # where the default stands, else where the parameter is declared
+    mode_stated: bool = False  # the definition says `opts` in so many words
 
 
 @dataclass(frozen=True)

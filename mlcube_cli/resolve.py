@@ -1,0 +1,236 @@
+"""(Cube, wishes, Facts) -> Job: absolute paths, kinds, read-only or not. Pure; all problems of a task at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlcube_cli.definition.model import Cube, Group, Parameter, Platform, Task
+from mlcube_cli.errors import DefinitionError, Location, Problem
+from mlcube_cli.facts import Facts, PathFact, PathKind
+from mlcube_cli.job import Argument, Job
+
+_VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
+COMMAND_LINE = Location("the command line")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks of one task, on top of the definition."""
+
+    task: Task
+    group: Group | None = None
+    values: Mapping[str, str] = field(default_factory=dict)  # `name=value`
+    mount: str | None = None  # `--mount ro|rw`: for inputs, instead of the definition's `opts`
+    run_id: str = ""
+    interactive: bool = False
+    grace: float = 10.0
+    timeout: float | None = None
+    assume: bool = False  # dry run: an engine that does not answer is assumed, and said so
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A parameter with its value as an absolute path, before the disk was asked."""
+
+    parameter: Parameter
+    text: str
+    path: str
+    location: Location
+
+
+def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: tuple[Job, ...] = ()) -> Job:
+    """The task with everything decided that does not depend on the engine.
+
+    `earlier`: the tasks before it in the same command, whose outputs count as present (RULINGS 4).
+    Raises DefinitionError with every problem: an unset variable, a missing input, an input of the wrong kind, an output
+    that cannot be made, one path read-only and written. Raises facts.Missing for paths not looked at yet.
+    """
+    problems: list[Problem] = []
+    bound = [item for parameter in wish.task.parameters for item in _bind(cube, parameter, wish, facts, problems)]
+    facts.need(*(PathKind(item.path) for item in bound))
+    made = tuple(argument for job in earlier for argument in job.arguments if argument.direction == "output")
+    written = {item.path: item for item in bound if item.parameter.direction == "output"}
+    arguments = []
+    for item in bound:
+        kind, faults = _judge(item, cube.dialect, facts, made)
+        faults += _conflicts(item, wish, written)
+        problems += faults
+        mode = "rw" if item.path in written else _input_mode(item.parameter, wish)
+        arguments.append(Argument(item.parameter.name, item.parameter.direction, kind, mode, item.path))
+    if problems:
+        raise DefinitionError(f"task '{wish.task.name}' cannot start", problems=problems)
+    return Job(run_id=wish.run_id, cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.dialect,
+               task=wish.task.name, entrypoint=wish.task.entrypoint, arguments=_once(arguments), platform=platform,
+               requirements=cube.requirements, interactive=wish.interactive, grace=wish.grace, timeout=wish.timeout,
+               assume=wish.assume)
+
+
+def _input_mode(parameter: Parameter, wish: Wish) -> str:
+    return wish.mount or parameter.mode
+
+
+def _once(arguments: list[Argument]) -> tuple[Argument, ...]:
+    """A name that is both an input and an output is passed once, read-write (RULINGS 1)."""
+    by_name: dict[str, Argument] = {}
+    for argument in arguments:
+        by_name[argument.name] = argument
+    return tuple(by_name.values())
+
+
+# --- values to paths -----------------------------------------------------------------------------------------------
+
+
+def _bind(cube: Cube, parameter: Parameter, wish: Wish, facts: Facts, problems: list[Problem]) -> list[_Bound]:
+    """The parameter's path: the command line's value, else the group's, else the default; none of them: left out."""
+    typed = wish.values.get(parameter.name)
+    if typed is not None:
+        text, location = typed, COMMAND_LINE
+    elif wish.group is not None:
+        value = wish.group.value(parameter.name)
+        if value is None:
+            return []
+        text, location = value, wish.group.location
+    elif parameter.default is not None:
+        text, location = parameter.default, parameter.location
+    else:
+        return []
+    try:
+        path = absolute_path(text, cube.workspace, facts, from_command_line=typed is not None)
+    except DefinitionError as error:
+        problems.append(Problem(location, f"parameter '{parameter.name}': {error.message}", "bad-path", error.hint,
+                                path=parameter.name))
+        return []
+    return [_Bound(parameter, text, path, location)]
+
+
+def absolute_path(text: str, workspace: str, facts: Facts, from_command_line: bool = False) -> str:
+    """The path that a value means (CONTRACT, "Rules on paths"): `~` and `$NAME` expand once, relative is relative to the
+    workspace, `./x` and `../x` on the command line to the current directory. Raises DefinitionError."""
+    expanded = expand(text, workspace, facts)
+    if "\x00" in expanded:
+        raise DefinitionError("a path cannot hold a NUL byte")
+    near = from_command_line and (text in (".", "..") or text.startswith(("./", "../")))
+    return os.path.normpath(os.path.join(facts.cwd if near else workspace, expanded))
+
+
+def expand(text: str, workspace: str, facts: Facts) -> str:
+    """`text` with `~`, `$NAME`, `${NAME}` and `$$` replaced, once; `$WORKSPACE` is always ours (RULINGS 1)."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1]:
+            return "$"
+        name = match[2] or match[3]
+        if name == "WORKSPACE":
+            return workspace
+        if name not in facts.environment:
+            raise DefinitionError(f"the environment variable {name} is not set",
+                                  f"export {name}=... first, or write $$ where a dollar is meant")
+        return facts.environment[name]
+
+    tilde = ""
+    if text == "~" or text.startswith("~/"):
+        tilde, text = facts.home, text[1:]
+        if not tilde:
+            raise DefinitionError("'~' has no meaning here: HOME is not set", "write the whole path")
+    return tilde + _VARIABLE.sub(value, text)
+
+
+# --- what the disk says --------------------------------------------------------------------------------------------
+
+
+def _judge(item: _Bound, dialect: str, facts: Facts, made: tuple[Argument, ...]) -> tuple[str, list[Problem]]:
+    """The artefact's kind (file, directory, unknown) and what is wrong with it."""
+    fact = facts.path(item.path)
+    wanted = item.parameter.type
+    if wanted == "unknown" and item.text.endswith(("/", "\\")):
+        wanted = "directory"
+    if item.parameter.direction == "input":
+        return _judge_input(item, wanted, fact, facts, made)
+    return _judge_output(item, wanted, fact, dialect)
+
+
+def _judge_input(item: _Bound, wanted: str, fact: PathFact, facts: Facts,
+                 made: tuple[Argument, ...]) -> tuple[str, list[Problem]]:
+    name = item.parameter.name
+    if fact.kind == "absent":
+        promised = next((argument for argument in made if _holds(argument, item.path)), None)
+        if promised is None:
+            return wanted, [_missing_input(item, facts)]
+        if wanted == "unknown":
+            wanted = promised.type if promised.host_path == item.path else "unknown"
+        if wanted != "unknown":
+            return wanted, []
+        return wanted, [_problem(item, f"input '{name}' is not there yet and its type is not stated",
+                                 "unknown-type", "add 'type: file' or 'type: directory' to the parameter")]
+    if wanted not in ("unknown", fact.kind):
+        return wanted, [_problem(item, f"input '{name}' must be a {wanted}, but {_shown(item.path)} is {_a(fact.kind)}",
+                                 "wrong-kind", f"give a {wanted}: {name}=PATH")]
+    if fact.kind == "other":
+        return wanted, [_problem(item, f"input '{name}': {_shown(item.path)} is neither a file nor a directory",
+                                 "wrong-kind", f"give a file or a directory: {name}=PATH")]
+    if not fact.readable:
+        return wanted, [_problem(item, f"input '{name}': {_shown(item.path)} cannot be read", "unreadable",
+                                 "check its permissions")]
+    return fact.kind, []
+
+
+def _holds(output: Argument, path: str) -> bool:
+    return path == output.host_path or path.startswith(output.host_path.rstrip("/") + "/")
+
+
+def _missing_input(item: _Bound, facts: Facts) -> Problem:
+    name = item.parameter.name
+    hint = f"run the task that makes it, or give another path: {name}=PATH"
+    if item.location == COMMAND_LINE and not os.path.isabs(item.text) and not item.text.startswith(("./", "../", "~", "$")):
+        near = os.path.normpath(os.path.join(facts.cwd, item.text))
+        if facts.path(near).kind != "absent":
+            hint = f"a relative value is relative to the workspace; for the current directory write {name}=./{item.text}"
+    return _problem(item, f"input '{name}' is missing: there is no {_shown(item.path)}", "missing-input", hint)
+
+
+def _judge_output(item: _Bound, wanted: str, fact: PathFact, dialect: str) -> tuple[str, list[Problem]]:
+    name = item.parameter.name
+    if wanted == "unknown":
+        if fact.kind in ("file", "directory"):
+            wanted = fact.kind
+        elif dialect != "mlbox":
+            return wanted, [_problem(item, f"the type of output '{name}' is not stated", "unknown-type",
+                                     "add 'type: file' or 'type: directory', or end a directory's path with '/'")]
+    if fact.kind == "absent":
+        if fact.creatable:
+            return wanted, []
+        return wanted, [_problem(item, f"output '{name}' cannot be created: {_shown(fact.ancestor)} does not let you",
+                                 "not-creatable", f"give another path: {name}=PATH, or check the permissions")]
+    if wanted not in ("unknown", fact.kind):
+        return wanted, [_problem(item, f"output '{name}' must be a {wanted}, but {_shown(item.path)} is {_a(fact.kind)}",
+                                 "wrong-kind", "move it away, or give another path")]
+    if not fact.writable:
+        return wanted, [_problem(item, f"output '{name}': {_shown(item.path)} cannot be written", "not-writable",
+                                 f"check its permissions, or give another path: {name}=PATH")]
+    return wanted, []
+
+
+def _conflicts(item: _Bound, wish: Wish, written: Mapping[str, _Bound]) -> list[Problem]:
+    """An input that is asked to be read-only in so many words, and an output at the same path."""
+    output = written.get(item.path)
+    stated = wish.mount == "ro" or (wish.mount is None and item.parameter.mode_stated and item.parameter.mode == "ro")
+    if output is None or item.parameter.direction != "input" or not stated:
+        return []
+    return [_problem(item, f"input '{item.parameter.name}' is read-only, but output '{output.parameter.name}' "
+                           f"({output.location}) writes the same path {_shown(item.path)}",
+                     "mode-conflict", "give one of them another path, or allow writing with 'opts: rw'")]
+
+
+def _problem(item: _Bound, message: str, code: str, hint: str) -> Problem:
+    return Problem(item.location, message, code, hint, path=item.parameter.name)
+
+
+def _a(kind: str) -> str:
+    return "something else" if kind == "other" else f"a {kind}"
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
