@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -27,15 +28,26 @@ class Runner(Protocol):
     def available(self, platform: Platform, facts: Facts) -> str | None: ...
 
 
+CONTAINER, HOST, REMOTE = "container", "host", "remote"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a runner's module is, and what it isolates: a container, nothing (this host), or another machine."""
+
+    module: str
+    kind: str
+
+
 RUNNERS = {
-    "docker": "mlcube_shell.docker",
-    "local": "mlcube_shell.local",
+    "docker": Entry("mlcube_shell.docker", CONTAINER),
+    "local": Entry("mlcube_shell.local", HOST),
 }
 
 
 def load_runner(name: str) -> Runner:
     """The module that implements a runner. Raises UsageError for a runner that this version does not have."""
-    module = RUNNERS.get(name)
-    if module is None:
-        raise UsageError(f"there is no runner '{name}'", f"this version has: {', '.join(sorted(RUNNERS))}")
-    return cast(Runner, import_module(module))
+    entry = RUNNERS.get(name)
+    if entry is None:
+        raise UsageError(f"this version has no runner '{name}'", f"it has: {', '.join(sorted(RUNNERS))}")
+    return cast(Runner, import_module(entry.module))

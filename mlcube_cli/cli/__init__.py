@@ -1,0 +1,78 @@
+"""argparse in, text or JSON out: the only code that prints results. A module a verb family, imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from mlcube_cli import __version__
+from mlcube_cli.cli import output
+from mlcube_cli.errors import MLCubeError, UsageError
+
+_HANDLERS = {
+    "describe": ("mlcube_cli.cli.reading", "describe"),
+    "validate": ("mlcube_cli.cli.reading", "validate"),
+    "show-config": ("mlcube_cli.cli.reading", "show_config"),
+    "schema": ("mlcube_cli.cli.reading", "schema"),
+    "configure": ("mlcube_cli.cli.running", "configure"),
+    "run": ("mlcube_cli.cli.running", "run"),
+    "links": ("mlcube_cli.cli.applets", "links"),
+}
+_BEFORE_THE_VERB = ("--log-level", "--log_level")
+
+
+def main(argv: Sequence[str], applet: str = "mlcube") -> int:
+    """Run one command line (without the program's name) and return the exit code."""
+    words = list(argv)
+    try:
+        if applet != "mlcube":
+            from mlcube_cli.cli.applets import translate
+
+            words = translate(applet, words)
+        return _dispatch(words)
+    except MLCubeError as error:
+        return output.fail(error, verb=next((word for word in words if word in _HANDLERS), ""), words=words)
+    except BrokenPipeError:
+        # A closed stdout ends us quietly (RULINGS 26); the interpreter must not complain about it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+
+
+def _dispatch(words: list[str]) -> int:
+    leading: list[str] = []
+    while words and words[0].startswith("-"):
+        word = words.pop(0)
+        if word in ("-h", "--help"):
+            words = ["help"]
+        elif word == "--version":
+            output.result(f"mlcube {__version__}\n")
+            return 0
+        elif word.split("=")[0] in _BEFORE_THE_VERB:
+            leading += [word] if "=" in word else [word, *words[:1]]
+            words = words if "=" in word else words[1:]
+        elif word in ("--debug", "--quiet"):
+            leading.append(word)
+        else:
+            raise UsageError(f"'{word}' is not an option of mlcube", "options come after the command: mlcube run --help")
+    if not words or words == ["help"]:
+        from mlcube_cli.cli.arguments import overview
+
+        output.result(overview(__version__))
+        return 0
+    return _call(words, leading)
+
+
+def _call(words: list[str], leading: list[str]) -> int:
+    from mlcube_cli.cli.arguments import find_verb, parse
+
+    if words[0] == "help":
+        words = [words[1], "--help"]
+    verb = find_verb(words[0])
+    arguments = parse(verb, [*leading, *words[1:]])
+    output.QUIET = arguments.quiet
+    module, function = _HANDLERS[verb.name]
+    code = getattr(import_module(module), function)(arguments)
+    assert isinstance(code, int)
+    return code

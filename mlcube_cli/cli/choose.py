@@ -1,0 +1,120 @@
+"""Which tasks and which platform a command line means; pure, with the nearest names where something does not exist."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from mlcube_cli.definition.hints import nearest
+from mlcube_cli.definition.model import Cube, Group, Platform, Task
+from mlcube_cli.errors import MachineError, UsageError
+from mlcube_cli.runner import CONTAINER, HOST, RUNNERS
+
+
+def choose_tasks(cube: Cube, spelled: Sequence[str], cwd: str) -> list[tuple[Task, Group | None]]:
+    """The tasks in the order given; a cube with one task needs none. Raises UsageError before anything runs."""
+    if not cube.tasks:
+        raise UsageError("this cube has no tasks", "mlcube validate says why")
+    if not spelled:
+        if len(cube.tasks) == 1:
+            return [(cube.tasks[0], None)]
+        names = ", ".join(task.name for task in cube.tasks)
+        raise UsageError("which task?", f"--task with one or more of: {names}")
+    return [_choose_task(cube, text, cwd) for text in spelled]
+
+
+def _choose_task(cube: Cube, text: str, cwd: str) -> tuple[Task, Group | None]:
+    """RULINGS 3: a run configuration file, a task's name, TASK/GROUP, or a run configuration's name."""
+    groups = [(task, group) for task in cube.tasks for group in task.groups]
+    for base in (cwd, cube.root):
+        path = os.path.normpath(os.path.join(base, text))
+        for task, group in groups:
+            if os.path.normpath(os.path.join(cwd, group.location.file)) == path:
+                return task, group
+    found = cube.task(text)
+    if found is not None:
+        return found, _default_group(cube, found)
+    name, slash, group_name = text.partition("/")
+    found = cube.task(name)
+    if found is not None and slash:
+        return found, _choose_group(found, group_name)
+    for task, group in groups:
+        if cube.dialect == "directory" and text in (group.name, f"run/{group.name}.yaml"):
+            return task, group
+    names = [task.name for task in cube.tasks]
+    guess = nearest(name, names)
+    raise UsageError(f"there is no task '{text}'",
+                     f"did you mean '{guess}'?" if guess else f"the tasks are: {', '.join(names)}")
+
+
+def _default_group(cube: Cube, task: Task) -> Group | None:
+    """Directory dialect: `run/TASK.yaml`, else the task's only run configuration. Others: the parameters' own defaults."""
+    if cube.dialect != "directory" or not task.groups:
+        return None
+    same = [group for group in task.groups if group.name == task.name]
+    if same or len(task.groups) == 1:
+        return (same or list(task.groups))[0]
+    names = ", ".join(f"run/{group.name}.yaml" for group in task.groups)
+    raise UsageError(f"task '{task.name}' has several run configurations", f"--task with one of: {names}")
+
+
+def _choose_group(task: Task, name: str) -> Group:
+    found = next((group for group in task.groups if group.name == name), None)
+    if found is None:
+        names = [group.name for group in task.groups]
+        guess = nearest(name, names)
+        raise UsageError(f"task '{task.name}' has no group '{name}'",
+                         f"did you mean '{guess}'?" if guess else f"its groups are: {', '.join(names) or 'none'}")
+    return found
+
+
+def assign(tasks: Sequence[Task], values: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """`name=value` as a mapping. Raises UsageError for a name that none of the tasks has, or one given twice."""
+    known = [parameter.name for task in tasks for parameter in task.parameters]
+    chosen: dict[str, str] = {}
+    for name, value in values:
+        if name not in known:
+            guess = nearest(name, known)
+            which = "task " + ", ".join(f"'{task.name}'" for task in tasks)
+            raise UsageError(f"{which} has no parameter '{name}'", f"did you mean '{guess}'?" if guess else
+                             f"its parameters are: {', '.join(dict.fromkeys(known)) or 'none'}")
+        if name in chosen:
+            raise UsageError(f"parameter '{name}' is given twice", f"give {name}=PATH once")
+        chosen[name] = value
+    return chosen
+
+
+def choose_platform(cube: Cube, named: str | None, runner: str | None,
+                    unavailable: Callable[[Platform], str | None]) -> tuple[Platform, str]:
+    """The platform and, where it was our choice among several, a sentence that says which and why (else "").
+
+    `named` is a platform of the cube; `runner` restricts the choice (applets). RULINGS 7: the only one; else the first
+    container platform that this machine can run, then a host platform; never a remote one.
+    `unavailable` gives the reason why this machine cannot run a platform, or None. Raises UsageError, MachineError.
+    """
+    platforms = [platform for platform in cube.platforms if runner in (None, platform.runner)]
+    if named is not None:
+        chosen = cube.platform(named)
+        if chosen is None or chosen not in platforms:
+            names = ", ".join(platform.name for platform in platforms) or "none"
+            raise UsageError(f"there is no {runner + ' ' if runner else ''}platform '{named}'", f"the platforms are: {names}")
+        return chosen, ""
+    if not platforms:
+        kind = f"{runner} platform" if runner else "platform"
+        raise UsageError(f"this cube has no {kind}", "add one, or give a platform file with --platform FILE")
+    if len(platforms) == 1:
+        return platforms[0], ""
+    reasons = []
+    for kind in (CONTAINER, HOST):
+        for platform in platforms:
+            entry = RUNNERS.get(platform.runner)
+            if entry is None or entry.kind != kind:
+                continue
+            reason = unavailable(platform)
+            if reason is None:
+                why = "; ".join(reasons) or f"the first that this machine can run of {', '.join(p.name for p in platforms)}"
+                return platform, f"platform '{platform.name}' ({why})"
+            reasons.append(f"{platform.name}: {reason}")
+    raise MachineError("this machine can run none of the cube's platforms: " + ("; ".join(reasons) or ", ".join(
+        f"{platform.name} needs the runner '{platform.runner}'" for platform in platforms)),
+        "install an engine, or choose with --platform")

@@ -1,0 +1,62 @@
+"""What the positional words of a command mean: the cube, `CUBE:TASK/GROUP`, `name=value`; and times such as 30m."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlcube_cli.errors import UsageError
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Words:
+    """The positional words, sorted out. `cube` is as typed (default `.`); `tasks` are the task words, in order."""
+
+    cube: str
+    tasks: tuple[str, ...]
+    values: tuple[tuple[str, str], ...]  # name=value, in order
+
+
+def sort_out(words: Sequence[str], cube: str | None = None, tasks: Sequence[str] = ()) -> Words:
+    """Which word is the cube, which assigns a parameter. `cube` is --mlcube's value, `tasks` those of --task.
+
+    An existing path is the cube, whatever characters it holds; else the first `=` makes an assignment. The part behind the
+    last `:` of a cube that does not exist as a whole is `TASK[/GROUP]`. Raises UsageError.
+    """
+    values: list[tuple[str, str]] = []
+    places: list[str] = [cube] if cube is not None else []
+    for word in words:
+        if _ASSIGNMENT.match(word) and not (not places and os.path.lexists(word)):
+            name, _, value = word.partition("=")
+            values.append((name, value))
+        else:
+            places.append(word)
+    if len(places) > 1:
+        raise UsageError(f"'{places[1]}' is one word too many: the cube is '{places[0]}'",
+                         f"tasks are given with --task {places[1]}, parameters as name=value")
+    chosen = [name.strip() for text in tasks for name in text.split(",") if name.strip()]
+    place, task = split_address(places[0] if places else ".")
+    return Words(place, tuple(chosen) or ((task,) if task else ()), tuple(values))
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """`CUBE:TASK/GROUP` -> (CUBE, TASK/GROUP); a path that exists is never split."""
+    if ":" not in address or os.path.lexists(address):
+        return address, ""
+    cube, _, task = address.rpartition(":")
+    if "://" in address:
+        raise UsageError(f"'{address}' is a URL, not a directory", "fetch the cube first, then give its directory")
+    return cube or ".", task
+
+
+def parse_duration(text: str, option: str) -> float:
+    """Seconds of `90`, `1.5s`, `30m`, `2h`, `1d`. Raises UsageError for anything else and for zero or less."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower(), re.ASCII)
+    if match is None or float(match[1]) <= 0 and option != "--grace":
+        raise UsageError(f"{option}: '{text}' is not a length of time", f"write seconds or a unit: {option} 90, {option} 30m")
+    return float(match[1]) * _UNITS[match[2]]
