@@ -95,12 +95,12 @@ def merge(plans: Iterable[Plan]) -> Plan:
     )
 
 
-def in_shell(lines: tuple[str, ...], command: Command) -> Command:
-    """`command` after the user's own shell lines (`setup`), in the same bash: the words travel as arguments, not as text."""
+def in_shell(lines: tuple[str, ...], command: Command, shell: str = "bash") -> Command:
+    """`command` after the user's shell lines (`setup`), in the same shell: its words travel as arguments, not as text."""
     if not lines:
         return command
     script = "\n".join((*lines, 'exec "$@"'))
-    return Command(("bash", "-c", script, "mlcube", *command.argv), command.env, command.cwd, command.stdin)
+    return Command((shell, "-c", script, "mlcube", *command.argv), command.env, command.cwd, command.stdin)
 
 
 # --- rendering -----------------------------------------------------------------------------------------------------

@@ -99,6 +99,7 @@ class Facts:
     cache: str | None = None  # mlcube's cache directory (None: there is no usable one)
     terminal: bool = False  # stdin and stdout are a terminal
     answers: Mapping[Question, Answer] = field(default_factory=dict)
+    python: str = ""  # the interpreter that runs mlcube itself (sys.executable); "" where it is not known
 
     def learn(self, answers: Mapping[Question, Answer]) -> Facts:
         return replace(self, answers={**self.answers, **answers})

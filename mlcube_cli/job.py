@@ -36,6 +36,7 @@ class Job:
     interactive: bool = False
     grace: float = 10.0  # seconds between TERM and KILL
     timeout: float | None = None  # seconds, for the payload only
+    variables: tuple[tuple[str, str], ...] = ()  # MLBox exec: keys and values of the parameters_file
     assume: bool = False  # dry run: where the engine does not answer, assume an absent image and say so in the notes
 
     def words(self, paths: Mapping[str, str]) -> tuple[str, ...]:
