@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from mlcube_cli import __version__
 
+RUNS = os.path.join(".mlcube", "runs")  # below the workspace
 
 def new_run_id(now: float, salt: bytes) -> str:
     """`20261122T041217-3f9a2c`: sorts by time (seconds, UTC), unique by six hexadecimal digits. Pure."""
@@ -20,7 +21,7 @@ def rfc3339(seconds: float) -> str:
 
 
 def run_directory(workspace: str, run_id: str) -> str:
-    return os.path.join(workspace, ".mlcube", "runs", run_id)
+    return os.path.join(workspace, RUNS, run_id)
 
 
 def write_record(directory: str, record: Mapping[str, object]) -> str:

@@ -67,6 +67,11 @@ def _dispatch(words: list[str]) -> int:
 def _call(words: list[str], leading: list[str]) -> int:
     from mlcube_cli.cli.arguments import find_verb, parse
 
+    if words == ["help", "mlbox"]:
+        from mlcube_cli.cli.applets import MLBOX_HELP
+
+        output.result(MLBOX_HELP)
+        return 0
     if words[0] == "help":
         words = [words[1], "--help"]
     verb = find_verb(words[0])

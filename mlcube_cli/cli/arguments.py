@@ -34,6 +34,7 @@ PLATFORM = _option("--platform", metavar="P", help="a platform's name, or a plat
 OVERRIDE = _option("-P", "-p", "--override", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
                    help="set any value of the definition or platform, typed as YAML (-Pdocker.image=NAME)")
 WORKSPACE = _option("--workspace", metavar="DIR", help="use this workspace instead of the cube's")
+RUNNER = _option("--runner", metavar="R", help=argparse.SUPPRESS)  # the applets' restriction to one runner
 DRY_RUN = _option("--dry-run", action="store_true", help="print the plan as a shell script; start and write nothing")
 QUIET = _option("--quiet", action="store_true", help="no messages of ours, only errors")
 DEBUG = _option("--debug", action="store_true", help="show the Python traceback of an error")
@@ -86,10 +87,10 @@ VERBS = (
          ("mlcube show-config . --platform docker", "mlcube show-config . --resolve -Pdocker.image=mine:1"),
          aliases=("show_config",)),
     Verb("configure", "prepare a cube: build or pull its image, make its Python environment",
-         (CUBE, PLATFORM, OVERRIDE, DRY_RUN, _option("--force", action="store_true", help="make it anew"), JSON, *_COMMON),
+         (CUBE, PLATFORM, RUNNER, OVERRIDE, DRY_RUN, _option("--force", action="store_true", help="make it anew"), JSON, *_COMMON),
          "[CUBE]",
          ("mlcube configure . --platform docker", "mlcube configure . --platform=platforms/docker.yaml --dry-run")),
-    Verb("run", "run tasks of a cube", (CUBE, PLATFORM, OVERRIDE, *RUN_ONLY, DRY_RUN, JSON, *_COMMON),
+    Verb("run", "run tasks of a cube", (CUBE, PLATFORM, RUNNER, OVERRIDE, *RUN_ONLY, DRY_RUN, JSON, *_COMMON),
          "[CUBE[:TASK[/GROUP]]] [NAME=VALUE ...]",
          ("mlcube run examples/mnist --platform local --task sample,train",
           "mlcube run . --task train data_dir=/data/mnist -Pdocker.gpus=all",

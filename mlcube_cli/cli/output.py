@@ -44,6 +44,10 @@ def show_problems(problems: Sequence[Problem]) -> None:
             _stderr(problem_lines(problem))
 
 
+def show_error(error: MLCubeError) -> None:
+    _stderr(error_lines(error))
+
+
 def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -63,14 +67,14 @@ def fail(error: MLCubeError, verb: str, words: Sequence[str]) -> int:
 def _error_document(error: MLCubeError, verb: str) -> dict[str, object]:
     from mlcube_cli.report import result_data, validate_data
 
-    problems = getattr(error, "problems", ()) or (_as_problem(error),)
+    problems = getattr(error, "problems", ()) or (as_problem(error),)
     if verb not in ("run", "configure"):
         return validate_data(problems)
     document = result_data(error.status, error.exit_code, None, message=error.message, hint=error.hint)
     return {**document, "problems": validate_data(problems)["problems"]}
 
 
-def _as_problem(error: MLCubeError) -> Problem:
+def as_problem(error: MLCubeError) -> Problem:
     from mlcube_cli.errors import Location
 
     return Problem(error.location or Location("the command line"), error.message, error.status, error.hint)

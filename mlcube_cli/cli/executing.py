@@ -1,0 +1,191 @@
+"""Starting what was decided: preparation, then task by task, each with its record; then the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import platform as python_platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.make import write_deps, write_stamp
+from mlcube_cli.cli.running import Prepared
+from mlcube_cli.command import Plan, Step, TaskPlan, merge, shell_line
+from mlcube_cli.errors import DefinitionError, MachineError, MLCubeError, PreparationError
+from mlcube_cli.job import Job
+from mlcube_cli.observe import machine, with_facts
+from mlcube_cli.process import Outcome, Session, ask, die_by
+from mlcube_cli.records import rfc3339, run_directory, write_record
+from mlcube_cli.report import plan_data, printable, result_data
+from mlcube_cli.resolve import resolve
+
+_ENGINE_CODES = (125, 126, 127)
+
+
+@dataclass
+class _Result:
+    """How the command went so far."""
+
+    status: str = "succeeded"
+    exit_code: int = 0
+    message: str = ""
+    hint: str = ""
+    signal: int | None = None
+    tasks: list[dict[str, object]] = field(default_factory=list)
+
+
+def execute(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[Plan]) -> int:
+    """Start the plans in order; stop at the first failure. Returns the exit code, or dies by the signal that ended it."""
+    result = _Result()
+    started = time.time()
+    plan = merge(plans)
+    for note in plan.notes:
+        output.warn(note)
+    try:
+        with Session(forward=output.on_terminal() and not output.QUIET) as session:
+            _run_all(arguments, prepared, plans, session, result)
+        if result.status == "succeeded" and getattr(arguments, "stamp", None):
+            _finish_for_make(arguments, prepared, started)
+    except MLCubeError as error:
+        result.status, result.exit_code, result.message, result.hint = (
+            error.status, error.exit_code, error.message, error.hint)
+        output.show_error(error)
+    if arguments.json:
+        output.json_result(result_data(result.status, result.exit_code, prepared.platform.name, result.tasks,
+                                       result.message, result.hint))
+    if result.signal is not None:
+        die_by(result.signal)
+    return result.exit_code
+
+
+def _run_all(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[Plan], session: Session,
+             result: _Result) -> None:
+    for step in merge(plans).steps:
+        if step.task is None and not _prepare_step(step, session, result):
+            return
+    for number, (job, plan) in enumerate(zip(prepared.jobs, plans)):
+        if number:
+            _look_again(prepared, number)
+        run = _TaskRun(job, plan, session, to_stderr=arguments.json)
+        result.tasks.append(run.entry)
+        outcome = run.go()
+        result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
+        if run.failure is not None:
+            raise run.failure
+        if outcome.status != "succeeded":
+            output.say(_ended(job.task, outcome))
+            result.message = _ended(job.task, outcome)
+            return
+
+
+def _look_again(prepared: Prepared, number: int) -> None:
+    """A later task's inputs once more, now that the earlier ones have run (RULINGS 4). Raises DefinitionError."""
+    fresh = machine(os.environ)
+    with_facts(lambda known: resolve(prepared.cube, prepared.platform, prepared.wishes[number], known), fresh)
+
+
+def _ended(task: str, outcome: Outcome) -> str:
+    if outcome.status == "timed_out":
+        return f"task '{task}' was ended: its time was up"
+    if outcome.status == "cancelled":
+        return f"task '{task}' was cancelled"
+    return f"task '{task}' failed with exit code {outcome.exit_code}"
+
+
+def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
+    """Run a preparation step; False when a signal ended it. Raises PreparationError, MachineError."""
+    output.say(step.title)
+    outcome = session.run(step)
+    if outcome.status == "succeeded":
+        return True
+    if outcome.status == "cancelled":
+        result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
+        result.message = f"cancelled: {step.title}"
+        return False
+    raise _step_error(step, outcome)
+
+
+def _step_error(step: Step, outcome: Outcome) -> MLCubeError:
+    """A tool's failure: the step, the command ready to paste, its last lines, its exit code (CONVENTIONS, Errors)."""
+    command = step.otherwise or step.command
+    tail = "".join(f"\n  | {printable(line)}" for line in outcome.tail)
+    message = f"could not {step.title} (exit code {outcome.exit_code})\n  $ {shell_line(command)}{tail}"
+    kind = MachineError if outcome.status == "environment" else PreparationError
+    return kind(message, step.hint or "the lines above are the tool's own; the command can be pasted into a shell")
+
+
+def _finish_for_make(arguments: argparse.Namespace, prepared: Prepared, started: float) -> None:
+    if arguments.deps:
+        write_deps(arguments.deps, arguments.stamp, prepared.jobs, [
+            os.path.join(prepared.facts.cwd, file) for file in prepared.files])
+    write_stamp(arguments.stamp, started, [job.run_id for job in prepared.jobs])
+
+
+@dataclass
+class _TaskRun:
+    """One task: its steps, its record, its entry in the result."""
+
+    job: Job
+    plan: Plan
+    session: Session
+    to_stderr: bool
+    entry: dict[str, object] = field(default_factory=dict)
+    failure: MLCubeError | None = None
+
+    def go(self) -> Outcome:
+        """Run the task's steps and keep the record up to date. An engine's failure is left in `failure`."""
+        started = time.time()
+        self.entry.update({"task": self.job.task, "status": "running", "exit_code": None, "seconds": None,
+                           "run_id": self.job.run_id, "record": None})
+        self._record(started, None)
+        outcome = Outcome("succeeded", 0, 0.0)
+        for step in self.plan.steps:
+            if step.task is None:
+                continue
+            outcome = self._step(step)
+            if outcome.status != "succeeded":
+                break
+        if self.failure is not None:
+            outcome = Outcome(self.failure.status, self.failure.exit_code, outcome.seconds)
+        self.entry.update(status=outcome.status, exit_code=outcome.exit_code, seconds=round(outcome.seconds, 3))
+        self._record(started, time.time())
+        return outcome
+
+    def _step(self, step: Step) -> Outcome:
+        limits: TaskPlan = self.plan.tasks[0]
+        outcome = self.session.run(step, limits, stdout=2 if self.to_stderr else None)
+        if not step.payload and outcome.status in ("failed", "environment"):
+            self.failure = _step_error(step, outcome)
+        elif outcome.status == "environment":
+            self.failure = MachineError("; ".join(outcome.tail) or f"could not {step.title}", step.hint)
+        elif outcome.status == "failed" and outcome.exit_code in _ENGINE_CODES and step.started is not None:
+            # The number alone does not tell the engine's failure from the task's (RULINGS 20): ask the engine.
+            if not ask(step.started).stdout.strip():
+                self.failure = MachineError(
+                    f"the engine could not start task '{self.job.task}' (its exit code {outcome.exit_code})\n"
+                    f"  $ {shell_line(step.command)}", step.hint or "the engine's own message stands above")
+        return outcome
+
+    def _record(self, started: float, ended: float | None) -> None:
+        record = {
+            "schema": "mlcube.record.v1", "run_id": self.job.run_id,
+            "cube": {"name": self.job.cube, "root": self.job.root}, "task": self.job.task,
+            "platform": self.plan.platform, "status": self.entry["status"], "exit_code": self.entry["exit_code"],
+            "started": rfc3339(started), "ended": rfc3339(ended) if ended else None, "seconds": self.entry["seconds"],
+            "host": python_platform.node(), "user": _user(), "plan": plan_data(self.plan),
+        }
+        try:
+            self.entry["record"] = write_record(run_directory(self.job.workspace, self.job.run_id), record)
+        except OSError as error:
+            if ended is None:
+                output.warn(f"this run leaves no record: {error}")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,68 @@
+"""`--stamp` and `--deps`: what lets make know that a task is done and what it was made from (docs/make.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from mlcube_cli.errors import PreparationError
+from mlcube_cli.job import Job
+from mlcube_cli.records import write_text
+
+MANY = 10_000  # files listed of one input directory; beyond, only its directories are
+
+
+def write_stamp(path: str, started: float, run_ids: Iterable[str]) -> None:
+    """Write the stamp, dated when the run *started*: an input changed meanwhile is newer, and make runs the task again."""
+    _write(path, "".join(f"{run_id}\n" for run_id in run_ids), started)
+
+
+def write_deps(path: str, target: str, jobs: Sequence[Job], definitions: Iterable[str]) -> None:
+    """Write `TARGET: inputs...` in make's syntax, each input also as a target of its own, so that a deleted one does not stop make."""
+    names = list(dict.fromkeys((*definitions, *_inputs(jobs))))
+    usable = [name for name in names if "\n" not in name]
+    lines = [f"{escape(target, target=True)}: \\", *(f"  {escape(name)} \\" for name in usable), "",
+             *(f"{escape(name, target=True)}:" for name in usable)]
+    _write(path, "\n".join(lines) + "\n")
+
+
+def _write(path: str, text: str, modified: float | None = None) -> None:
+    try:
+        write_text(path, text, modified)
+    except OSError as error:
+        raise PreparationError(f"the tasks succeeded, but {path} could not be written: {error.strerror}",
+                               "make will run them again") from None
+
+
+def _inputs(jobs: Sequence[Job]) -> Iterator[str]:
+    """Files that the jobs read and none of them writes; a directory as itself and everything in it."""
+    written = [argument.host_path for job in jobs for argument in job.arguments if argument.direction == "output"]
+    for job in jobs:
+        for argument in job.arguments:
+            if argument.direction == "input" and not any(_at_or_below(argument.host_path, path) for path in written):
+                yield from _listing(argument.host_path)
+
+
+def _at_or_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _listing(path: str) -> Iterator[str]:
+    yield path
+    count = 0
+    for directory, below, files in os.walk(path):
+        below[:] = sorted(name for name in below if name != ".mlcube")
+        if directory != path:
+            yield directory
+        for name in sorted(files):
+            count += 1
+            if count <= MANY:
+                yield os.path.join(directory, name)
+
+
+def escape(name: str, target: bool = False) -> str:
+    """A file name as make reads it in a rule (GNU make manual, "Rule Syntax"); `%` is special in targets only."""
+    text = name.replace("$", "$$")
+    for char in (" ", "#", ":", "\t", *(("%",) if target else ())):
+        text = text.replace(char, "\\" + char)
+    return text

@@ -1,0 +1,115 @@
+"""The commands that only read: describe, validate, show-config, schema. They import neither plumbum nor a runner."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from mlcube_cli.cache import find_cache
+from mlcube_cli.cli import output
+from mlcube_cli.cli.words import Words, sort_out
+from mlcube_cli.definition import Reading, ReadRequest, read_cube
+from mlcube_cli.errors import DefinitionError, MachineError, Problem, UsageError
+
+
+def describe(arguments: argparse.Namespace) -> int:
+    """`mlcube describe`: what is inside a cube. A cube with errors is described as far as it can be read; exit 3."""
+    from mlcube_cli.report import describe_data, describe_text
+
+    words = _only_a_cube(arguments)
+    reading = _read(arguments, words)
+    errors = _errors(reading)
+    if reading.cube is None or errors:
+        raise DefinitionError("this cube cannot be used", problems=reading.problems)
+    output.show_problems(reading.problems)
+    if arguments.json:
+        output.json_result(describe_data(reading.cube))
+    else:
+        output.result(describe_text(reading.cube, words.cube))
+    return 0
+
+
+def validate(arguments: argparse.Namespace) -> int:
+    """`mlcube validate`: 0 when no cube has an error (with --strict: nor a warning), else 3."""
+    from mlcube_cli.report import validate_data
+
+    places = [*([arguments.mlcube] if arguments.mlcube else []), *arguments.words] or ["."]
+    found: list[Problem] = []
+    for place in places:
+        problems = _validate_one(arguments, place)
+        found += problems
+        if not arguments.json:
+            output.show_problems([_strict(problem) if arguments.strict else problem for problem in problems])
+            output.result(f"{place}: {_verdict(problems, arguments.strict)}\n")
+    document = validate_data(found, arguments.strict)
+    if arguments.json:
+        output.json_result(document)
+    return 0 if document["valid"] else DefinitionError.exit_code
+
+
+def _validate_one(arguments: argparse.Namespace, place: str) -> tuple[Problem, ...]:
+    from mlcube_cli.trust import platform_reach
+
+    try:
+        reading = _read(arguments, Words(place, (), ()))
+    except DefinitionError as error:
+        return error.problems or (output.as_problem(error),)
+    if reading.cube is not None and not arguments.json:
+        for platform in reading.cube.platforms:
+            for phrase in platform_reach(platform):
+                output.say(f"{place}: platform '{platform.name}' asks for {phrase}")
+    return reading.problems
+
+
+def _strict(problem: Problem) -> Problem:
+    from dataclasses import replace
+
+    return replace(problem, severity="error")
+
+
+def _verdict(problems: tuple[Problem, ...], strict: bool) -> str:
+    errors = sum(problem.severity == "error" or strict for problem in problems)
+    warnings = len(problems) - errors
+    counts = [f"{number} {word}{'s' if number > 1 else ''}" for number, word in ((errors, "error"), (warnings, "warning"))
+              if number]
+    return ("invalid" if errors else "valid") + (f" ({', '.join(counts)})" if counts else "")
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """`mlcube schema`: the names of the bundled schemas, or one of them as it is."""
+    from mlcube_cli.definition.hints import nearest
+    from mlcube_cli.definition.schema import schema_names, schema_text
+
+    names = schema_names()
+    if not arguments.words:
+        output.result("".join(f"{name}\n" for name in names))
+        return 0
+    name = arguments.words[0].removesuffix(".json")
+    if name not in names:
+        guess = nearest(name, names)
+        raise UsageError(f"there is no schema '{name}'", f"did you mean '{guess}'?" if guess else "mlcube schema lists them")
+    output.result(schema_text(name))
+    return 0
+
+
+def _only_a_cube(arguments: argparse.Namespace) -> Words:
+    words = sort_out(arguments.words, arguments.mlcube)
+    if words.values or words.tasks:
+        raise UsageError("describe takes a cube and nothing else", "mlcube describe CUBE")
+    return words
+
+
+def _errors(reading: Reading) -> list[Problem]:
+    return [problem for problem in reading.problems if problem.severity == "error"]
+
+
+def _read(arguments: argparse.Namespace, words: Words) -> Reading:
+    workspace = getattr(arguments, "workspace", None)
+    try:
+        cwd = os.getcwd()
+    except OSError as error:
+        raise MachineError(f"the current directory cannot be used: {error.strerror}", "cd to another directory") from None
+    return read_cube(ReadRequest(
+        where=words.cube, overrides=tuple(getattr(arguments, "overrides", ())), platform=getattr(arguments, "platform", None),
+        workspace=os.path.abspath(os.path.expanduser(workspace)) if workspace else None,
+        environment=os.environ, cwd=cwd, cache=find_cache(os.environ, os.getuid())))

@@ -1,0 +1,214 @@
+"""`run` and `configure`: read, decide, show or start. The order is the promise: everything is checked before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
+from mlcube_cli.cli.words import Words, parse_duration, sort_out
+from mlcube_cli.command import Plan, merge
+from mlcube_cli.definition import Reading, ReadRequest, read_cube
+from mlcube_cli.definition.model import Cube, Group, Option, Platform, Task
+from mlcube_cli.errors import DefinitionError, Problem, UsageError
+from mlcube_cli.facts import Facts
+from mlcube_cli.job import Job
+from mlcube_cli.observe import machine, with_facts
+from mlcube_cli.records import RUNS, new_run_id
+from mlcube_cli.resolve import Wish, resolve
+from mlcube_cli.runner import Runner, load_runner
+from mlcube_cli.trust import job_reach
+
+# Flags of `run` act by the platform's options, whatever the platform is called (spec/dialects 4.1).
+_FLAGS = {"gpus": "gpus", "memory": "memory", "cpu": "cpuset_cpus", "network": "network", "security": "security_opt"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A command line, decided: nothing was started and nothing was written so far."""
+
+    cube: Cube
+    platform: Platform
+    runner: Runner
+    jobs: tuple[Job, ...]  # none for configure
+    wishes: tuple[Wish, ...]
+    facts: Facts
+    files: tuple[str, ...]  # the definition files that this command line uses, as shown to the user
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`mlcube run`: 0, the task's own exit code, or one of CONTRACT's."""
+    if arguments.deps and not arguments.stamp:
+        raise UsageError("--deps needs --stamp: the stamp is the target whose prerequisites it lists", "add --stamp FILE")
+    prepared = _prepare(arguments)
+    plans, facts = with_facts(lambda known: tuple(prepared.runner.plan(job, known) for job in prepared.jobs), prepared.facts)
+    _guard_against_strangers(arguments, prepared)
+    if arguments.dry_run:
+        return _show(merge(plans), arguments.json)
+    from mlcube_cli.cli.executing import execute
+
+    return execute(arguments, replace(prepared, facts=facts), plans)
+
+
+def configure(arguments: argparse.Namespace) -> int:
+    """`mlcube configure`: prepares the platform, whether or not it was prepared before."""
+    if "=" in "".join(word for word in arguments.words if not os.path.lexists(word)):
+        raise UsageError("configure takes no task parameters", "give them to mlcube run")
+    prepared = _prepare(arguments)
+    job = _preparation_job(prepared.cube, prepared.platform, arguments.dry_run)
+    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts)
+    if arguments.dry_run:
+        return _show(plan, arguments.json)
+    from mlcube_cli.cli.executing import execute
+
+    return execute(arguments, replace(prepared, facts=facts), (plan,))
+
+
+def _show(plan: Plan, as_json: bool) -> int:
+    if as_json:
+        from mlcube_cli.report import plan_data
+
+        output.json_result(plan_data(plan))
+    else:
+        from mlcube_cli.command import script
+
+        output.result(script(plan))
+    return 0
+
+
+# --- deciding ------------------------------------------------------------------------------------------------------
+
+Chosen = Sequence[tuple[Task, "Group | None"]]
+
+
+def _prepare(arguments: argparse.Namespace) -> Prepared:
+    words = sort_out(arguments.words, arguments.mlcube, getattr(arguments, "task", ()))
+    facts = machine(os.environ)
+    reading = read_cube(_read_request(arguments, words, facts))
+    if reading.cube is None:
+        raise DefinitionError("this cube cannot be used", problems=reading.problems)
+    cube = reading.cube
+    running = hasattr(arguments, "task")
+    tasks = choose_tasks(cube, words.tasks, facts.cwd) if running else []
+    values = assign([task for task, _ in tasks], words.values)
+    (platform, why), facts = with_facts(lambda known: choose_platform(
+        cube, reading.platform, arguments.runner,
+        lambda candidate: load_runner(candidate.runner).available(candidate, known)), facts)
+    if why:
+        output.say(f"{'running on' if running else 'configuring'} {why}")
+    platform = _with_flags(platform, arguments)
+    runner = load_runner(platform.runner)
+    files = _used_files(cube, platform, tasks)
+    _judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
+    wishes = _wishes(arguments, tasks, values)
+    jobs, facts = with_facts(lambda known: _jobs(cube, platform, wishes, known), facts)
+    return Prepared(cube, platform, runner, jobs, wishes, facts, files)
+
+
+def _read_request(arguments: argparse.Namespace, words: Words, facts: Facts) -> ReadRequest:
+    workspace = getattr(arguments, "workspace", None)
+    return ReadRequest(
+        where=words.cube, overrides=tuple(arguments.overrides), platform=arguments.platform,
+        workspace=os.path.abspath(os.path.expanduser(workspace)) if workspace else None,
+        run_files=words.tasks, environment=facts.environment, cwd=facts.cwd, cache=facts.cache)
+
+
+def _with_flags(platform: Platform, arguments: argparse.Namespace) -> Platform:
+    """The platform with what `run`'s flags say put over its own options."""
+    added = tuple(Option(name, getattr(arguments, flag), f"--{flag}")
+                  for flag, name in _FLAGS.items() if getattr(arguments, flag, None) is not None)
+    kept = tuple(option for option in platform.options if option.name not in {one.name for one in added})
+    return replace(platform, options=kept + added)
+
+
+def _wishes(arguments: argparse.Namespace, tasks: Chosen, values: Mapping[str, str]) -> tuple[Wish, ...]:
+    if not tasks:
+        return ()
+    run_id = new_run_id(time.time(), os.urandom(3))
+    timeout = parse_duration(arguments.timeout, "--timeout") if arguments.timeout else None
+    grace = parse_duration(arguments.grace, "--grace")
+    return tuple(
+        Wish(task, group, {name: value for name, value in values.items() if task.parameter(name)}, arguments.mount,
+             f"{run_id}-{number}", arguments.interactive, grace, timeout, arguments.dry_run)
+        for number, (task, group) in enumerate(tasks, 1))
+
+
+def _jobs(cube: Cube, platform: Platform, wishes: Sequence[Wish], facts: Facts) -> tuple[Job, ...]:
+    """All jobs of the command, or every problem of all of them at once."""
+    jobs: list[Job] = []
+    problems: list[Problem] = []
+    for wish in wishes:
+        try:
+            jobs.append(resolve(cube, platform, wish, facts, tuple(jobs)))
+        except DefinitionError as error:
+            problems += error.problems
+    if problems:
+        raise DefinitionError("the tasks cannot start", problems=dict.fromkeys(problems))
+    return tuple(jobs)
+
+
+def _preparation_job(cube: Cube, platform: Platform, assume: bool) -> Job:
+    """What `configure` prepares: the platform, for no task in particular."""
+    return Job(run_id="", cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.dialect, task="",
+               entrypoint=None, arguments=(), platform=platform, requirements=cube.requirements, assume=assume)
+
+
+# --- problems of files that this run does not use (RULINGS 1) ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Used:
+    """What of a cube a command line uses."""
+
+    cube: Cube
+    platform: Platform
+    tasks: Chosen
+    files: tuple[str, ...]
+    cwd: str
+
+    def matters(self, problem: Problem) -> bool:
+        """Does a fault there touch this run? Other platforms', tasks' and run configurations' faults do not."""
+        path = os.path.normpath(os.path.join(self.cwd, problem.location.file))
+        used = {os.path.normpath(os.path.join(self.cwd, file)) for file in self.files}
+        if path in used:
+            section = problem.path.split(".")
+            if section[0] == "tasks" and len(section) > 1 and self.tasks:
+                return section[1].split("[")[0] in {task.name for task, _ in self.tasks}
+            return section[0] not in {platform.runner for platform in self.cube.platforms} - {self.platform.runner}
+        inside = os.path.relpath(path, self.cube.root).split(os.sep)[0]
+        return inside not in ("platforms", "run", "tasks")
+
+
+def _used_files(cube: Cube, platform: Platform, tasks: Chosen) -> tuple[str, ...]:
+    places = [cube.file, platform.location.file]
+    places += [option.origin.rsplit(":", 2)[0] for option in platform.options if option.origin.count(":") >= 2]
+    places += [place for task, group in tasks for place in (task.location.file, group.location.file if group else "")]
+    return tuple(dict.fromkeys(place for place in places if place))
+
+
+def _judge_problems(reading: Reading, used: Used) -> None:
+    """Show warnings; raise DefinitionError where a fault touches this run. An unset variable is a fault then."""
+    matter, other = [], []
+    for problem in reading.problems:
+        touches = used.matters(problem)
+        if touches and problem.code == "unset-variable":
+            problem = replace(problem, severity="error")
+        (matter if touches else other).append(problem if touches else replace(problem, severity="warning"))
+    errors = [problem for problem in matter if problem.severity == "error"]
+    output.show_problems([problem for problem in (*matter, *other) if problem.severity == "warning"])
+    if errors:
+        raise DefinitionError("the definition is invalid", problems=errors)
+
+
+def _guard_against_strangers(arguments: argparse.Namespace, prepared: Prepared) -> None:
+    """RULINGS 25: what reaches beyond the contract is said before the first run, and refused with --untrusted."""
+    reach = tuple(dict.fromkeys(phrase for job in prepared.jobs for phrase in job_reach(job)))
+    if reach and arguments.untrusted:
+        raise DefinitionError("this cube asks for more than its inputs and outputs: " + "; ".join(reach),
+                              "read it, then run it without --untrusted")
+    if reach and not os.path.isdir(os.path.join(prepared.cube.workspace, RUNS)):
+        output.say("this cube asks for more than its inputs and outputs: " + "; ".join(reach))

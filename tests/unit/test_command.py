@@ -1,0 +1,96 @@
+"""Quoting and scripts: what is printed does what would run, for any bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable, as_data, in_shell, merge, quote, script, shell_line
+
+WORDS = st.binary(max_size=40).filter(lambda raw: b"\0" not in raw).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+ECHO = ("python3", "-c", "import os, sys; sys.stdout.buffer.write(b'\\0'.join(os.fsencode(a) for a in sys.argv[1:]))")
+
+
+def run_sh(text: str, **env: str) -> bytes:
+    done = subprocess.run(["sh"], input=text.encode("utf-8", "surrogateescape"), capture_output=True, check=False,
+                          env={**os.environ, "PYTHONUTF8": "1", **env})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4))
+def test_quoted_words_reach_a_program_unchanged(words: list[str]) -> None:
+    text = "printf '%s\\0' " + " ".join(quote(word) for word in words)
+    expected = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in words)
+    assert run_sh(text) == expected
+
+
+def plan_of(*steps: Step) -> Plan:
+    return Plan("local", steps, (TaskPlan("train", "20260101T000000-abcdef-1", ()),))
+
+
+def test_a_script_runs_its_steps_with_env_cwd_and_stdin(tmp_path) -> None:
+    command = Command(("sh", "-c", 'cat; printf "%s|%s" "$PWD" "$GREETING"'), (Variable("GREETING", "it's a \n day"),),
+                      str(tmp_path), b"typed\n")
+    assert run_sh(script(plan_of(Step("do it", command, "train")))) == f"typed\n{tmp_path}|it's a \n day".encode()
+
+
+def test_the_run_id_is_set_once_and_used_everywhere() -> None:
+    step = Step("run", Command(("echo", "mlcube-20260101T000000-abcdef-1", "a b")), "train")
+    text = script(plan_of(step))
+    assert "20260101T000000-abcdef" not in text
+    assert run_sh(text, RUN_ID="mine") == b"mlcube-mine-1 a b\n"
+
+
+def test_a_secret_is_named_but_not_printed() -> None:
+    command = Command(("sh", "-c", 'printf %s "$TOKEN"'), (Variable("TOKEN", "hunter2", secret=True),))
+    plan = plan_of(Step("use it", command, "train"))
+    text = script(plan)
+    assert "hunter2" not in text and "hunter2" not in shell_line(command)
+    assert as_data(plan.steps[0])["env"] == {"TOKEN": "***"}
+    assert run_sh(text, TOKEN="from outside") == b"from outside"
+
+
+def test_a_script_without_its_secret_says_so() -> None:
+    command = Command(("true",), (Variable("MLCUBE_TEST_SECRET", "x", secret=True),))
+    done = subprocess.run(["sh"], input=script(plan_of(Step("s", command))).encode(), capture_output=True, check=False)
+    assert done.returncode != 0 and b"MLCUBE_TEST_SECRET" in done.stderr
+
+
+def test_unless_and_otherwise_have_their_meaning() -> None:
+    good, bad = Command(("true",)), Command(("false",))
+    say = Command(("echo", "said"))
+    assert run_sh(script(plan_of(Step("skipped", say, unless=good)))) == b""
+    assert run_sh(script(plan_of(Step("done", say, unless=bad)))) == b"said\n"
+    assert run_sh(script(plan_of(Step("second", bad, otherwise=say)))) == b"said\n"
+
+
+def test_a_removed_variable_is_absent_in_the_script() -> None:
+    command = Command(("sh", "-c", 'echo "${HOME-gone}"'), (Variable("HOME", None),))
+    assert run_sh(script(plan_of(Step("s", command)))) == b"gone\n"
+
+
+def test_setup_lines_run_first_and_words_stay_words() -> None:
+    command = in_shell(("export A=1",), Command(("sh", "-c", 'printf "%s:%s" "$A" "$1"', "x", "$(touch no); `id`")))
+    assert run_sh(script(plan_of(Step("s", command)))) == b"1:$(touch no); `id`"
+
+
+def test_no_setup_lines_leave_the_command_alone() -> None:
+    command = Command(("true",))
+    assert in_shell((), command) is command
+
+
+def test_merging_does_shared_preparation_once_and_first() -> None:
+    build = Step("build", Command(("build",)))
+    first = Plan("docker", (build, Step("one", Command(("a",)), "one")), (TaskPlan("one", "id-1", ()),), ("note",))
+    second = Plan("docker", (build, Step("two", Command(("b",)), "two")), (TaskPlan("two", "id-2", ()),), ("note",))
+    merged = merge((first, second))
+    assert [step.title for step in merged.steps] == ["build", "one", "two"]
+    assert [task.task for task in merged.tasks] == ["one", "two"] and merged.notes == ("note",)
+
+
+def test_a_title_cannot_break_out_of_its_comment() -> None:
+    assert run_sh(script(plan_of(Step("name\necho broken out", Command(("true",)))))) == b""

@@ -1,0 +1,165 @@
+"""Values to absolute paths, and what is checked before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlcube_cli.definition.model import Cube, Group, Parameter, Platform, Task
+from mlcube_cli.errors import DefinitionError, Location
+from mlcube_cli.facts import Facts, Missing, PathFact, PathKind
+from mlcube_cli.resolve import Wish, absolute_path, expand, resolve
+
+HERE = Location("mlcube.yaml", 3, 5)
+PLATFORM = Platform("docker", "docker", (), HERE)
+FACTS = Facts(uid=1000, gid=1000, home="/home/me", cwd="/here", environment={"DATA": "/big", "EMPTY": ""})
+
+
+def cube(*parameters: Parameter, dialect: str = "inline") -> Cube:
+    return Cube("/cube", "mlcube.yaml", dialect, "c", "1", "", (), "/cube/workspace", (Task("train", parameters),), (PLATFORM,))
+
+
+def given(name: str, default: str | None, direction: str = "input", **rest: Any) -> Parameter:
+    rest.setdefault("type", "file")
+    rest.setdefault("mode", "ro" if direction == "input" else "rw")
+    return Parameter(name, direction, default=default, location=HERE, **rest)
+
+
+
+def at(*pairs: tuple[str, PathFact]) -> Facts:
+    return FACTS.learn({PathKind(path): fact for path, fact in pairs})
+
+
+def problems(the_cube: Cube, known: Facts, **wish: Any) -> list[str]:
+    with pytest.raises(DefinitionError) as caught:
+        resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0], **wish), known)
+    return [f"{problem.code}: {problem.message}" for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(("text", "typed", "expected"), [
+    ("data", False, "/cube/workspace/data"),
+    ("data", True, "/cube/workspace/data"),
+    ("./data", False, "/cube/workspace/data"),
+    ("./data", True, "/here/data"),
+    ("../data", True, "/data"),
+    (".", True, "/here"),
+    ("", False, "/cube/workspace"),
+    ("./", False, "/cube/workspace"),
+    ("/abs//x/", False, "/abs/x"),
+    ("../x", False, "/cube/x"),
+    ("~/x", False, "/home/me/x"),
+    ("~", True, "/home/me"),
+    ("$DATA/x", False, "/big/x"),
+    ("${DATA}/x", True, "/big/x"),
+    ("$WORKSPACE/x", False, "/cube/workspace/x"),
+    ("${WORKSPACE}/x", True, "/cube/workspace/x"),
+    ("/a/$$DATA", False, "/a/$DATA"),
+    ("a\nb 'c'\udcff", False, "/cube/workspace/a\nb 'c'\udcff"),
+])
+def test_what_a_value_means(text: str, typed: bool, expected: str) -> None:
+    assert absolute_path(text, "/cube/workspace", FACTS, typed) == expected
+
+
+def test_values_expand_once_only() -> None:
+    known = Facts(1, 1, "/h", "/", {"A": "$B ~", "B": "no"})
+    assert expand("$A", "/w", known) == "$B ~"
+
+
+def test_workspace_is_ours_whatever_the_environment_holds() -> None:
+    assert expand("$WORKSPACE", "/w", Facts(1, 1, "/h", "/", {"WORKSPACE": "/theirs"})) == "/w"
+
+
+@pytest.mark.parametrize("text", ["$NOT_SET/x", "a\0b"])
+def test_values_that_mean_no_path(text: str) -> None:
+    with pytest.raises(DefinitionError):
+        absolute_path(text, "/w", FACTS)
+
+
+def test_a_path_nobody_looked_at_is_asked_for() -> None:
+    with pytest.raises(Missing) as caught:
+        resolve(cube(given("a", "a"), given("b", "b")), PLATFORM, Wish(cube(given("a", "a"), given("b", "b")).tasks[0]), FACTS)
+    assert caught.value.questions == (PathKind("/cube/workspace/a"), PathKind("/cube/workspace/b"))
+
+
+def test_all_problems_come_at_once() -> None:
+    the_cube = cube(given("a", "a"), given("b", "$NOT_SET"), given("c", "c", type="directory"))
+    known = at(("/cube/workspace/a", PathFact("absent")), ("/cube/workspace/c", PathFact("file")))
+    assert [text.split(":")[0] for text in problems(the_cube, known)] == ["bad-path", "missing-input", "wrong-kind"]
+
+
+def test_a_missing_input_that_stands_in_the_current_directory() -> None:
+    the_cube = cube(given("data", "x"))
+    known = at(("/cube/workspace/data", PathFact("absent")), ("/here/data", PathFact("directory")))
+    with pytest.raises(DefinitionError) as caught:
+        resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0], values={"data": "data"}), known)
+    assert "data=./data" in caught.value.problems[0].hint
+
+
+def test_an_input_that_an_earlier_task_writes_counts_as_present() -> None:
+    maker = cube(given("out", "data", "output", type="directory"))
+    user = cube(given("in", "data/part.npz"))
+    known = at(("/cube/workspace/data", PathFact("absent")), ("/cube/workspace/data/part.npz", PathFact("absent")))
+    first = resolve(maker, PLATFORM, Wish(maker.tasks[0]), known)
+    second = resolve(user, PLATFORM, Wish(user.tasks[0]), known, (first,))
+    assert second.arguments[0].host_path == "/cube/workspace/data/part.npz"
+
+
+def test_one_path_as_input_and_output_is_read_write() -> None:
+    the_cube = cube(given("in", "d", type="directory"), given("out", "./d/../d", "output", type="directory"))
+    job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0]), at(("/cube/workspace/d", PathFact("directory"))))
+    assert [argument.mode for argument in job.arguments] == ["rw", "rw"]
+
+
+def test_a_stated_read_only_input_that_is_written_is_a_conflict() -> None:
+    the_cube = cube(given("in", "d", type="directory", mode_stated=True), given("out", "d", "output", type="directory"))
+    assert problems(the_cube, at(("/cube/workspace/d", PathFact("directory"))))[0].startswith("mode-conflict")
+
+
+def test_a_name_that_is_input_and_output_is_passed_once() -> None:
+    the_cube = cube(given("d", "d", type="directory"), given("d", "d", "output", type="directory"))
+    job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0]), at(("/cube/workspace/d", PathFact("directory"))))
+    assert [(argument.name, argument.mode) for argument in job.arguments] == [("d", "rw")]
+
+
+@pytest.mark.parametrize(("parameter", "fact", "code"), [
+    (given("o", "o", "output", type="unknown"), PathFact("absent"), "unknown-type"),
+    (given("o", "o", "output"), PathFact("directory"), "wrong-kind"),
+    (given("o", "o", "output"), PathFact("absent", creatable=False, ancestor="/cube"), "not-creatable"),
+    (given("o", "o", "output"), PathFact("file", writable=False), "not-writable"),
+    (given("i", "i"), PathFact("file", readable=False), "unreadable"),
+    (given("i", "i", type="unknown"), PathFact("other"), "wrong-kind"),
+])
+def test_what_is_refused_before_anything_starts(parameter: Parameter, fact: PathFact, code: str) -> None:
+    assert problems(cube(parameter), at((f"/cube/workspace/{parameter.name}", fact)))[0].startswith(code)
+
+
+def test_types_come_from_the_slash_and_the_disk() -> None:
+    the_cube = cube(given("i", "i", type="unknown"), given("o", "o/", "output", type="unknown"))
+    job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0]),
+                  at(("/cube/workspace/i", PathFact("directory")), ("/cube/workspace/o", PathFact("absent"))))
+    assert [argument.type for argument in job.arguments] == ["directory", "directory"]
+
+
+def test_an_mlbox_output_without_a_kind_stays_unknown() -> None:
+    the_cube = cube(given("o", "o", "output", type="unknown"), dialect="mlbox")
+    job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0]), at(("/cube/workspace/o", PathFact("absent"))))
+    assert job.arguments[0].type == "unknown"
+
+
+def test_values_come_from_the_command_line_then_the_group_then_the_default() -> None:
+    the_cube = cube(given("a", "default"), given("b", "default"), given("c", "default"))
+    group = Group("g", "train", (("a", "grouped"), ("b", "grouped"), ("c", None)), HERE)
+    known = at(*((f"/cube/workspace/{name}", PathFact("file")) for name in ("typed", "grouped", "default")))
+    job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0], group, {"a": "typed"}), known)
+    assert [(one.name, one.host_path.rsplit("/", 1)[1]) for one in job.arguments] == [("a", "typed"), ("b", "grouped")]
+    job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0]), known)
+    assert {one.host_path for one in job.arguments} == {"/cube/workspace/default"}
+
+
+def test_mount_replaces_what_the_definition_says_of_inputs() -> None:
+    the_cube = cube(given("a", "a", mode="rw", mode_stated=True), given("o", "o", "output"))
+    known = at(("/cube/workspace/a", PathFact("file")), ("/cube/workspace/o", PathFact("absent")))
+    assert [one.mode for one in resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0]), known).arguments] == ["rw", "rw"]
+    job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0], mount="ro"), known)
+    assert [one.mode for one in job.arguments] == ["ro", "rw"]
