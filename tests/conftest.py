@@ -1,0 +1,175 @@
+"""What all tests share: the real engines that are here or demanded, and mlcube as a child process in a clean world.
+
+A test that needs a real engine bears the engine's name as a marker. Without `MLCUBE_TEST_ENGINES` the tests of an
+absent engine are left out, and one line says so; `MLCUBE_TEST_ENGINES=docker` (names with commas, or `all`) turns
+absence into failures.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BASE_IMAGE = "mlcube-test/base:latest"  # Debian, Python, pip that reaches the registry; made by scripts/engines
+TINY_IMAGE = "mlcube-test/tiny:latest"  # busybox
+SET_UP = "as root: make engines"
+
+
+def docker_absence() -> str | None:
+    """None when docker and its test images are there, else what is absent, in half a sentence."""
+    if shutil.which("docker") is None:
+        return "there is no docker command"
+    asked = subprocess.run(["docker", "image", "inspect", "--format", "{{.Id}}", BASE_IMAGE, TINY_IMAGE],
+                           capture_output=True, text=True, check=False, timeout=60)
+    if asked.returncode == 0:
+        return None
+    if "o such image" in asked.stderr:
+        return "its test images are not there"
+    lines = asked.stderr.strip().splitlines()
+    return lines[-1] if lines else f"docker image inspect ended with exit code {asked.returncode}"
+
+
+ENGINES = {"docker": docker_absence}
+
+
+@functools.cache
+def absence(engine: str) -> str | None:
+    """Why this engine cannot be used here; None when it can."""
+    return ENGINES[engine]()
+
+
+def demanded_engines() -> tuple[str, ...]:
+    """The engines that MLCUBE_TEST_ENGINES names. Raises UsageError for a name that no test knows."""
+    names = tuple(os.environ.get("MLCUBE_TEST_ENGINES", "").replace(",", " ").split())
+    if "all" in names:
+        return tuple(ENGINES)
+    for name in names:
+        if name not in ENGINES:
+            raise pytest.UsageError(f"MLCUBE_TEST_ENGINES names '{name}'; the tests know: {', '.join(ENGINES)}, all")
+    return names
+
+
+def needed_engines(item: pytest.Item) -> Iterator[str]:
+    return (engine for engine in ENGINES if item.get_closest_marker(engine))
+
+
+# --- leaving out, or demanding ---------------------------------------------------------------------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    demanded_engines()  # a wrong name is an error before anything runs
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    demanded = demanded_engines()
+    left_out: dict[str, int] = {}
+    kept, dropped = [], []
+    for item in items:
+        absent = [engine for engine in needed_engines(item) if engine not in demanded and absence(engine)]
+        (dropped if absent else kept).append(item)
+        for engine in absent:
+            left_out[engine] = left_out.get(engine, 0) + 1
+    if dropped:
+        items[:] = kept
+        config.hook.pytest_deselected(items=dropped)
+    config.stash[LEFT_OUT] = left_out
+
+
+LEFT_OUT: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    parts = [f"{engine} ({count} tests: {absence(engine)}; {SET_UP})"
+             for engine, count in config.stash.get(LEFT_OUT, {}).items()]
+    if parts:
+        terminalreporter.write_line(f"engines left out: {', '.join(parts)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for engine in needed_engines(item):
+        reason = absence(engine)
+        if reason:
+            pytest.fail(f"{engine} is demanded by MLCUBE_TEST_ENGINES, but {reason} ({SET_UP})", pytrace=False)
+
+
+# --- mlcube as a child process ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child process ended. The texts are UTF-8 with surrogateescape."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class RunMLCube(Protocol):
+    def __call__(self, *words: str, cwd: os.PathLike[str] | None = None, env: Mapping[str, str] | None = None,
+                 stdin: str = "", timeout: float = 300, command: Iterable[str] = ...) -> Outcome: ...
+
+
+# What of the caller's environment a test needs: how to reach the package registry, and which docker.
+KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_BUILDKIT",
+        "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy",
+        "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+KEPT_PREFIXES = ("PIP_", "UV_", "COV_CORE_", "COVERAGE_")
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """An environment with an empty home, no settings of the caller's, and the caller's way to packages and docker."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
+    configurations = {
+        "PIP_CONFIG_FILE": Path.home() / ".config/pip/pip.conf",
+        "DOCKER_CONFIG": Path.home() / ".docker",
+    }
+    for name, path in configurations.items():
+        if name not in kept and path.exists():
+            kept[name] = str(path)
+    return {**kept, "HOME": str(home), "MLCUBE_HOME": str(home / ".cache/mlcube"), "LANG": "C.UTF-8"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty home directory; mlcube's cache lies in it."""
+    path = tmp_path / "home"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def run_mlcube(home: Path, tmp_path: Path) -> RunMLCube:
+    """Runs `python -m mlcube_cli WORDS` in a clean environment: `run_mlcube("validate", cube).exit_code`.
+
+    `env` adds to the environment, `cwd` defaults to the test's temporary directory, `command` replaces the interpreter
+    and module (to run a pyz). A run that takes longer than `timeout` seconds is killed and fails the test.
+    """
+    ours = (sys.executable, "-m", "mlcube_cli")
+
+    def run(*words: str, cwd: os.PathLike[str] | None = None, env: Mapping[str, str] | None = None,
+            stdin: str = "", timeout: float = 300, command: Iterable[str] = ours) -> Outcome:
+        child = subprocess.run([*command, *words], cwd=cwd or tmp_path, env={**clean_environment(home), **(env or {})},
+                               input=stdin.encode(), capture_output=True, check=False, timeout=timeout)
+        return Outcome(child.returncode, child.stdout.decode("utf-8", "surrogateescape"),
+                       child.stderr.decode("utf-8", "surrogateescape"))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that lasts the session, for environments too big to make in each test: env={"MLCUBE_HOME": ...}."""
+    return tmp_path_factory.mktemp("mlcube-home")
