@@ -1,0 +1,176 @@
+"""What the validator found, in plain words: one problem per fault, with its place and what to type instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
+
+from mlcube_cli.definition.hints import did_you_mean
+from mlcube_cli.definition.schema import Schema, properties_of, schema_at
+from mlcube_cli.definition.source import Document, Path, find_node, format_path
+from mlcube_cli.errors import Problem
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+    from mlcube_cli.definition.model import Data
+
+MOST_GUESSES = 200  # unknown keys in one mapping for which the nearest name is looked up
+_TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number",
+          "boolean": "true or false", "null": "empty"}
+
+
+def explain(error: ValidationError, document: Document, schema: Schema) -> Iterator[Problem]:
+    """The problems behind one error of the validator."""
+    path = cast("Path", tuple(error.absolute_path))
+    fault = _Fault(error, document, schema, path)
+    yield from _FAULTS.get(str(error.validator), _other)(fault)
+
+
+class _Fault:
+    """An error of the validator with all that its explanation needs."""
+
+    def __init__(self, error: ValidationError, document: Document, schema: Schema, path: Path) -> None:
+        self.document = document
+        self.path = path
+        self.rule = cast("Data", error.validator_value)
+        self.value = find_node(document.data, path)
+        self.near = cast("Schema", error.schema) if isinstance(error.schema, dict) else {}
+        self.far = schema_at(schema, path)
+
+    def problem(self, message: str, code: str, hint: str = "") -> Problem:
+        return Problem(self.document.location(self.path), message, code, hint, format_path(self.path))
+
+    def name(self) -> str:
+        """The node as the subject of a sentence."""
+        if not self.path:
+            return "the document"
+        last = self.path[-1]
+        if isinstance(last, str):
+            return f"'{last}'"
+        names = [segment for segment in self.path if isinstance(segment, str)]
+        return f"item {last + 1} of '{names[-1]}'" if names else f"item {last + 1}"
+
+    def annotation(self, key: str) -> Data:
+        """What the schema says beside the rule: at the property itself, else where the rule stands."""
+        return self.far[key] if key in self.far else self.near.get(key)
+
+    def example(self) -> str:
+        """A hint that shows how the value is written."""
+        examples = self.annotation("examples")
+        if not isinstance(examples, list) or not examples:
+            return ""
+        import json
+
+        last = self.path[-1] if self.path else ""
+        text = examples[0] if isinstance(examples[0], str) else json.dumps(examples[0], ensure_ascii=False)
+        return f"for example: {last}: {text}" if isinstance(last, str) and last else f"for example: {text}"
+
+
+def _wrong_type(fault: _Fault) -> Iterator[Problem]:
+    types = fault.rule if isinstance(fault.rule, list) else [fault.rule]
+    words = [_TYPES.get(str(one), str(one)) for one in types if one != "integer" or "number" not in types]
+    wanted = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    yield fault.problem(f"{fault.name()} must be {wanted}, not {describe(fault.value)}", "wrong-type", fault.example())
+
+
+def describe(value: Data) -> str:
+    """A value as the end of a sentence."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the text '{value if len(value) <= 40 else value[:37] + '...'}'"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _unknown_key(fault: _Fault) -> Iterator[Problem]:
+    if not isinstance(fault.value, dict):
+        return
+    known = properties_of(fault.near)
+    absent = [name for name in known if name not in fault.value]
+    title = str(fault.near.get("title") or "this mapping")
+    for count, key in enumerate(key for key in fault.value if key not in known):
+        hint = (did_you_mean(key, absent) or did_you_mean(key, known)) if count < MOST_GUESSES else ""
+        if not hint and len(known) <= 12:
+            hint = f"it knows {', '.join(known)}"
+        yield _at_key(fault.document, (*fault.path, key), f"'{key}' is not a key that {title} knows", hint)
+
+
+def _at_key(document: Document, path: Path, message: str, hint: str) -> Problem:
+    return Problem(document.location(path, key=True), message, "unknown-key", hint, format_path(path), "warning")
+
+
+def _missing_key(fault: _Fault) -> Iterator[Problem]:
+    if not isinstance(fault.value, dict) or not isinstance(fault.rule, list):
+        return
+    title = str(fault.near.get("title") or fault.name())
+    for key in (str(name) for name in fault.rule if name not in fault.value):
+        wanted = properties_of(fault.near).get(key)
+        examples = wanted.get("examples") if isinstance(wanted, dict) else None
+        example = examples[0] if isinstance(examples, list) and isinstance(examples[0], str) else "..."
+        yield Problem(fault.document.location(fault.path, key=True), f"{title} lacks the key '{key}'", "missing-key",
+                      f"add '{key}: {example}'", format_path((*fault.path, key)))
+
+
+def _not_in_list(fault: _Fault) -> Iterator[Problem]:
+    allowed = fault.rule if isinstance(fault.rule, list) else [fault.rule]
+    names = [str(one) for one in allowed if isinstance(one, (str, int)) and not isinstance(one, bool)]
+    shown = ", ".join(names) or "that"
+    message = f"{fault.name()} is {describe(fault.value)}; it can be {shown}"
+    yield fault.problem(message, "bad-value", did_you_mean(str(fault.value), names) or fault.example())
+
+
+def _pattern(fault: _Fault) -> Iterator[Problem]:
+    wanted = fault.annotation("patternErrorMessage") or fault.near.get("patternErrorMessage")
+    words = str(wanted) if wanted else "cannot be this"
+    allowed = fault.annotation("x-values")
+    guess = did_you_mean(str(fault.value), [str(one) for one in allowed]) if isinstance(allowed, list) else ""
+    yield fault.problem(f"{fault.name()} {words}, not {describe(fault.value)}", "bad-value", guess or fault.example())
+
+
+def _too_small(fault: _Fault) -> Iterator[Problem]:
+    yield fault.problem(f"{fault.name()} must be {describe(fault.rule)[4:]} or more, not {describe(fault.value)}",
+                        "bad-value", fault.example())
+
+
+def _empty(fault: _Fault) -> Iterator[Problem]:
+    yield fault.problem(f"{fault.name()} must not be empty", "bad-value", fault.example())
+
+
+def _other(fault: _Fault) -> Iterator[Problem]:
+    yield fault.problem(f"{fault.name()} cannot be {describe(fault.value)}", "bad-value", fault.example())
+
+
+_FAULTS: dict[str, Callable[[_Fault], Iterator[Problem]]] = {
+    "type": _wrong_type, "additionalProperties": _unknown_key, "required": _missing_key, "enum": _not_in_list,
+    "const": _not_in_list, "pattern": _pattern, "minimum": _too_small, "minItems": _empty, "minLength": _empty,
+    "minProperties": _empty,
+}
+
+
+def similar_keys(document: Document, schema: Schema) -> Iterator[Problem]:
+    """Warnings for top-level keys of a document that takes any (they serve in `${...}`), yet look like a mistake."""
+    if not schema.get("x-similar-keys") or not isinstance(document.data, dict):
+        return
+    known = properties_of(schema)
+    strange = [key for key in document.data if key not in known][:MOST_GUESSES]
+    absent = [name for name in known if name not in document.data]
+    for key in strange:
+        value = document.data[key]
+        if isinstance(value, dict) and ("parameters" in value or "entrypoint" in value):
+            yield _at_key(document, (key,), f"'{key}' looks like a task, but it stands outside of 'tasks'",
+                          "indent it below 'tasks:'")
+        elif (hint := did_you_mean(key, absent)) and not _is_used(key, document.data):
+            yield _at_key(document, (key,), f"'{key}' is not a key that {schema.get('title')} knows", hint)
+
+
+def _is_used(key: str, data: Data) -> bool:
+    """True when some text of the document refers to the key, as in `${key}` or `${key.part}`."""
+    if isinstance(data, str):
+        return "${" + key in data
+    inner = list(data.values()) if isinstance(data, dict) else data if isinstance(data, list) else []
+    return any(_is_used(key, item) for item in inner)

@@ -1,0 +1,169 @@
+"""The bundled JSON Schemas, and Document -> problems of its shape (two fields or the disk are checked elsewhere)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING
+
+import mlcube_cli
+from mlcube_cli.definition.hints import did_you_mean
+from mlcube_cli.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+    from mlcube_cli.definition.model import Data
+    from mlcube_cli.definition.source import Document, Path
+
+Schema = dict[str, "Data"]
+
+_NAMES = (
+    "mlbox", "mlbox_group", "mlbox_implementation", "mlbox_platform",
+    "mlcube", "mlcube_docker", "mlcube_invoke", "mlcube_local", "mlcube_platform", "mlcube_root", "mlcube_singularity",
+    "mlcube_ssh", "mlcube_task",
+    "mlcube.describe.v1", "mlcube.plan.v1", "mlcube.record.v1", "mlcube.result.v1", "mlcube.show-config.v1",
+    "mlcube.validate.v1",
+    "settings",
+)
+
+
+def schema_names() -> tuple[str, ...]:
+    """The names of all bundled schemas."""
+    return _NAMES
+
+
+def schema_bytes(name: str) -> bytes:
+    """The schema's file. Raises UsageError for a name that is not bundled."""
+    if name not in _NAMES:
+        known = f"there are: {', '.join(_NAMES)}"
+        raise UsageError(f"there is no schema '{name}'", did_you_mean(name, _NAMES) or known)
+    package = os.path.dirname(mlcube_cli.__file__)
+    loader = mlcube_cli.__spec__.loader if mlcube_cli.__spec__ else None
+    read = getattr(loader, "get_data", None) or _read  # the loader reads from inside a zip, too
+    try:
+        content = read(os.path.join(package, "schemas", f"{name}.json"))
+    except OSError:  # not installed: the checkout keeps them beside the package
+        content = _read(os.path.join(os.path.dirname(package), "schemas", f"{name}.json"))
+    assert isinstance(content, bytes)
+    return content
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+def schema_text(name: str) -> str:
+    """The schema as JSON text. Raises UsageError for a name that is not bundled."""
+    return schema_bytes(name).decode("utf-8")
+
+
+@cache
+def load_schema(name: str) -> Schema:
+    """The schema as data, to be read only. Raises UsageError for a name that is not bundled."""
+    import json
+
+    loaded: Schema = json.loads(schema_bytes(name))
+    return loaded
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(load_schema(name))
+
+
+def check(document: Document, schema: str) -> tuple[Problem, ...]:
+    """All problems of the document's shape, in the order of the file. Unknown keys are warnings."""
+    from mlcube_cli.definition.explain import explain, similar_keys
+
+    found: dict[tuple[str, str, str], Problem] = {}
+    for error in _validator(schema).iter_errors(document.data):
+        for problem in explain(error, document, load_schema(schema)):
+            found.setdefault((problem.code, problem.path, problem.message), problem)
+    problems = [*found.values(), *similar_keys(document, load_schema(schema))]
+    return tuple(sorted(problems, key=lambda problem: (problem.location.line, problem.location.column)))
+
+
+# --- walking through a schema --------------------------------------------------------------------------------------
+
+
+def resolve_reference(root: Schema, node: Data) -> Schema:
+    """The schema that `node` stands for: a local `$ref` followed, with what stands beside it laid on top."""
+    while isinstance(node, dict) and "$ref" in node:
+        target: Data = root
+        for part in str(node["$ref"])[2:].split("/"):
+            target = target[part] if isinstance(target, dict) else None
+        beside = {key: value for key, value in node.items() if key != "$ref"}
+        node = {**target, **beside} if isinstance(target, dict) else beside
+    return node if isinstance(node, dict) else {}
+
+
+def properties_of(node: Schema) -> Schema:
+    found = node.get("properties")
+    return found if isinstance(found, dict) else {}
+
+
+def schema_at(root: Schema, path: Path) -> Schema:
+    """The schema of the node at `path`; empty where the schema says nothing of it."""
+    node = root
+    for segment in path:
+        inner = node.get("items") if isinstance(segment, int) else \
+            properties_of(node).get(segment, node.get("additionalProperties"))
+        node = resolve_reference(root, inner)
+    return node
+
+
+def known_path(schema: str, path: tuple[str, ...], data: Data) -> str | None:
+    """None when the schema allows something at `path`, else which segment is unknown and what was probably meant.
+
+    Fixed keys count whether or not they are present. Names that the user gives (tasks, parameters) must be present in
+    `data`, maps of plain values (`env`) take new names.
+    """
+    root = load_schema(schema)
+    node = root
+    for index, segment in enumerate(path):
+        names = properties_of(node)
+        inner = _child(data, segment)
+        if segment in names:
+            node = resolve_reference(root, names[segment])
+        elif inner is not None or (isinstance(data, dict) and segment in data):
+            inner_rule = "items" if isinstance(data, list) else "additionalProperties"
+            node = resolve_reference(root, node.get(inner_rule))
+        else:
+            entry = resolve_reference(root, node.get("additionalProperties"))
+            if not entry or "object" in _types(entry):
+                return _unknown(path, index, [*names, *_names(data)])
+            node = entry
+        data = inner
+    return None
+
+
+def _child(data: Data, segment: str) -> Data:
+    if isinstance(data, dict):
+        return data.get(segment)
+    if isinstance(data, list) and segment.isascii() and segment.isdigit() and len(segment) < 7:
+        return data[int(segment)] if int(segment) < len(data) else None
+    return None
+
+
+def _names(data: Data) -> Iterator[str]:
+    return iter(data if isinstance(data, dict) else map(str, range(len(data))) if isinstance(data, list) else ())
+
+
+def _types(node: Schema) -> tuple[str, ...]:
+    types = node.get("type")
+    return tuple(str(one) for one in types) if isinstance(types, list) else (str(types),)
+
+
+def _unknown(path: tuple[str, ...], index: int, names: list[str]) -> str:
+    segment, parent = path[index], ".".join(path[:index])
+    where = f"'{parent}' has no '{segment}'" if parent else f"there is no '{segment}'"
+    guess = did_you_mean(segment, names)
+    if guess:
+        return f"{where}; {guess}"
+    known = sorted(set(names))
+    return where + (f"; it has: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}" if known else "")
