@@ -1,0 +1,154 @@
+"""Which file defines a cube, and in which dialect it is written: by content, never by the file's name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from mlcube_cli.definition.model import Data
+from mlcube_cli.errors import DefinitionError, Location, Problem
+
+MAIN_FILES = ("mlcube.yaml", "mlcube.yml", "mlbox.yaml", ".mlcube.yaml")
+IMPLEMENTATION = ("implementation", "mlbox_implementation.yaml")
+INLINE_KEYS = ("docker", "singularity", "local", "name", "platform", "ssh", "slurm", "authors", "task", "taks")
+
+# Files of other programs that carry the same name or are given by mistake: a test on the top-level keys, what it is.
+_STRANGERS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("container_type", "image"), "a MedPerf container configuration"),
+    (("container_type", "tasks"), "a MedPerf container configuration"),
+    (("runners", "platforms"), "a settings file of mlcube, not a cube"),
+    (("apiVersion", "kind"), "a Kubernetes manifest"),
+    (("jobs", "on"), "a GitHub workflow"),
+    (("entry_points",), "an MLflow project"),
+    (("channels", "dependencies"), "a conda environment"),
+    (("dependencies", "name"), "a conda environment"),
+    (("services",), "a docker compose file"),
+)
+_PARTS = {
+    "task": "a task file", "invoke": "a run configuration", "docker": "a docker platform file",
+    "singularity": "a singularity platform file", "ssh": "an ssh platform file", "platform": "a platform file",
+    "local": "a local platform file", "runner": "a runner's own file",
+}
+
+
+def absolute(path: str, cwd: str) -> str:
+    """`path` as an absolute path without `.` and `..`; links stay as typed, unless a `..` would step out of one."""
+    joined = os.path.join(cwd, path)
+    if ".." in path.split("/"):
+        return os.path.realpath(joined)
+    return os.path.normpath(joined)
+
+
+def shown_path(path: str, cwd: str) -> str:
+    """An absolute path the way users see it: relative when it lies below the current directory."""
+    base = cwd.rstrip("/") + "/"
+    return path[len(base):] if path.startswith(base) and len(path) > len(base) else path
+
+
+def names_in(directory: str, most: int = 10_000) -> list[str] | None:
+    """The sorted names in a directory (of its first `most`), or None when it cannot be read."""
+    try:
+        with os.scandir(directory) as found:
+            return sorted(entry.name for entry, _ in zip(found, range(most)))
+    except OSError:
+        return None
+
+
+def find_definition(where: str, cwd: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """The cube's root directory and main file, both absolute. Raises DefinitionError when there is none."""
+    home = environment.get("HOME", "")
+    if home and (where == "~" or where.startswith("~/")):
+        where = home + where[1:]
+    if "\x00" in where:
+        raise DefinitionError("a path cannot hold a NUL byte")
+    path = absolute(where or ".", cwd)
+    if os.path.isdir(path):
+        return path, _main_file(path, cwd)
+    if os.path.lexists(path):
+        return os.path.dirname(path), path
+    raise _not_there(where, path, cwd)
+
+
+def _main_file(root: str, cwd: str) -> str:
+    for name in MAIN_FILES:
+        if os.path.lexists(os.path.join(root, name)):
+            return os.path.join(root, name)
+    shown = shown_path(root, cwd) if root != cwd else "the current directory"
+    raise DefinitionError(f"there is no cube in {shown}: no mlcube.yaml or mlbox.yaml", _other_places(root, cwd),
+                          Location(shown_path(root, cwd)))
+
+
+def _other_places(root: str, cwd: str) -> str:
+    """A hint that names a cube nearby: another spelling in the directory, a child directory, a parent."""
+    names = names_in(root)
+    if names is None:
+        return "the directory cannot be read; check its permissions"
+    from mlcube_cli.definition.hints import nearest
+
+    if guess := nearest("mlcube.yaml", [name for name in names if name.endswith((".yaml", ".yml", ".ymal"))]):
+        return f"is '{guess}' the definition? Then name that file"
+    for name in names:
+        if any(os.path.isfile(os.path.join(root, name, main)) for main in MAIN_FILES):
+            return f"there is one in {shown_path(os.path.join(root, name), cwd)}"
+    parent = os.path.dirname(root)
+    if any(os.path.isfile(os.path.join(parent, main)) for main in MAIN_FILES):
+        return f"there is one in the directory above: {parent}"
+    return "name a directory that holds one, or a definition file"
+
+
+def _not_there(where: str, path: str, cwd: str) -> DefinitionError:
+    if "://" in where or where.startswith("git@"):
+        return DefinitionError(f"{where} is a URL, not a path", "clone or download it first, then name the directory")
+    parent, name = os.path.split(path)
+    names = names_in(parent)
+    if names is None:
+        return DefinitionError(f"there is no {where}", f"the directory {shown_path(parent, cwd)} does not exist "
+                                                       "or cannot be read", Location(where))
+    from mlcube_cli.definition.hints import nearest
+
+    guess = nearest(name, names)
+    typed = os.path.join(os.path.dirname(where), guess) if guess else ""
+    return DefinitionError(f"there is no {where}", f"did you mean '{typed}'?" if guess else
+                           "name a directory that holds a cube, or a definition file", Location(where))
+
+
+def detect_dialect(data: Data, root: str, file: str) -> str:
+    """`mlbox`, `directory` or `inline` (spec/dialects 7.1). Raises DefinitionError: what it is instead."""
+    if not isinstance(data, dict):
+        raise _no_cube(file, f"it holds {_kind(data)}, not keys and values")
+    if "schema_type" in data:
+        return _by_schema_type(data, file)
+    if data.get("type") == "mlbox":
+        return "mlbox"
+    for keys, what in _STRANGERS:
+        if all(key in data for key in keys) and not (keys[0] == "services" and "tasks" in data):
+            raise _no_cube(file, f"it is {what}")
+    if os.path.isfile(os.path.join(root, *IMPLEMENTATION)):
+        return "mlbox"
+    if "tasks" in data:
+        return "directory" if isinstance(data["tasks"], list) else "inline"
+    if any(key in data for key in INLINE_KEYS):
+        return "inline"
+    raise _no_cube(file, "it has no 'tasks'")
+
+
+def _by_schema_type(data: dict[str, Data], file: str) -> str:
+    kind = str(data["schema_type"])
+    if "tasks" in data or kind.endswith("_root"):
+        return "directory"
+    part = kind.rpartition("_")[2]
+    if part in _PARTS:
+        raise _no_cube(file, f"it is {_PARTS[part]}, a part of one", "name the cube's directory instead")
+    return "directory"
+
+
+def _kind(data: Data) -> str:
+    if isinstance(data, list):
+        return "a list"
+    return "nothing" if data is None else "a single value"
+
+
+def _no_cube(file: str, why: str, hint: str = "") -> DefinitionError:
+    hint = hint or "a cube has 'name' and 'tasks'; mlcube schema mlcube shows all keys"
+    message = f"this file does not define a cube: {why}"
+    return DefinitionError(message, hint, Location(file), (Problem(Location(file), message, "not-a-cube", hint),))

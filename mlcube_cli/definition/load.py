@@ -1,0 +1,75 @@
+"""Reading a definition's files one after the other; their problems are collected, nothing stops at the first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlcube_cli.definition import tree
+from mlcube_cli.definition.detect import shown_path
+from mlcube_cli.errors import DefinitionError, Location, Problem
+
+if TYPE_CHECKING:
+    from mlcube_cli.definition.source import Document
+
+DEEPEST_DIRECTORY = 8
+MOST_FILES = 10_000
+Choose = Callable[["Document"], "str | None"]  # the schema that a document is checked with
+
+
+@dataclass
+class Files:
+    """The files of one cube as they are read, with the problems found so far."""
+
+    root: str
+    cwd: str
+    cache: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    def shown(self, path: str) -> str:
+        return shown_path(path, self.cwd)
+
+    def load(self, path: str, choose: Choose) -> tree.Node | None:
+        """The file as a tree, or None when it cannot be used; its problems are noted."""
+        from mlcube_cli.definition.store import read_checked
+
+        try:
+            checked = read_checked(path, choose, self.cache, self.shown(path))
+        except DefinitionError as error:
+            self.problems += error.problems or (
+                Problem(error.location or Location(self.shown(path)), error.message, "unreadable", error.hint),)
+            return None
+        self.problems += checked.problems
+        return tree.from_document(checked.document)
+
+    def note(self, location: Location, message: str, code: str, hint: str = "", path: str = "",
+             severity: str = "error") -> None:
+        """Add a problem."""
+        self.problems.append(Problem(location, message, code, hint, path, severity))
+
+    def warn(self, location: Location, message: str, code: str, hint: str = "", path: str = "") -> None:
+        """Add a warning."""
+        self.note(location, message, code, hint, path, "warning")
+
+    def definitions(self, *below: str, deep: bool = False) -> Iterator[tuple[str, str]]:
+        """The YAML files below a directory of the cube, sorted: (name without the ending, absolute path)."""
+        yield from _walk(os.path.join(self.root, *below), "", DEEPEST_DIRECTORY if deep else 0, [MOST_FILES])
+
+
+def _walk(directory: str, prefix: str, deeper: int, left: list[int]) -> Iterator[tuple[str, str]]:
+    try:
+        with os.scandir(directory) as found:
+            entries = sorted((entry for entry, _ in zip(found, range(left[0]))), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        stem, ending = os.path.splitext(entry.name)
+        if entry.name.startswith(".") or left[0] <= 0:
+            continue
+        left[0] -= 1
+        if ending in (".yaml", ".yml") and not entry.is_dir():
+            yield prefix + stem, entry.path
+        elif deeper and entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", deeper - 1, left)
