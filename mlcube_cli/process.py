@@ -1,0 +1,339 @@
+"""Runs commands and steps: streams, signals, time limits, exit codes. The only code that starts processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import cast
+
+from mlcube_cli.child import Child, Manner, Process, why_not_started
+from mlcube_cli.command import Command, Step, Stop, TaskPlan
+from mlcube_cli.errors import Interrupted, MachineError
+from mlcube_cli.executables import find_executable
+from mlcube_cli.facts import Observation
+from mlcube_cli.family import MARKER
+from mlcube_cli.signals import Watch
+from mlcube_cli.signals import die_by as die_by
+
+TIMED_OUT = 124
+_PROBE = 60.0  # seconds for a question
+_SLACK = 10.0  # seconds that an engine may need beyond the grace period, and for any other of its commands
+_BACKGROUND = 1.0  # seconds between TERM and KILL for what a finished task left running
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended."""
+
+    status: str  # "succeeded" | "failed" | "timed_out" | "cancelled" | "environment" (it could not be started)
+    exit_code: int  # of the child; 124 for timed_out; 128+n for cancelled, and for a child that died of signal n
+    seconds: float
+    signal: int | None = None  # the signal that cancelled us
+    tail: tuple[str, ...] = ()  # the last 25 lines, for captured steps; the reason, for "environment"
+
+
+def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str] | None = None) -> Observation:
+    """What a read-only command says. Never raises for what the command does.
+
+    Exit code 127 when the program is absent, 126 when it cannot be executed, 124 after `timeout` seconds, 128+n after
+    signal n. The command stays in our process group: Ctrl-C reaches it, and `sudo` may ask for a password.
+    """
+    import subprocess  # noqa: TID251 - this is the place
+
+    try:
+        process = subprocess.Popen(
+            command.argv, env=_environment(command, environment), cwd=command.cwd, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL)
+    except (OSError, ValueError) as error:
+        code = 126 if isinstance(error, PermissionError) else 127
+        return Observation(code, "", why_not_started(command, error))
+    try:
+        stdout, stderr = process.communicate(command.stdin or None, timeout)
+    except subprocess.TimeoutExpired:
+        return Observation(TIMED_OUT, "", f"{command.argv[0]} gave no answer within {timeout:g} seconds")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    return Observation(_exit_code(process.returncode), stdout.decode("utf-8", "surrogateescape"),
+                       stderr.decode("utf-8", "surrogateescape"))
+
+
+class Session:
+    """Context manager around everything that is run: while it is open, signals end what runs instead of us.
+
+    `forward`: what preparation steps say goes to our stderr as it comes. `locks`: the directory of the locks between
+    runs; by default below the cache. `tell` is told, in a sentence, whom we wait for. `signal` is the first signal
+    that came, also after the end; whoever opened the session then calls `die_by`.
+    """
+
+    def __init__(self, forward: bool = False, locks: str | None = None,
+                 tell: Callable[[str], None] = lambda sentence: None, lock_wait: float = 3600.0) -> None:
+        self._forward = forward
+        self._locks = locks
+        self._tell = tell
+        self._lock_wait = lock_wait
+        self._watch = Watch()
+
+    def __enter__(self) -> Session:
+        self._watch.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.__exit__()
+
+    @property
+    def signal(self) -> int | None:
+        return self._watch.received[0] if self._watch.received else None
+
+    def run(self, step: Step, limits: TaskPlan | None = None, stdout: int | None = None) -> Outcome:
+        """Run a step to its end; skip it when `unless` succeeds, fall back on `otherwise`, hold its lock meanwhile.
+
+        `limits`: grace period, and for the payload the time limit and whether it has the terminal. `stdout`: the
+        descriptor that a payload writes its standard output to. Raises nothing for what commands do.
+        """
+        began = time.monotonic()
+        try:
+            outcome = self._run(step, _manner(step, limits, stdout, self._forward))
+        except Interrupted:
+            outcome = Outcome("cancelled", 0, 0.0)
+        except MachineError as error:
+            outcome = Outcome("environment", 1, 0.0, tail=(error.message, *([error.hint] if error.hint else [])))
+        number = self.signal
+        if number is not None and outcome.status != "succeeded":
+            outcome = replace(outcome, status="cancelled", exit_code=128 + number, signal=number)
+        return replace(outcome, seconds=time.monotonic() - began)
+
+    def _run(self, step: Step, manner: Manner) -> Outcome:
+        self._check()
+        if step.unless and self._holds(step.unless):
+            return Outcome("succeeded", 0, 0.0)
+        with self._locked(step):
+            if step.lock and step.unless and self._holds(step.unless):
+                return Outcome("succeeded", 0, 0.0)
+            outcome = self._execute(step.command, manner)
+            if step.otherwise and outcome.status in ("failed", "environment"):
+                outcome = self._execute(step.otherwise, manner)
+        return outcome
+
+    def _check(self) -> None:
+        if self.signal is not None:
+            raise Interrupted(self.signal)
+
+    def _holds(self, question: Command) -> bool:
+        """Does this command succeed? Raises Interrupted."""
+        try:
+            child = _start(question, Manner())
+        except (OSError, ValueError):
+            return False
+        with child:
+            ended = self._await(child, time.monotonic() + _PROBE, 0)
+        self._check()
+        return ended and child.poll() == 0
+
+    @contextlib.contextmanager
+    def _locked(self, step: Step) -> Iterator[None]:
+        """Hold the step's lock. Without a place for locks, go on without. Raises MachineError, Interrupted."""
+        if not step.lock:
+            yield
+            return
+        from mlcube_cli.locks import lock
+
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock(self._locks or _lock_directory(), step.lock, self._lock_wait, self._tell,
+                                         self._pause))
+            except OSError as error:
+                self._tell(f"going on without a lock for '{step.title}': {error}")
+            yield
+
+    def _pause(self, seconds: float) -> None:
+        self._watch.sleep(seconds, 0)
+        self._check()
+
+    def _execute(self, command: Command, manner: Manner) -> Outcome:
+        self._check()
+        try:
+            child = _start(command, manner)
+        except (OSError, ValueError) as error:
+            code = 126 if isinstance(error, PermissionError) else 127
+            return Outcome("environment", code, 0.0, tail=(why_not_started(command, error),))
+        with child:
+            until = time.monotonic() + manner.timeout if manner.timeout is not None else float("inf")
+            ended = self._await(child, until, self._count(manner))
+            if ended:
+                self._tidy(child)
+            else:
+                self._end(child)
+        code = _exit_code(child.poll() or 0)
+        if manner.foreground and code != 128 + signal.SIGINT:
+            self._forgive_interrupts()
+        if not ended and self.signal is None:
+            return Outcome("timed_out", TIMED_OUT, 0.0, tail=child.tail())
+        return Outcome("succeeded" if ended and code == 0 else "failed", code, 0.0, tail=child.tail())
+
+    # --- waiting ---------------------------------------------------------------------------------------------------
+
+    def _count(self, manner: Manner) -> int:
+        """How many signals came that this command is to be ended for.
+
+        A command that has the terminal gets Ctrl-C from it, and decides itself: so do interactive Pythons.
+        """
+        return len([number for number in self._watch.received if not (manner.foreground and number == signal.SIGINT)])
+
+    def _forgive_interrupts(self) -> None:
+        self._watch.received[:] = [number for number in self._watch.received if number != signal.SIGINT]
+
+    def _await(self, child: Child, until: float, known: int) -> bool:
+        """Serve the child's streams until it ends; False when the time is up or more signals than `known` came."""
+        while child.poll() is None:
+            left = until - time.monotonic()
+            if left <= 0 or self._count(child.manner) > known:
+                return False
+            child.serve(*self._watch.wait(left, child.readers, child.writers))
+        return True
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def _tidy(self, child: Child) -> None:
+        """After its own end: nothing that a task started outlives it."""
+        manner = child.manner
+        if manner.stop is not None:
+            if (child.poll() or 0) < 0:  # somebody killed the engine's client: the container may well go on
+                self._end(child)
+        elif manner.payload:
+            if child.family.alive():
+                self._end_family(child, _BACKGROUND, self._count(manner))
+            child.family.bury()
+
+    def _end(self, child: Child) -> None:
+        """TERM, the grace period, KILL. One more signal skips what is left of the grace period."""
+        known = self._count(child.manner)
+        if child.manner.stop is not None:
+            self._end_container(child, child.manner.stop, known)
+        self._end_family(child, 0.0 if child.manner.stop else child.manner.grace, known)
+
+    def _end_family(self, child: Child, grace: float, known: int) -> None:
+        family, until = child.family, time.monotonic() + grace
+        if grace > 0:
+            family.ask_to_end()
+        pause = 0.01
+        while time.monotonic() < until and self._count(child.manner) <= known:
+            if not self._await(child, until, known):
+                break
+            if not family.alive():
+                break
+            self._watch.sleep(pause, len(self._watch.received))
+            pause = min(0.2, pause * 2)
+        if child.poll() is None or child.manner.stop is None:
+            family.kill()
+        self._await(child, time.monotonic() + _SLACK / 2, self._count(child.manner))
+        child.drain()
+
+    def _end_container(self, child: Child, stop: Stop, known: int) -> None:
+        """Through the engine, since signals to its client do not reach what runs in the container (ENGINES)."""
+        manner = child.manner
+        until = time.monotonic() + manner.grace
+        existed = self._engine(stop.ask, manner.grace + _SLACK, known)
+        while not existed and child.poll() is None and self._count(manner) <= known and time.monotonic() < until:
+            self._await(child, time.monotonic() + 0.2, known)  # it is still being made
+            existed = self._engine(stop.ask, manner.grace + _SLACK, known)
+        if not existed:
+            existed = self._engine(stop.kill, _SLACK, self._count(manner))
+        if not self._await(child, time.monotonic() + (_SLACK / 2 if existed else 0), self._count(manner)):
+            child.family.kill()
+        self._remove(stop, existed)
+
+    def _remove(self, stop: Stop, existed: bool) -> None:
+        """Until it succeeds. A container that nobody saw may still be on its way: then once more, a second later."""
+        wanted = 1 if existed else 2
+        for pause in (0.0, 0.2, 0.8, 1.0, 1.0, 2.0, 2.0) if existed else (0.0, 1.0, 1.0, 2.0, 2.0):
+            self._watch.sleep(pause, len(self._watch.received))
+            if self._engine(stop.remove, _SLACK, len(self._watch.received)):
+                wanted -= 1
+            if not wanted:
+                return
+
+    def _engine(self, command: Command, limit: float, known: int) -> bool:
+        """Run a command of a Stop; True when it succeeded within `limit` seconds. One more signal gives it up."""
+        try:
+            child = _start(command, Manner())
+        except (OSError, ValueError):
+            return False
+        with child:
+            return self._await(child, time.monotonic() + limit, known) and child.poll() == 0
+
+
+def _start(command: Command, manner: Manner) -> Child:
+    """Start it through plumbum, with all that plumbum's own defaults would change said outright.
+
+    plumbum puts its copy of our environment below the one it is given, so that nothing could be removed: hence the
+    scoped, emptied copy. Its own lookup knows only our PATH and takes `my-tool` for `my_tool`: hence ours, in the
+    command's PATH and directory. Raises OSError or ValueError (`why_not_started` makes the sentence).
+    """
+    import subprocess  # noqa: TID251 - this is the place
+
+    from plumbum.machines.local import LocalCommand, local  # noqa: TID251 - this is the place
+
+    environment = _environment(command)
+    environment.setdefault("PATH", os.defpath)
+    if manner.run_id:
+        environment[MARKER] = manner.run_id
+    executable = find_executable(command.argv[0], environment, command.cwd)
+    if executable is None:
+        raise _unusable(command)
+    captured = not manner.payload
+    with local.env():
+        local.env.clear()
+        process = LocalCommand(executable).popen(
+            command.argv[1:], cwd=command.cwd or ".", env=environment, bufsize=0,
+            stdin=subprocess.PIPE if command.stdin else None if manner.interactive else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if captured else manner.stdout,
+            stderr=subprocess.STDOUT if captured else None, start_new_session=not manner.foreground)
+    return Child(cast("Process", process), manner, command.stdin)
+
+
+def _unusable(command: Command) -> OSError:
+    """Why there is nothing to execute: absent, or there and not executable."""
+    path = os.path.join(command.cwd or ".", command.argv[0])
+    return (PermissionError if "/" in command.argv[0] and os.path.exists(path) else FileNotFoundError)(path)
+
+
+def _manner(step: Step, limits: TaskPlan | None, stdout: int | None, forward: bool) -> Manner:
+    if limits is None:
+        limits = TaskPlan("", "", ())
+    if not step.payload:
+        return Manner(forward=forward, grace=limits.grace)
+    return Manner(payload=True, stdout=stdout, interactive=limits.interactive, grace=limits.grace,
+                  timeout=limits.timeout, stop=step.stop, run_id="" if step.stop else limits.run_id)
+
+
+def _environment(command: Command, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    environment = dict(os.environ if base is None else base)
+    for variable in command.env:
+        if variable.value is None:
+            environment.pop(variable.name, None)
+        else:
+            environment[variable.name] = variable.value
+    return environment
+
+
+def _exit_code(returncode: int) -> int:
+    return 128 - returncode if returncode < 0 else returncode
+
+
+def _lock_directory() -> str:
+    """Below the cache. Raises OSError where there is no usable one."""
+    from mlcube_cli.cache import find_cache
+
+    cache = find_cache(os.environ, os.getuid())
+    if cache is None:
+        raise OSError("there is no usable cache directory; set MLCUBE_HOME")
+    return os.path.join(cache, "locks")
