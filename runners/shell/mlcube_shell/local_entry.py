@@ -14,7 +14,7 @@ def entry_words(job: Job, facts: Facts, python: str, searched_later: bool) -> tu
     """The words before the task's arguments.
 
     A script (`*.py`, or a file that is not executable) runs with `python`, an executable file by itself; another name
-    is a program on PATH. `searched_later`: PATH is only known when the task starts, since an environment or the platform's
+    is a program on PATH. `searched_later`: PATH is only known when the task starts: an environment or the platform's
     shell lines add to it. Raises DefinitionError when there is no entry point or it names a file that is not there.
     """
     words, origin = _entrypoint(job, facts)
@@ -81,6 +81,6 @@ def _split(text: str, job: Job, facts: Facts, origin: str) -> tuple[str, ...]:
     except ValueError as error:
         raise DefinitionError(f"the entry point {text!r} cannot be split into words: {error} ({origin})",
                               "close its quotes, or write a list of words") from None
-    if not words:
+    if not words or not words[0]:
         raise DefinitionError(f"the entry point is empty ({origin})", "write entrypoint: main.py")
     return words
