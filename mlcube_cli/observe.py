@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping
-from typing import Optional, TypeVar
+from typing import TypeVar
 
 from mlcube_cli.errors import MachineError
 from mlcube_cli.executables import find_executable
-from mlcube_cli.facts import Answer, Facts, FileText, Missing, PathFact, PathKind, Probe, Question, Tool, TreeDigest
+from mlcube_cli.facts import Answer, Facts, FileText, Missing, PathFact, PathKind, Probe, Question, Tool
 
 T = TypeVar("T")
 Look = Callable[[tuple[Question, ...]], Mapping[Question, Answer]]
@@ -21,7 +21,7 @@ MOST_BYTES = 64 << 20
 SKIPPED = (".git", ".mlcube")
 
 
-def with_facts(function: Callable[[Facts], T], facts: Facts, answer: Optional[Look] = None) -> tuple[T, Facts]:
+def with_facts(function: Callable[[Facts], T], facts: Facts, answer: Look | None = None) -> tuple[T, Facts]:
     """What `function` returns once it has all the facts that it asks for, and those facts.
 
     `answer` looks them up; by default on this machine, with the environment of `facts`. Raises what `function` raises,
@@ -51,7 +51,8 @@ def machine(environment: Mapping[str, str]) -> Facts:
     try:
         cwd = os.getcwd()
     except OSError as error:
-        raise MachineError(f"the current directory cannot be used: {error.strerror}", "cd to another directory") from error
+        raise MachineError(f"the current directory cannot be used: {error.strerror}",
+                           "cd to a directory that exists") from error
     return Facts(
         uid=os.getuid(), gid=os.getgid(), home=_home(environment), cwd=cwd, environment=dict(environment),
         cache=find_cache(environment, os.getuid()), terminal=os.isatty(0) and os.isatty(1), python=sys.executable or "")
@@ -87,10 +88,10 @@ def _answer(question: Question, environment: Mapping[str, str]) -> Answer:
 
 
 def path_fact(path: str) -> PathFact:
-    """What is there, links followed. What cannot be looked at (permissions, a loop of links) is absent and unreadable."""
+    """What is there, links followed. What cannot be looked at (permissions, a loop of links): absent, not readable."""
     try:
         mode = os.stat(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return _absent(path, readable=True)
     except (OSError, ValueError):
         return _absent(path, readable=False)
@@ -195,7 +196,7 @@ def _below(top: str, left_out: frozenset[str], limit: int) -> list[tuple[str, st
 
 
 def _content(path: str, top: bool, limit: int) -> bytes:
-    """Kind and content in one; a link is its target, except for the path that was asked for. Raises _TooMuch, OSError."""
+    """Kind and content in one; a link is its target, but for the path that was asked for. Raises _TooMuch, OSError."""
     try:
         mode = os.stat(path).st_mode if top else os.lstat(path).st_mode
     except FileNotFoundError:
