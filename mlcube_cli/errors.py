@@ -1,4 +1,4 @@
-"""What can go wrong, as values: problems with a place in a file, and one exception class per exit code (CONTRACT: Exit codes)."""
+"""What can go wrong, as values: problems with a place in a file, and one exception class per exit code."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class TransferError(MLCubeError):
     status = "transfer"
 
 
-class Interrupted(MLCubeError):
+class Interrupted(MLCubeError):  # noqa: N818 - not a fault, but what the user asked for
     """A signal ended the command; `exit_code` is 128 + its number."""
 
     status = "cancelled"

@@ -104,7 +104,7 @@ def choose_platform(cube: Cube, named: str | None, runner: str | None,
         raise UsageError(f"this cube has no {kind}", "add one, or give a platform file with --platform FILE")
     if len(platforms) == 1:
         return platforms[0], ""
-    reasons = []
+    reasons: list[str] = []
     for kind in (CONTAINER, HOST):
         for platform in platforms:
             entry = RUNNERS.get(platform.runner)

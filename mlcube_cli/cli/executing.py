@@ -14,7 +14,7 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.make import write_deps, write_stamp
 from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Plan, Step, TaskPlan, merge, shell_line
-from mlcube_cli.errors import DefinitionError, MachineError, MLCubeError, PreparationError
+from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Outcome, Session, ask, die_by
@@ -45,7 +45,7 @@ def execute(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[P
     for note in plan.notes:
         output.warn(note)
     try:
-        with Session(forward=output.on_terminal() and not output.QUIET) as session:
+        with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
             _run_all(arguments, prepared, plans, session, result)
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
             _finish_for_make(arguments, prepared, started)
@@ -161,12 +161,10 @@ class _TaskRun:
             self.failure = _step_error(step, outcome)
         elif outcome.status == "environment":
             self.failure = MachineError("; ".join(outcome.tail) or f"could not {step.title}", step.hint)
-        elif outcome.status == "failed" and outcome.exit_code in _ENGINE_CODES and step.started is not None:
-            # The number alone does not tell the engine's failure from the task's (RULINGS 20): ask the engine.
-            if not ask(step.started).stdout.strip():
-                self.failure = MachineError(
-                    f"the engine could not start task '{self.job.task}' (its exit code {outcome.exit_code})\n"
-                    f"  $ {shell_line(step.command)}", step.hint or "the engine's own message stands above")
+        elif outcome.status == "failed" and not _had_started(step, outcome):
+            self.failure = MachineError(
+                f"the engine could not start task '{self.job.task}' (its exit code {outcome.exit_code})\n"
+                f"  $ {shell_line(step.command)}", step.hint or "the engine's own message stands above")
         return outcome
 
     def _record(self, started: float, ended: float | None) -> None:
@@ -182,6 +180,13 @@ class _TaskRun:
         except OSError as error:
             if ended is None:
                 output.warn(f"this run leaves no record: {error}")
+
+
+def _had_started(step: Step, outcome: Outcome) -> bool:
+    """Was it the task that failed? The number alone does not tell its failure from the engine's (RULINGS 20)."""
+    if outcome.exit_code not in _ENGINE_CODES or step.started is None:
+        return True
+    return bool(ask(step.started).stdout.strip())
 
 
 def _user() -> str:

@@ -18,7 +18,7 @@ def write_stamp(path: str, started: float, run_ids: Iterable[str]) -> None:
 
 
 def write_deps(path: str, target: str, jobs: Sequence[Job], definitions: Iterable[str]) -> None:
-    """Write `TARGET: inputs...` in make's syntax, each input also as a target of its own, so that a deleted one does not stop make."""
+    """Write `TARGET: inputs...` in make's syntax; each input is a target too, so that a deleted one does not stop make."""
     names = list(dict.fromkeys((*definitions, *_inputs(jobs))))
     usable = [name for name in names if "\n" not in name]
     lines = [f"{escape(target, target=True)}: \\", *(f"  {escape(name)} \\" for name in usable), "",

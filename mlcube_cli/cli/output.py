@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from mlcube_cli.errors import DefinitionError, MLCubeError, Problem, UsageError
+from mlcube_cli.errors import MLCubeError, Problem
 from mlcube_cli.report import error_lines, printable, problem_lines
 
 QUIET = False  # --quiet: set once, by the command line

@@ -1,4 +1,4 @@
-"""`run` and `configure`: read, decide, show or start. The order is the promise: everything is checked before anything starts."""
+"""`run` and `configure`: read, decide, then show or start; everything is checked before anything starts."""
 
 from __future__ import annotations
 
@@ -192,7 +192,8 @@ def _used_files(cube: Cube, platform: Platform, tasks: Chosen) -> tuple[str, ...
 
 def _judge_problems(reading: Reading, used: Used) -> None:
     """Show warnings; raise DefinitionError where a fault touches this run. An unset variable is a fault then."""
-    matter, other = [], []
+    matter: list[Problem] = []
+    other: list[Problem] = []
     for problem in reading.problems:
         touches = used.matters(problem)
         if touches and problem.code == "unset-variable":

@@ -57,6 +57,6 @@ def split_address(address: str) -> tuple[str, str]:
 def parse_duration(text: str, option: str) -> float:
     """Seconds of `90`, `1.5s`, `30m`, `2h`, `1d`. Raises UsageError for anything else and for zero or less."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower(), re.ASCII)
-    if match is None or float(match[1]) <= 0 and option != "--grace":
+    if match is None or (float(match[1]) <= 0 and option != "--grace"):
         raise UsageError(f"{option}: '{text}' is not a length of time", f"write seconds or a unit: {option} 90, {option} 30m")
     return float(match[1]) * _UNITS[match[2]]
