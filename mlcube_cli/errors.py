@@ -18,6 +18,9 @@ class Location:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
+NOWHERE = Location("")
+
+
 @dataclass(frozen=True)
 class Problem:
     """One fault of a definition, with where it stands and what to type instead.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Union
 
-from mlcube_cli.errors import Location
+from mlcube_cli.errors import NOWHERE, Location
 
 # What a YAML document can hold once it is read: plain data, never a tagged object.
 Data = Union[None, bool, int, float, str, list["Data"], dict[str, "Data"]]
@@ -29,7 +29,7 @@ class Parameter:
     default: str | None  # None: nothing is bound; the parameter is left out, or the user must give it
     mode: str  # "ro" | "rw": what the definition asks for (inputs "ro" unless `opts: rw`, outputs "rw")
     description: str = ""
-    location: Location = Location("")  # where the default stands, else where the parameter is declared
+    location: Location = NOWHERE  # where the default stands, else where the parameter is declared
     mode_stated: bool = False  # the definition says `opts` in so many words
 
 
@@ -54,7 +54,7 @@ class Task:
     parameters: tuple[Parameter, ...]  # inputs then outputs, in the order of the definition
     entrypoint: tuple[str, ...] | None = None
     groups: tuple[Group, ...] = ()
-    location: Location = Location("")
+    location: Location = NOWHERE
 
     def parameter(self, name: str) -> Parameter | None:
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
