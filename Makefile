@@ -33,6 +33,7 @@ golden: .venv/dev-ready ## write the expected plans again (look at the diff)
 	@MLCUBE_GOLDEN=write $(python) -m pytest -q tests/golden
 
 pyz: mlcube.pyz ## build mlcube.pyz and its sha256 file
+	@cat mlcube.pyz.sha256
 
 engines: ## install, start and fill the real engines for the tests (root, on Debian)
 	@scripts/engines
