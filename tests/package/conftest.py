@@ -1,67 +1,19 @@
-"""What the package tests share: one freshly built mlcube.pyz, the Pythons of this machine, a small cube, a clean run."""
+"""Fixtures of the package tests: one freshly built mlcube.pyz, a small cube, a run in a clean environment."""
 
 from __future__ import annotations
 
-import functools
-import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-CUBE = """\
-name: tiny
-tasks:
-  greet:
-    parameters:
-      inputs: {names: {type: file, default: names.txt}}
-      outputs: {greeting: {type: file, default: greeting.txt}}
-local:
-  entrypoint: [sh, greet.sh]
-"""
-# The task says what of its environment the interpreter of mlcube could have spoilt.
-GREET = """\
-for word in "$@"; do
-    case $word in
-    --names=*) names=${word#*=} ;;
-    --greeting=*) greeting=${word#*=} ;;
-    esac
-done
-{ printf 'hello '; cat "$names"; } >"$greeting"
-"""
-Start = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@functools.cache
-def interpreters() -> dict[str, str]:
-    """A Python of each version from 3.9 on: of PATH, of the system, and of the directories in MLCUBE_TEST_PYTHONS."""
-    places = os.environ.get("MLCUBE_TEST_PYTHONS", "").split(os.pathsep) + os.environ["PATH"].split(os.pathsep)
-    names = [*(f"python3.{minor}" for minor in range(9, 15)), "python3"]
-    candidates = [os.path.join(place, name) for place in places if place for name in names]
-    found: dict[str, str] = {}
-    for candidate in ["/usr/bin/python3", sys.executable, *candidates]:
-        if os.access(candidate, os.X_OK) and "shims" not in candidate:
-            asked = subprocess.run([candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-                                   capture_output=True, text=True, check=False)
-            version = asked.stdout.strip()
-            if asked.returncode == 0 and tuple(map(int, version.split("."))) >= (3, 9):
-                found.setdefault(version, candidate)
-    return found
+from tests.package.tools import CUBE, GREET, Start, build, interpreters
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "python" in metafunc.fixturenames:
         metafunc.parametrize("python", interpreters().values(), ids=interpreters().keys())
-
-
-def build(output: Path, **options: str) -> None:
-    """Build the pyz with the wheels that the checkout has downloaded already; `options` change the environment."""
-    subprocess.run([sys.executable, str(CHECKOUT / "packaging/build_pyz.py"), "-o", str(output)],
-                   env={**os.environ, **options}, check=True, capture_output=True, timeout=300)
 
 
 @pytest.fixture(scope="session")
@@ -98,20 +50,3 @@ def start(tmp_path: Path) -> Start:
                               capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
     return run
-
-
-def assert_version(done: subprocess.CompletedProcess[str]) -> None:
-    """`--version` said what it should, and nothing else was said."""
-    assert (done.returncode, done.stdout.split(" ")[0], done.stderr) == (0, "mlcube", ""), done
-
-
-def assert_valid(done: subprocess.CompletedProcess[str]) -> None:
-    """`validate --json` found nothing wrong."""
-    assert (done.returncode, done.stderr) == (0, ""), done
-    assert json.loads(done.stdout)["valid"] is True
-
-
-def copies(cache: Path) -> list[str]:
-    """The names of what lies among the copies of the pyz below a cache directory."""
-    room = cache / "pyz"
-    return sorted(path.name for path in room.iterdir()) if room.exists() else []
