@@ -19,10 +19,10 @@ _ROOT_PLATFORMS = {"mlbox_docker.yaml": "docker", "mlcube_docker.yaml": "docker"
 _SIDES = {"inputs": "input_binding", "outputs": "output_binding"}
 
 
-def read_directory(files: Files, file: str, node: Node) -> Draft:
-    """The cube whose main file is `node`."""
+def read_directory(files: Files, file: str, node: Node, run_files: tuple[str, ...] = ()) -> Draft:
+    """The cube whose main file is `node`. `run_files`: run configurations, perhaps from elsewhere, that somebody named."""
     tasks = {name: _task(files, task) for name, task in _task_files(files, file, node)}
-    groups = _run_configurations(files, tasks)
+    groups = _run_configurations(files, tasks, run_files)
     root = mapping({
         "name": find(node, "name"), "version": find(node, "version"), "description": find(node, "description"),
         "authors": find(node, "author") or find(node, "authors"), "platform": find(node, "platform"),
@@ -105,14 +105,17 @@ def _task(files: Files, node: Node) -> Node:
 # --- run configurations --------------------------------------------------------------------------------------------
 
 
-def _run_configurations(files: Files, tasks: dict[str, Node]) -> list[GroupDraft]:
-    found = []
-    for name, path in files.definitions("run", deep=True):
-        node = files.load(path, _invoke_schema)
-        group = _run_configuration(files, name, node, tasks) if node is not None else None
-        if group is not None:
-            found.append(group)
-    return [replace(group, default=_is_default(group, found)) for group in found]
+def _run_configurations(files: Files, tasks: dict[str, Node], more: tuple[str, ...]) -> list[GroupDraft]:
+    found = {path: _load_run(files, name, path, tasks) for name, path in files.definitions("run", deep=True)}
+    own = [group for group in found.values() if group is not None]
+    named = [_load_run(files, os.path.splitext(os.path.basename(path))[0], path, tasks)
+             for path in dict.fromkeys(more) if path not in found]
+    return [replace(group, default=_is_default(group, own)) for group in own] + [group for group in named if group]
+
+
+def _load_run(files: Files, name: str, path: str, tasks: dict[str, Node]) -> GroupDraft | None:
+    node = files.load(path, _invoke_schema)
+    return _run_configuration(files, name, node, tasks) if node is not None else None
 
 
 def _is_default(group: GroupDraft, groups: list[GroupDraft]) -> bool:

@@ -9,7 +9,8 @@ from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
 from mlcube_cli.definition.platforms import RUNNER_NAMES
 from mlcube_cli.definition.source import format_path
-from mlcube_cli.definition.tree import NOWHERE, Node, entries, find, items, mapping, text_at, text_of
+from mlcube_cli.definition.tree import Node, entries, find, items, mapping, text_at, text_of
+from mlcube_cli.errors import NOWHERE
 
 
 def read_inline(files: Files, file: str, node: Node) -> Draft:

@@ -71,6 +71,11 @@ def interpolate(root: Node, environment: Mapping[str, str], platforms: tuple[str
     return _finish(replace(root, value=resolved), ()), tuple(scope.problems)
 
 
+def carried(text: str) -> str:
+    """The text with its dollars carried, for a value that nobody wrote (a directory's name)."""
+    return text.replace("$", _DOLLAR)
+
+
 # --- parsing -------------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +224,7 @@ def _environment(scope: _Scope, rest: str, reference: Reference, path: Path) -> 
     name, comma, default = rest.partition(",")
     name, default = name.strip(), default.strip()
     if name in scope.environment:
-        value = scope.environment[name].replace("$", _DOLLAR)
+        value = carried(scope.environment[name])
         return Node(value, text=value, secret=True)
     if comma:
         if len(default) > 1 and default[0] == default[-1] and default[0] in "'\"":

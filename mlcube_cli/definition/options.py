@@ -98,10 +98,10 @@ def package_list(node: Node | None) -> Node | None:
 
 
 def with_defaults(dialect: str, runner: str, options: Mapping[str, Node], location: Location) -> dict[str, Node]:
-    """The options with what the dialect sets by itself, origin `default`."""
+    """The options with what the dialect sets by itself, origin `default`; null means the default too."""
     defaults = {name: Node(value, location, location, value, "default")
-                for name, value in _DEFAULTS.get((dialect, runner), {}).items()}
-    return {**defaults, **options}
+                for name, value in _DEFAULTS.get((dialect, runner), {}).items() if not is_set(options.get(name))}
+    return {**options, **defaults}
 
 
 def is_empty_list(node: Node | None) -> bool:

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 from mlcube_cli.definition.model import Data
-from mlcube_cli.errors import Location
+from mlcube_cli.errors import NOWHERE, Location
 
 if TYPE_CHECKING:
     from mlcube_cli.definition.source import Document
 
 HIDDEN = "***"
-NOWHERE = Location("")
 Path = tuple[Union[str, int], ...]
 
 
@@ -180,11 +179,11 @@ def put(node: Node, path: Path, new: Node) -> Node:
         found = list(items(node))
         found[step] = put(found[step], rest, new)
         return replace(node, value=tuple(found))
+    if not isinstance(node.value, dict):
+        node = replace(node, value={}, text=None, folded=False)
     inner = entries(node)
-    base = replace(new, value={}, text=None) if step not in inner else inner[step]
+    base = inner[step] if step in inner else replace(new, value={}, text=None, folded=False)
     changed = put(base, rest, new) if rest or step in inner else new
-    if node.folded and step != "default":
-        return replace(node, value={**inner, step: changed}, folded=False)
     return replace(node, value={**inner, step: changed}, text=None)
 
 

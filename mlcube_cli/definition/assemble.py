@@ -1,0 +1,138 @@
+"""A Draft with everything applied -> the frozen Cube."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
+from mlcube_cli.definition.load import Files
+from mlcube_cli.definition.model import Author, Cube, Data, Group, Option, Parameter, Platform, Task
+from mlcube_cli.definition.options import typed_options
+from mlcube_cli.definition.overrides import ORIGIN
+from mlcube_cli.definition.source import format_path
+from mlcube_cli.definition.tree import (
+    Node,
+    entries,
+    find,
+    is_secret,
+    is_set,
+    items,
+    origin_of,
+    plain,
+    text_at,
+    text_of,
+)
+
+_SIDES = {"inputs": "input", "outputs": "output"}
+
+
+def build_cube(draft: Draft, files: Files, workspace: str) -> Cube:
+    """The cube; a word list that no shell rule can split is noted in `files`."""
+    tree = draft.tree
+    requirements = find(tree, "platform")
+    return Cube(
+        root=files.root, file=draft.file, dialect=draft.dialect,
+        name=text_at(tree, "name") or os.path.basename(files.root), version=text_at(tree, "version"),
+        description=text_at(tree, "description"), authors=_authors(find(tree, "authors")), workspace=workspace,
+        tasks=tuple(_task(draft, files, name, node) for name, node in entries(find(tree, "tasks")).items()),
+        platforms=tuple(_platform(platform) for platform in draft.platforms),
+        requirements=_requirements(requirements),
+    )
+
+
+def _requirements(node: Node | None) -> Mapping[str, Data]:
+    return {name: plain(item) for name, item in entries(node).items()}
+
+
+# --- authors -------------------------------------------------------------------------------------------------------
+
+
+def _authors(node: Node | None) -> tuple[Author, ...]:
+    """Authors in every shape that is about: a list of mappings or of texts, one mapping, one text."""
+    listed = items(node) or ((node,) if is_set(node) and node is not None else ())
+    return tuple(author for item in listed for author in _author(item))
+
+
+def _author(node: Node) -> tuple[Author, ...]:
+    if isinstance(node.value, dict):
+        email = text_at(node, "email")
+        author = Author(text_at(node, "name") or email, email, text_at(node, "org") or text_at(node, "organization"))
+        return (author,) if author.name or author.org else ()
+    name, _, rest = (text_of(node) or "").strip().partition("<")
+    if rest.endswith(">"):
+        return (Author(name.strip() or rest[:-1], rest[:-1]),)
+    text = (text_of(node) or "").strip()
+    return (Author(text),) if text else ()
+
+
+# --- tasks ---------------------------------------------------------------------------------------------------------
+
+
+def _task(draft: Draft, files: Files, name: str, node: Node) -> Task:
+    parameters = tuple(_parameter(draft.dialect, side, parameter, item) for side in _SIDES
+                       for parameter, item in entries(find(node, "parameters", side)).items())
+    groups = tuple(_group(group, node) for group in draft.groups if group.task == name)
+    return Task(name, parameters, _entrypoint(files, name, find(node, "entrypoint")), groups, node.key)
+
+
+def _parameter(dialect: str, side: str, name: str, node: Node) -> Parameter:
+    default, opts = find(node, "default"), text_at(node, "opts")
+    value = text_of(default)
+    direction = _SIDES[side]
+    stated = opts in ("ro", "rw")
+    location = default.location if default is not None and value is not None else node.key
+    return Parameter(name, direction, _type(dialect, text_at(node, "type"), value), value,
+                     opts if direction == "input" and stated else "ro" if direction == "input" else "rw",
+                     text_at(node, "description"), location, stated)
+
+
+def _type(dialect: str, stated: str, value: str | None) -> str:
+    """The declared type, else what a trailing slash says (spec/dialects 3.4); what needs the disk stays unknown."""
+    if stated in ("file", "directory"):
+        return stated
+    slash = dialect == "inline" and value is not None and value.endswith(("/", "\\"))
+    return "directory" if slash else "unknown"
+
+
+def _group(group: GroupDraft, task: Node) -> Group:
+    """The group's values; a default that `-P` set holds in every group."""
+    values: dict[str, str | None] = {}
+    for _, name, node in group.values:
+        values.setdefault(name, text_of(node))
+    for side in _SIDES:
+        for name, node in entries(find(task, "parameters", side)).items():
+            default = find(node, "default")
+            if default is not None and default.origin == ORIGIN:
+                values[name] = text_of(default)
+    return Group(group.name, group.task, tuple(values.items()), group.location)
+
+
+def _entrypoint(files: Files, task: str, node: Node | None) -> tuple[str, ...] | None:
+    """The words of an entry point, split by shell rules; None where there is none."""
+    if node is None or not is_set(node):
+        return None
+    if items(node):
+        return tuple(text_of(item) or "" for item in items(node))
+    text = text_of(node) or ""
+    if not any(char in text for char in "'\"\\"):
+        return tuple(text.split()) or None
+    import shlex
+
+    try:
+        return tuple(shlex.split(text)) or None
+    except ValueError as error:
+        reason = str(error)
+        files.note(node.location, f"the entry point cannot be split into words: {reason[:1].lower()}{reason[1:]}",
+                   "bad-value", "close the quotes, or write it as a list of words",
+                   format_path(("tasks", task, "entrypoint")))
+        return None
+
+
+# --- platforms -----------------------------------------------------------------------------------------------------
+
+
+def _platform(draft: PlatformDraft) -> Platform:
+    options = tuple(Option(name, plain(node), origin_of(node), is_secret(node))
+                    for name, node in typed_options(entries(draft.options)).items())
+    return Platform(draft.name, draft.runner, options, draft.location)

@@ -1,0 +1,166 @@
+"""What takes more than one place of a definition, or a look at the disk, to judge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from mlcube_cli.definition.draft import Draft, PlatformDraft
+from mlcube_cli.definition.load import Files
+from mlcube_cli.definition.source import format_path
+from mlcube_cli.definition.tree import Node, entries, find, is_set, items, text_of
+from mlcube_cli.errors import NOWHERE, Location
+
+_SIDES = ("inputs", "outputs")
+
+
+def crosscheck(draft: Draft, files: Files) -> None:
+    """Note what is wrong with names, directions and platforms; the readers noted what is wrong between their files."""
+    for name, task in entries(find(draft.tree, "tasks")).items():
+        _task_name(draft, files, name, task)
+        _parameters(draft, files, name, task)
+    for platform in draft.platforms:
+        if platform.runner == "docker":
+            _docker(draft, files, platform)
+        elif platform.runner == "local":
+            _local(draft, files, platform)
+
+
+def _path(draft: Draft, *steps: str) -> str:
+    """The path in the inline dialect's own file; the other dialects keep a task in a file of its own."""
+    return format_path(steps if draft.dialect == "inline" else steps[2:] if draft.dialect == "directory" else steps)
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def _task_name(draft: Draft, files: Files, name: str, task: Node) -> None:
+    path = _path(draft, "tasks", name)
+    if not name.strip():
+        files.note(task.key, "a task has an empty name", "bad-name", "give it a name of letters and digits", path)
+        return
+    odd = next((char for char in name if char in ",/:" or char.isspace() or not char.isprintable()), None)
+    if odd or name.startswith("-"):
+        what = f"holds {_character(odd)}" if odd else "begins with '-'"
+        files.warn(task.key, f"the task's name '{name}' {what}, so some spellings of the command line cannot name it",
+                   "bad-name", "use letters, digits, '_', '-' and '.'", path)
+
+
+def _parameters(draft: Draft, files: Files, task_name: str, task: Node) -> None:
+    sides = {side: entries(find(task, "parameters", side)) for side in _SIDES}
+    for side, parameters in sides.items():
+        for name, node in parameters.items():
+            _parameter_name(draft, files, (task_name, side, name), node)
+    for name, node in sides["outputs"].items():
+        if name in sides["inputs"]:
+            files.warn(node.key, f"'{name}' is both an input and an output: it is passed once, read-write",
+                       "both-directions", "rename one of them if two paths are meant",
+                       _path(draft, "tasks", task_name, "parameters", "outputs", name))
+
+
+def _parameter_name(draft: Draft, files: Files, where: tuple[str, str, str], node: Node) -> None:
+    task, side, name = where
+    path = _path(draft, "tasks", task, "parameters", side, name)
+    odd = next((char for char in name if char == "=" or char.isspace() or not char.isprintable()), None)
+    if not name:
+        files.note(node.key, "a parameter has an empty name", "bad-name", "give it a name of letters and digits", path)
+    elif odd or name.startswith("-"):
+        what = f"holds {_character(odd)}" if odd else "begins with '-'"
+        files.note(node.key, f"the parameter's name '{name}' {what}, so it cannot be passed as --NAME=PATH", "bad-name",
+                   "use letters, digits, '_' and '-'", path)
+
+
+def _character(char: str | None) -> str:
+    if char is None or char == " ":
+        return "a space"
+    return f"'{char}'" if char.isprintable() else f"the character U+{ord(char):04X}"
+
+
+# --- platforms -----------------------------------------------------------------------------------------------------
+
+
+def _option_path(draft: Draft, platform: PlatformDraft, option: str) -> str:
+    return format_path((platform.name, option) if draft.dialect == "inline" else (option,))
+
+
+def _docker(draft: Draft, files: Files, platform: PlatformDraft) -> None:
+    options = entries(platform.options)
+    image = options.get("image")
+    if not text_of(image):
+        place = image if image is not None else platform.options
+        if not _already(draft, files, platform, "image"):
+            files.note(_place(platform, place), f"the platform '{platform.name}' names no image", "missing-key",
+                       "add 'image: NAME'", _option_path(draft, platform, "image"))
+    context = _below(files, options.get("build_context"), "")
+    if context is None:
+        return
+    _exists(draft, files, platform, "build_context")
+    build_file = options.get("build_file")
+    if build_file is not None and not build_file.origin and is_set(build_file) and os.path.isdir(context):
+        path = os.path.join(context, text_of(build_file) or "")
+        if not os.path.isfile(path):
+            files.warn(_place(platform, build_file), f"there is no build file {files.shown(path)}", "missing-path",
+                       "build_file is relative to build_context", _option_path(draft, platform, "build_file"))
+
+
+def _exists(draft: Draft, files: Files, platform: PlatformDraft, option: str) -> None:
+    """Warn when the path that an option states in the definition is not there."""
+    node = entries(platform.options).get(option)
+    path = _below(files, node, "")
+    if node is None or path is None or node.origin:
+        return
+    if not os.path.isdir(path):
+        files.warn(_place(platform, node), f"there is no directory {files.shown(path)}", "missing-path",
+                   "the path is relative to the cube's directory", _option_path(draft, platform, option))
+
+
+def _below(files: Files, node: Node | None, otherwise: str) -> str | None:
+    """The path below the cube that a text names; None for what only a run can tell (variables)."""
+    text = text_of(node) or otherwise
+    if not text or "$" in text or text.startswith("~"):
+        return None
+    return os.path.normpath(os.path.join(files.root, text))
+
+
+def _place(platform: PlatformDraft, node: Node) -> Location:
+    return node.location if node.location != NOWHERE else platform.location
+
+
+def _already(draft: Draft, files: Files, platform: PlatformDraft, option: str) -> bool:
+    """True when the schema has said already that the option is missing or wrong."""
+    inside = f"{platform.name}." if draft.dialect == "inline" else ""
+    return any(problem.location.file == files.shown(platform.file) and problem.severity == "error"
+               and problem.path.startswith(inside) and problem.path.rpartition(".")[2] == option
+               for problem in files.problems)
+
+
+def _local(draft: Draft, files: Files, platform: PlatformDraft) -> None:
+    options = entries(platform.options)
+    if text_of(options.get("kind")) == "exec":
+        return
+    tasks = entries(find(draft.tree, "tasks"))
+    entrypoint = options.get("entrypoint")
+    own = all(is_set(find(task, "entrypoint")) for task in tasks.values())
+    if not is_set(entrypoint) and not (own and tasks) and not _already(draft, files, platform, "entrypoint"):
+        files.note(_place(platform, platform.options), f"the platform '{platform.name}' names no entrypoint, and "
+                   "not every task has its own", "missing-key", "add 'entrypoint: SCRIPT.py'",
+                   _option_path(draft, platform, "entrypoint"))
+    for name, path, node in _local_files(files, options):
+        if not os.path.exists(path):
+            files.note(_place(platform, node), f"there is no file {files.shown(path)}", "missing-path",
+                       "the path is relative to the cube's directory", _option_path(draft, platform, name))
+
+
+def _local_files(files: Files, options: Mapping[str, Node]) -> Iterator[tuple[str, str, Node]]:
+    """(option, path, node) for the files that a local platform names: its requirements, and a script to run."""
+    requirements, entrypoint = options.get("requirements"), options.get("entrypoint")
+    path = _below(files, requirements, "")
+    if requirements is not None and path is not None:
+        yield "requirements", path, requirements
+    first = items(entrypoint)[0] if items(entrypoint) else entrypoint
+    words = (text_of(first) or "").split()
+    if entrypoint is None or not words or "'" in words[0] or '"' in words[0]:
+        return
+    path = _below(files, Node(words[0], text=words[0]), "")
+    if path is not None and (words[0].endswith(".py") or "/" in words[0]):
+        yield "entrypoint", path, entrypoint

@@ -1,0 +1,199 @@
+"""`-P a.b.c=value`: any place of the definition or of a platform, typed as YAML; an unknown place is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from mlcube_cli.definition.draft import Draft, PlatformDraft
+from mlcube_cli.definition.hints import did_you_mean
+from mlcube_cli.definition.inline import fold
+from mlcube_cli.definition.model import Data
+from mlcube_cli.definition.options import canonical_name
+from mlcube_cli.definition.platforms import RUNNER_NAMES
+from mlcube_cli.definition.tree import Node, Path, entries, find, items, mapping, plain, put
+from mlcube_cli.errors import DefinitionError, Location, UsageError
+
+ORIGIN = "-P"
+_SHAPE_CODES = ("wrong-type", "bad-value")
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `-P`: the place it names and the value, whose nodes have the origin `-P`."""
+
+    text: str
+    path: tuple[str, ...]
+    value: Node
+
+
+def apply_overrides(draft: Draft, texts: Iterable[str], platform: str | None) -> Draft:
+    """The draft with the overrides laid over it, in their order. `platform` is the chosen one, which `runner.` means.
+
+    Raises UsageError for a place that neither the cube nor the schema knows, and for a value that does not fit there.
+    """
+    for text in texts:
+        draft = _apply(draft, parse_override(text), platform)
+    return draft
+
+
+def parse_override(text: str) -> Override:
+    """The place and the value of one `-P`; the first `=` splits, `\\.` is a dot inside a name. Raises UsageError."""
+    key, equals, value = text.partition("=")
+    path = tuple(part.replace("\x00", ".") for part in key.strip().replace("\\.", "\x00").split("."))
+    if not equals or not all(path):
+        raise UsageError(f"-P {text}: this does not say which value is set", "write -P NAME.NAME=VALUE, such as "
+                                                                            "-P docker.image=mine:1")
+    return Override(text, path, _parse_value(text, value))
+
+
+def _parse_value(text: str, value: str) -> Node:
+    """The value as YAML reads it; an empty one is the empty text, and so is one that YAML takes for a comment."""
+    from mlcube_cli.definition.source import Document, parse_document
+    from mlcube_cli.definition.tree import from_document
+
+    place = f"-P {text.partition('=')[0]}"
+    if not value.strip() or any("\ud800" <= char <= "\udfff" for char in value):  # undecodable bytes: a path
+        return _mark(from_document(Document(place, value, {}, {})))
+    try:
+        return _mark(from_document(parse_document(value.encode(), place)))
+    except DefinitionError as error:
+        raise UsageError(f"-P {text}: {error.message}", error.hint or "put quotes around the value") from None
+
+
+def _mark(node: Node) -> Node:
+    """The same node with the origin `-P` everywhere."""
+    place = Location(node.location.file)
+    marked = replace(node, location=place, key=place, origin=ORIGIN)
+    if isinstance(node.value, dict):
+        return replace(marked, value={key: _mark(item) for key, item in node.value.items()})
+    if isinstance(node.value, tuple):
+        return replace(marked, value=tuple(_mark(item) for item in node.value))
+    return marked
+
+
+def _apply(draft: Draft, override: Override, platform: str | None) -> Draft:
+    first = override.path[0]
+    names = {item.name for item in draft.platforms}
+    if first == "runner" and "runner" not in entries(draft.tree):
+        chosen = [item for item in draft.platforms if platform in (None, item.name)]
+    elif first in RUNNER_NAMES:
+        chosen = [item for item in draft.platforms if item.runner == first]
+    elif first in names:
+        chosen = [item for item in draft.platforms if item.name == first]
+    else:
+        return _on_tree(draft, override)
+    if not chosen:
+        runner = first if first in RUNNER_NAMES else "docker"
+        _check_option(PlatformDraft(first, runner, Node({}), Location("")), override)
+    changed = {item.name: _on_platform(item, override) for item in chosen}
+    return replace(draft, platforms=tuple(changed.get(item.name, item) for item in draft.platforms))
+
+
+# --- platforms -----------------------------------------------------------------------------------------------------
+
+
+def _on_platform(platform: PlatformDraft, override: Override) -> PlatformDraft:
+    steps = _check_option(platform, override)
+    value = override.value
+    if not steps:
+        value = mapping({canonical_name(platform.runner, key): item for key, item in entries(value).items()}, value)
+    return replace(platform, options=put(platform.options, _indices(platform.options, steps), value))
+
+
+def _check_option(platform: PlatformDraft, override: Override) -> tuple[str, ...]:
+    """The option's path under its canonical name. Raises UsageError when the platform has no such option."""
+    steps = override.path[1:]
+    if steps:
+        steps = (canonical_name(platform.runner, steps[0]), *steps[1:])
+    elif not isinstance(override.value.value, dict):
+        raise UsageError(f"-P {override.text}: which option of '{override.path[0]}' is meant?",
+                         f"write -P {override.path[0]}.OPTION=VALUE")
+    _check(override, (platform.runner, *steps), {platform.runner: plain(platform.options)})
+    return steps
+
+
+# --- the definition ------------------------------------------------------------------------------------------------
+
+
+def _on_tree(draft: Draft, override: Override) -> Draft:
+    data = plain(draft.tree)
+    extra = draft.dialect == "inline" and _is_extra(draft.tree, override.path)
+    if not extra:
+        _check(override, override.path, data, (*entries(draft.tree), "runner", *(p.name for p in draft.platforms)))
+    changed = put(draft.tree, _indices(draft.tree, override.path), _as_parameter(override))
+    if override.path[0] == "tasks":
+        changed = put(changed, (), mapping({"tasks": _fold_all(find(changed, "tasks"))}, changed))
+    return replace(draft, tree=changed)
+
+
+def _is_extra(tree: Node, path: tuple[str, ...]) -> bool:
+    """True for a place in a key of the user's own (interpolation uses them): all of it but the last name is there."""
+    from mlcube_cli.definition.schema import known_path
+
+    if path[0] not in entries(tree) or known_path("mlcube", path[:1], {}) is None:
+        return False
+    steps = _indices(tree, path)
+    held = find(tree, *steps[:-1])
+    return find(tree, *steps) is not None or isinstance(getattr(held, "value", None), dict)
+
+
+def _as_parameter(override: Override) -> Node:
+    """A bare value given to a parameter is its default."""
+    path, value = override.path, override.value
+    if len(path) == 5 and path[0] == "tasks" and path[2] == "parameters" and not isinstance(value.value, dict):
+        return fold(path[4], value)
+    return value
+
+
+def _fold_all(tasks: Node | None) -> Node:
+    """Parameters that came with a whole section become mappings like all others."""
+    assert tasks is not None
+    changed = {}
+    for name, task in entries(tasks).items():
+        for side in ("inputs", "outputs"):
+            section = find(task, "parameters", side)
+            if section is not None:
+                folded = {parameter: node if isinstance(node.value, dict) else fold(parameter, node)
+                          for parameter, node in entries(section).items()}
+                task = put(task, ("parameters", side), mapping(folded, section))
+        changed[name] = task
+    return mapping(changed, tasks)
+
+
+def _indices(tree: Node, path: tuple[str, ...]) -> Path:
+    """The path with numbers where it goes through a list that has such an item."""
+    steps: Path = ()
+    for step in path:
+        held = find(tree, *steps)
+        inside = isinstance(getattr(held, "value", None), tuple)
+        steps = (*steps, int(step) if inside and step.isdecimal() and int(step) < len(items(held)) else step)
+    return steps
+
+
+# --- what the schema says ------------------------------------------------------------------------------------------
+
+
+def _check(override: Override, path: tuple[str, ...], data: Data, more: Iterable[str] = ()) -> None:
+    """Raises UsageError when the schema of an inline cube has no such place, or no such value there."""
+    from mlcube_cli.definition.schema import check, known_path
+    from mlcube_cli.definition.source import Document
+
+    if known_path("mlcube", path[:1], data) is not None and path[0] in RUNNER_NAMES:
+        return  # a runner whose options no schema states
+    unknown = known_path("mlcube", path, data)
+    if unknown is not None:
+        what, _, hint = unknown.partition("; ")
+        hint = did_you_mean(path[0], more) if len(path) == 1 and not hint.startswith("did") else hint
+        raise UsageError(f"-P {override.text}: {what}", hint or "mlcube show-config lists what there is")
+    value = plain(override.value)
+    if isinstance(value, str) and "${" in value:
+        return
+    nested: Data = value
+    for step in reversed(path):
+        if step.isdecimal():
+            return
+        nested = {step: nested}
+    for problem in check(Document(ORIGIN, nested, {}, {}), "mlcube"):
+        if problem.code in _SHAPE_CODES:
+            raise UsageError(f"-P {override.text}: {problem.message}", problem.hint)
