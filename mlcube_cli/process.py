@@ -167,7 +167,7 @@ class Session:
             return Outcome("environment", code, 0.0, tail=(why_not_started(command, error),))
         with child:
             until = time.monotonic() + manner.timeout if manner.timeout is not None else float("inf")
-            ended = self._await(child, until, self._count(manner))
+            ended = self._await(child, until, 0)
             if ended:
                 self._tidy(child)
             else:
@@ -210,12 +210,12 @@ class Session:
                 self._end(child)
         elif manner.payload:
             if child.family.alive():
-                self._end_family(child, _BACKGROUND, self._count(manner))
+                self._end_family(child, _BACKGROUND, min(1, self._count(manner)))
             child.family.bury()
 
     def _end(self, child: Child) -> None:
         """TERM, the grace period, KILL. One more signal skips what is left of the grace period."""
-        known = self._count(child.manner)
+        known = min(1, self._count(child.manner))  # the first one brought us here; a second may be there already
         if child.manner.stop is not None:
             self._end_container(child, child.manner.stop, known)
         self._end_family(child, 0.0 if child.manner.stop else child.manner.grace, known)
