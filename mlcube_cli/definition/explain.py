@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
-from mlcube_cli.definition.hints import did_you_mean
+from mlcube_cli.definition.hints import did_you_mean, nearest
 from mlcube_cli.definition.schema import Schema, properties_of, schema_at
 from mlcube_cli.definition.source import Document, Path, find_node, format_path
 from mlcube_cli.errors import Problem
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_GUESSES = 200  # unknown keys in one mapping for which the nearest name is looked up
 _TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number",
           "boolean": "true or false", "null": "empty"}
+_SYNONYMS = {"folder": "directory", "dir": "directory", "path": "directory", "readonly": "ro", "read-only": "ro"}
 
 
 def explain(error: ValidationError, document: Document, schema: Schema) -> Iterator[Problem]:
@@ -33,6 +34,7 @@ class _Fault:
     def __init__(self, error: ValidationError, document: Document, schema: Schema, path: Path) -> None:
         self.document = document
         self.path = path
+        self.schema = str(schema.get("$id", "")).rpartition(":")[2]
         self.rule = cast("Data", error.validator_value)
         self.value = find_node(document.data, path)
         self.near = cast("Schema", error.schema) if isinstance(error.schema, dict) else {}
@@ -68,8 +70,10 @@ class _Fault:
 
 
 def _wrong_type(fault: _Fault) -> Iterator[Problem]:
-    types = fault.rule if isinstance(fault.rule, list) else [fault.rule]
-    words = [_TYPES.get(str(one), str(one)) for one in types if one != "integer" or "number" not in types]
+    types = [str(one) for one in (fault.rule if isinstance(fault.rule, list) else [fault.rule])]
+    # Where text will do a number does, too, and what may be left out may be empty: that need not be said.
+    unsaid = ("null", "number", "integer") if "string" in types else ("null",)
+    words = [_TYPES.get(one, one) for one in types if one not in unsaid or len(types) == 1]
     wanted = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
     yield fault.problem(f"{fault.name()} must be {wanted}, not {describe(fault.value)}", "wrong-type", fault.example())
 
@@ -95,8 +99,8 @@ def _unknown_key(fault: _Fault) -> Iterator[Problem]:
     title = str(fault.near.get("title") or "this mapping")
     for count, key in enumerate(key for key in fault.value if key not in known):
         hint = (did_you_mean(key, absent) or did_you_mean(key, known)) if count < MOST_GUESSES else ""
-        if not hint and len(known) <= 12:
-            hint = f"it knows {', '.join(known)}"
+        if not hint:
+            hint = f"it knows {', '.join(known)}" if len(known) <= 8 else f"'mlcube schema {fault.schema}' lists its keys"
         yield _at_key(fault.document, (*fault.path, key), f"'{key}' is not a key that {title} knows", hint)
 
 
@@ -108,12 +112,16 @@ def _missing_key(fault: _Fault) -> Iterator[Problem]:
     if not isinstance(fault.value, dict) or not isinstance(fault.rule, list):
         return
     title = str(fault.near.get("title") or fault.name())
+    known = properties_of(fault.near)
+    unknown = [key for key in fault.value if key not in known][:MOST_GUESSES]
     for key in (str(name) for name in fault.rule if name not in fault.value):
-        wanted = properties_of(fault.near).get(key)
+        wanted = known.get(key)
         examples = wanted.get("examples") if isinstance(wanted, dict) else None
         example = examples[0] if isinstance(examples, list) and isinstance(examples[0], str) else "..."
-        yield Problem(fault.document.location(fault.path, key=True), f"{title} lacks the key '{key}'", "missing-key",
-                      f"add '{key}: {example}'", format_path((*fault.path, key)))
+        guess = nearest(key, unknown)
+        hint = f"is '{guess}' meant to be '{key}'?" if guess else f"add '{key}: {example}'"
+        yield Problem(fault.document.location(fault.path, key=True), f"{title} lacks the key '{key}'", "missing-key", hint,
+                      format_path((*fault.path, key)))
 
 
 def _not_in_list(fault: _Fault) -> Iterator[Problem]:
@@ -128,13 +136,13 @@ def _pattern(fault: _Fault) -> Iterator[Problem]:
     wanted = fault.annotation("patternErrorMessage") or fault.near.get("patternErrorMessage")
     words = str(wanted) if wanted else "cannot be this"
     allowed = fault.annotation("x-values")
-    guess = did_you_mean(str(fault.value), [str(one) for one in allowed]) if isinstance(allowed, list) else ""
+    guess = did_you_mean(_SYNONYMS.get(str(fault.value), str(fault.value)), [str(one) for one in allowed]) \
+        if isinstance(allowed, list) else ""
     yield fault.problem(f"{fault.name()} {words}, not {describe(fault.value)}", "bad-value", guess or fault.example())
 
 
 def _too_small(fault: _Fault) -> Iterator[Problem]:
-    yield fault.problem(f"{fault.name()} must be {describe(fault.rule)[4:]} or more, not {describe(fault.value)}",
-                        "bad-value", fault.example())
+    yield fault.problem(f"{fault.name()} must be {fault.rule} or more, not {fault.value}", "bad-value", fault.example())
 
 
 def _empty(fault: _Fault) -> Iterator[Problem]:
@@ -164,7 +172,7 @@ def similar_keys(document: Document, schema: Schema) -> Iterator[Problem]:
         if isinstance(value, dict) and ("parameters" in value or "entrypoint" in value):
             yield _at_key(document, (key,), f"'{key}' looks like a task, but it stands outside of 'tasks'",
                           "indent it below 'tasks:'")
-        elif (hint := did_you_mean(key, absent)) and not _is_used(key, document.data):
+        elif (hint := did_you_mean(key, absent) or did_you_mean(key, known)) and not _is_used(key, document.data):
             yield _at_key(document, (key,), f"'{key}' is not a key that {schema.get('title')} knows", hint)
 
 

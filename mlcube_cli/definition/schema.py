@@ -134,7 +134,10 @@ def known_path(schema: str, path: tuple[str, ...], data: Data) -> str | None:
             inner_rule = "items" if isinstance(data, list) else "additionalProperties"
             node = resolve_reference(root, node.get(inner_rule))
         else:
-            entry = resolve_reference(root, node.get("additionalProperties"))
+            rule = node.get("additionalProperties")
+            if rule is True and "x-similar-keys" not in node:
+                return None  # a section whose keys nobody knows here
+            entry = resolve_reference(root, rule)
             if not entry or "object" in _types(entry):
                 return _unknown(path, index, [*names, *_names(data)])
             node = entry
