@@ -73,7 +73,8 @@ def load_schema(name: str) -> Schema:
 def _validator(name: str) -> Draft202012Validator:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(load_schema(name))
+    # jsonschema 4.17 joins local references to an `$id` that is a urn wrongly: it looks for them on the network.
+    return Draft202012Validator({key: value for key, value in load_schema(name).items() if key != "$id"})
 
 
 def check(document: Document, schema: str) -> tuple[Problem, ...]:
