@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcube_cli.definition.model import Cube, Group, Parameter, Platform, Task
+from mlcube_cli.definition.model import OVERRIDE, Cube, Group, Parameter, Platform, Task
 from mlcube_cli.errors import DefinitionError, Location, Problem
 from mlcube_cli.facts import Facts, PathFact, PathKind
 from mlcube_cli.job import Argument, Job
@@ -84,11 +84,11 @@ def _once(arguments: list[Argument]) -> tuple[Argument, ...]:
 
 
 def _bind(cube: Cube, parameter: Parameter, wish: Wish, facts: Facts, problems: list[Problem]) -> list[_Bound]:
-    """The parameter's path: the command line's value, else the group's, else the default; none of them: left out."""
+    """The parameter's path: `name=value`, else `-P`, else the group's, else the default; none of them: left out."""
     typed = wish.values.get(parameter.name)
     if typed is not None:
         text, location = typed, COMMAND_LINE
-    elif wish.group is not None:
+    elif wish.group is not None and parameter.location.file != OVERRIDE:
         value = wish.group.value(parameter.name)
         if value is None:
             return []

@@ -33,7 +33,8 @@ def _choose_task(cube: Cube, text: str, cwd: str) -> tuple[Task, Group | None]:
                 return task, group
     found = cube.task(text)
     if found is not None:
-        return found, _default_group(cube, found)
+        _check_default(cube, found)
+        return found, None
     name, slash, group_name = text.partition("/")
     found = cube.task(name)
     if found is not None and slash:
@@ -47,15 +48,11 @@ def _choose_task(cube: Cube, text: str, cwd: str) -> tuple[Task, Group | None]:
                      f"did you mean '{guess}'?" if guess else f"the tasks are: {', '.join(names)}")
 
 
-def _default_group(cube: Cube, task: Task) -> Group | None:
-    """Directory dialect: `run/TASK.yaml`, else the task's only run configuration. Others: the parameters' own defaults."""
-    if cube.dialect != "directory" or not task.groups:
-        return None
-    same = [group for group in task.groups if group.name == task.name]
-    if same or len(task.groups) == 1:
-        return (same or list(task.groups))[0]
-    names = ", ".join(f"run/{group.name}.yaml" for group in task.groups)
-    raise UsageError(f"task '{task.name}' has several run configurations", f"--task with one of: {names}")
+def _check_default(cube: Cube, task: Task) -> None:
+    """A task named alone runs with its parameters' defaults; several run configurations of other names leave none."""
+    if cube.dialect == "directory" and len(task.groups) > 1 and task.name not in [group.name for group in task.groups]:
+        names = ", ".join(f"run/{group.name}.yaml" for group in task.groups)
+        raise UsageError(f"task '{task.name}' has several run configurations", f"--task with one of: {names}")
 
 
 def _choose_group(task: Task, name: str) -> Group:

@@ -75,6 +75,26 @@ def _verdict(problems: tuple[Problem, ...], strict: bool) -> str:
     return ("invalid" if errors else "valid") + (f" ({', '.join(counts)})" if counts else "")
 
 
+def show_config(arguments: argparse.Namespace) -> int:
+    """`mlcube show-config`: the effective definition, with --resolve every `${...}` replaced."""
+    from mlcube_cli.cli.choose import assign
+    from mlcube_cli.definition.show import config_data, config_text, only_platform, with_values
+
+    words = sort_out(arguments.words, arguments.mlcube)
+    reading = _read(arguments, words)
+    if reading.cube is None or reading.effective is None or _errors(reading):
+        raise DefinitionError("this cube cannot be used", problems=reading.problems)
+    values = assign(reading.cube.tasks, words.values)
+    output.show_problems(reading.problems)
+    tree = reading.effective.resolved if arguments.resolve else reading.effective.raw
+    shown = only_platform(with_values(tree, values), reading.platform)
+    if arguments.json:
+        output.json_result(config_data(reading.cube, shown, arguments.resolve))
+    else:
+        output.result(config_text(shown))
+    return 0
+
+
 def schema(arguments: argparse.Namespace) -> int:
     """`mlcube schema`: the names of the bundled schemas, or one of them as it is."""
     from mlcube_cli.definition.hints import nearest

@@ -13,7 +13,7 @@ from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
 from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
-from mlcube_cli.definition.model import Cube, Group, Option, Platform, Task
+from mlcube_cli.definition.model import OVERRIDE, Cube, Group, Option, Platform, Task
 from mlcube_cli.errors import DefinitionError, Problem, UsageError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
@@ -187,7 +187,8 @@ def _used_files(cube: Cube, platform: Platform, tasks: Chosen) -> tuple[str, ...
     places = [cube.file, platform.location.file]
     places += [option.origin.rsplit(":", 2)[0] for option in platform.options if option.origin.count(":") >= 2]
     places += [place for task, group in tasks for place in (task.location.file, group.location.file if group else "")]
-    return tuple(dict.fromkeys(place for place in places if place))
+    places += [parameter.location.file for task, group in tasks if not group for parameter in task.parameters]
+    return tuple(dict.fromkeys(place for place in places if place not in ("", OVERRIDE)))
 
 
 def _judge_problems(reading: Reading, used: Used) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.load import Files
-from mlcube_cli.definition.model import Author, Cube, Data, Group, Option, Parameter, Platform, Task
+from mlcube_cli.definition.model import OVERRIDE, Author, Cube, Data, Group, Option, Parameter, Platform, Task
 from mlcube_cli.definition.options import typed_options
-from mlcube_cli.definition.overrides import ORIGIN
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import (
     Node,
@@ -103,7 +102,7 @@ def _group(group: GroupDraft, task: Node) -> Group:
     for side in _SIDES:
         for name, node in entries(find(task, "parameters", side)).items():
             default = find(node, "default")
-            if default is not None and default.origin == ORIGIN:
+            if default is not None and default.origin == OVERRIDE:
                 values[name] = text_of(default)
     return Group(group.name, group.task, tuple(values.items()), group.location)
 

@@ -8,6 +8,8 @@ from typing import Union
 
 from mlcube_cli.errors import NOWHERE, Location
 
+OVERRIDE = "-P"  # the origin of values that the command line set; no definition file comes before them
+
 # What a YAML document can hold once it is read: plain data, never a tagged object.
 Data = Union[None, bool, int, float, str, list["Data"], dict[str, "Data"]]
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.hints import did_you_mean
 from mlcube_cli.definition.inline import fold
-from mlcube_cli.definition.model import Data
+from mlcube_cli.definition.model import OVERRIDE, Data
 from mlcube_cli.definition.options import canonical_name
 from mlcube_cli.definition.platforms import RUNNER_NAMES
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, mapping, plain, put
 from mlcube_cli.errors import DefinitionError, Location, UsageError
 
-ORIGIN = "-P"
 _SHAPE_CODES = ("wrong-type", "bad-value")
 
 
@@ -64,7 +63,7 @@ def _parse_value(text: str, value: str) -> Node:
 def _mark(node: Node) -> Node:
     """The same node with the origin `-P` everywhere."""
     place = Location(node.location.file)
-    marked = replace(node, location=place, key=place, origin=ORIGIN)
+    marked = replace(node, location=place, key=place, origin=OVERRIDE)
     if isinstance(node.value, dict):
         return replace(marked, value={key: _mark(item) for key, item in node.value.items()})
     if isinstance(node.value, tuple):
@@ -194,6 +193,6 @@ def _check(override: Override, path: tuple[str, ...], data: Data, more: Iterable
         if step.isdecimal():
             return
         nested = {step: nested}
-    for problem in check(Document(ORIGIN, nested, {}, {}), "mlcube"):
+    for problem in check(Document(OVERRIDE, nested, {}, {}), "mlcube"):
         if problem.code in _SHAPE_CODES:
             raise UsageError(f"-P {override.text}: {problem.message}", problem.hint)

@@ -31,14 +31,14 @@ def names(chosen: list) -> list[tuple[str, str | None]]:
 
 
 @pytest.mark.parametrize(("spelled", "expected"), [
-    (["train"], [("train", "train")]),
+    (["train"], [("train", None)]),
     (["train/big"], [("train", "big")]),
     (["run/big.yaml"], [("train", "big")]),
     (["cube/run/big.yaml"], [("train", "big")]),
     (["/here/cube/run/big.yaml"], [("train", "big")]),
     (["big"], [("train", "big")]),
-    (["download"], [("download", "alice/get")]),
-    (["run/alice/get.yaml", "train"], [("download", "alice/get"), ("train", "train")]),
+    (["download"], [("download", None)]),
+    (["run/alice/get.yaml", "train"], [("download", "alice/get"), ("train", None)]),
 ])
 def test_tasks_as_they_are_spelled(spelled: list[str], expected: list) -> None:
     assert names(choose_tasks(cube(TRAIN, DOWNLOAD), spelled, "/here")) == expected
