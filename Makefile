@@ -45,7 +45,7 @@ stress: .venv/dev-ready mlcube.pyz ## the stress-sized tests
 	@$(python) -m pytest -m stress $(ARGUMENTS)
 
 clean: ## remove everything that was made here
-	rm -rf .venv .demo build-pyz dist mlcube.pyz mlcube.pyz.sha256 .coverage .coverage.* .pytest_cache .mypy_cache \
+	rm -rf .venv .demo build-pyz dist mlcube.pyz mlcube.pyz.sha256 benchmarks/results.json .coverage .coverage.* .pytest_cache .mypy_cache \
 	    .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

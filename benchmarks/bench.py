@@ -1,0 +1,100 @@
+"""Measure mlcube.pyz and print a table: `make bench`, or `python benchmarks/bench.py --only start-up --rounds 50`.
+
+Every group is measured in one go, its cases interleaved; ratios are ratios of medians to the group's first case. CPU time
+counts a command and everything that it started and waited for. The figures also go to benchmarks/results.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import groups
+import report
+from measure import Result
+
+MEMORY_BUDGET = 40  # megabytes, for any command but `run` of a flood of output
+DOCKER_CALLS = 2  # is the image there, and the run itself
+GROUPS = ("start-up", "first-start", "many", "docker", "stream")
+
+
+def main() -> int:
+    """Measure the groups asked for; 0 unless something could not be run at all."""
+    parser = argparse.ArgumentParser(description="Measure mlcube.pyz.")
+    parser.add_argument("--only", choices=GROUPS, action="append", help="this group only (may be repeated)")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--python", default="python3", help="the interpreter to measure with and against")
+    parser.add_argument("--pyz", type=Path, default=groups.CHECKOUT / "mlcube.pyz")
+    parser.add_argument("--json", type=Path, default=groups.CHECKOUT / "benchmarks/results.json", help="where the figures go")
+    arguments = parser.parse_args()
+    python3 = real_python3(arguments.python)
+    measured: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="mlcube-bench-") as room:
+        bench = groups.Bench(arguments.pyz.resolve(), python3, Path(room), arguments.rounds)
+        for name in arguments.only or GROUPS:
+            data, text = measure_group(name, bench)
+            measured[name] = data
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+    document = {"machine": report.machine(versions(python3)), "groups": measured}
+    arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(f"figures: {arguments.json}\n")
+    return 0
+
+
+def real_python3(name: str) -> Path:
+    """The interpreter behind this name on PATH, in a directory where it is called python3."""
+    said = subprocess.run([name, "-c", "import os, sys; print(os.path.realpath(sys.executable))"],
+                          capture_output=True, text=True, check=True).stdout.strip()
+    return Path(said).parent / "python3"
+
+
+def versions(python3: Path) -> dict[str, str]:
+    """Versions of what was measured against."""
+    said = {"python3": [str(python3), "--version"],
+            "docker": ["docker", "version", "--format", "{{.Client.Version}} {{.Server.Version}}"]}
+    return {name: subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+            for name, words in said.items() if shutil.which(words[0])}
+
+
+def measure_group(name: str, bench: groups.Bench) -> tuple[dict[str, object], str]:
+    """The figures of one group as data and as text."""
+    if name == "docker":
+        return measure_docker(bench)
+    measured = {"start-up": groups.start_up, "first-start": groups.first_start, "many": groups.many_definitions,
+                "stream": groups.stream}[name](bench)
+    text = report.table(f"{name}", measured)
+    if name == "many":
+        text += linear(measured)
+    if name == "start-up":
+        peak = max(result.peak for result in measured)
+        text += f"peak memory: {peak:.0f} MB (aim: {MEMORY_BUDGET}){'  over' if peak > MEMORY_BUDGET else ''}\n"
+    return {"results": report.as_data(measured)}, text
+
+
+def measure_docker(bench: groups.Bench) -> tuple[dict[str, object], str]:
+    if shutil.which("docker") is None or subprocess.run(
+            ["docker", "image", "inspect", groups.TINY_IMAGE], capture_output=True, check=False).returncode:
+        return {"left_out": f"docker or its image {groups.TINY_IMAGE} is not here (as root: make engines)"}, \
+            f"docker: left out, docker or its image {groups.TINY_IMAGE} is not here (as root: make engines)\n"
+    measured, count, calls = groups.docker_run(bench)
+    text = report.table("docker", measured, judged="wall")
+    text += f"docker client calls of one run: {count} ({', '.join(calls)}){'  over' if count > DOCKER_CALLS else ''}\n"
+    return {"results": report.as_data(measured, judged="wall"), "client_calls": calls}, text
+
+
+def linear(measured: list[Result]) -> str:
+    """How the time grows from 1,000 to 10,000: 10 is linear."""
+    by_name = {result.case.name: result for result in measured}
+    pairs = [(name, name.replace("1000", "10000", 1)) for name in by_name if name.startswith("1000 ")]
+    return "".join(f"{small}: 10 times as many take {by_name[big].cpu / by_name[small].cpu:.1f} times as long, "
+                   f"{1000 * by_name[big].cpu / 10000:.2f} ms each\n" for small, big in pairs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
