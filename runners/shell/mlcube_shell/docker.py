@@ -185,7 +185,7 @@ def _environment(engine: Engine, gpus: Gpus, flags: tuple[Flag, ...]) -> Passed:
     """Defaults of ours, the caller's proxies, then the platform's `env` and `env_args`; each name once."""
     job, facts = engine.job, engine.facts
     own = pass_map("--env", job, "env", facts)
-    arguments = pass_map("--env", job, "env_args", facts)
+    arguments = pass_map("--env", job, "env_args", facts) if is_map(job, "env_args") else Passed()
     by_flags = {flag.value.partition("=")[0] for flag in flags if flag.name == "--env" and flag.value}
     later = by_flags | set(_names(job, "env_args"))
     own, arguments = without(own, later), without(arguments, by_flags)

@@ -160,9 +160,9 @@ def enforces_selinux(engine: Engine) -> bool:
 # --- asking it -----------------------------------------------------------------------------------------------------
 
 
-def inspect_command(engine: Engine, image: str) -> Command:
-    """Succeeds when the image is here; the cheapest question that also shows whether the daemon answers."""
-    return engine.command("image", "inspect", "--format", "{{json .}}", image)
+def presence(engine: Engine, image: str) -> Command:
+    """A command that succeeds when the image is here."""
+    return engine.command("image", "inspect", "--format", "{{.Id}}", image)
 
 
 def find_image(engine: Engine, image: str) -> Image:
@@ -170,7 +170,7 @@ def find_image(engine: Engine, image: str) -> Image:
     MachineError when the engine does not answer (unless the job says that a plan may assume it)."""
     if engine.assumed:
         return Image(present=False, assumed=True)
-    said = engine.facts.probe(inspect_command(engine, image))
+    said = engine.facts.probe(engine.command("image", "inspect", "--format", "{{json .}}", image))
     if said.exit_code == 0:
         return _read_image(said.stdout)
     if "invalid reference format" in said.stderr or "parsing reference" in said.stderr:

@@ -9,7 +9,7 @@ from mlcube_cli.command import Command, Step, Variable
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import PathKind, Probe
 from mlcube_cli.job import Job
-from mlcube_shell.docker_engine import Engine, Image, find_image, inspect_command
+from mlcube_shell.docker_engine import Engine, Image, find_image, presence
 from mlcube_shell.options import refuse, text_option
 from mlcube_shell.passing import given_build_args, pass_proxies, taken_names
 from mlcube_shell.tools import docker_builder
@@ -75,7 +75,7 @@ def for_configure(engine: Engine, force: bool) -> Preparation:
     if strategy_of(engine.job) != "pull" and _can_build(engine, recipe):
         build = _build(engine, recipe, image, force)
         return Preparation((_build_step(engine, image, build),), _build_notes(engine, recipe, state))
-    here = None if force else inspect_command(engine, image)
+    here = None if force else presence(engine, image)
     return Preparation((_pull_step(engine, image, otherwise=here),), _assumption(engine, image, state))
 
 
@@ -86,14 +86,14 @@ def for_run(engine: Engine) -> Preparation:
     if state.present and strategy != "always":
         return Preparation((), _stale(engine, recipe, state, image), state.starts_itself)
     if strategy == "pull" or not _can_build(engine, recipe):
-        unless = None if strategy == "always" else inspect_command(engine, image)
+        unless = None if strategy == "always" else presence(engine, image)
         return Preparation((_pull_step(engine, image, unless=unless),), _assumption(engine, image, state))
     build, notes = _build(engine, recipe, image), _build_notes(engine, recipe, state)
     if strategy == "fallback":
         note = f"image {image} is not here: it is pulled, and if that fails built from {recipe.file}"
-        step = _pull_step(engine, image, unless=inspect_command(engine, image), otherwise=build)
+        step = _pull_step(engine, image, unless=presence(engine, image), otherwise=build)
         return Preparation((step,), (note, *notes))
-    unless = None if strategy == "always" else inspect_command(engine, image)
+    unless = None if strategy == "always" else presence(engine, image)
     return Preparation((_build_step(engine, image, build, unless),), notes)
 
 

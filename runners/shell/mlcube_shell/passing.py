@@ -43,8 +43,6 @@ def pass_variable(flag: str, name: str, value: str | None, secret: bool = False)
 def pass_map(flag: str, job: Job, option: str, facts: Facts) -> Passed:
     """An option that is a map. A null passes the caller's value by name, and nothing where the caller has none."""
     passed = Passed()
-    if not is_map(job, option):
-        return passed
     secret = is_secret(job, option)
     for name, value in mapping_option(job, option):
         if value is None and name not in facts.environment:

@@ -40,7 +40,8 @@ class Flag:
 
     @property
     def off(self) -> bool:
-        return (self.value or "").lower() in ("false", "f", "0")
+        """Whether a switch is switched off (`--rm=false`, as Go reads it)."""
+        return self.name in _SWITCHES and (self.value or "").lower() in ("false", "f", "0")
 
 
 # Options that would take from us what we have to know: that the container ends with its client, under our name.

@@ -1,0 +1,16 @@
+#!/bin/sh
+# mlcube: platform docker
+set -eu
+# RUN_ID names what this run creates; `mlcube run` makes a new one each time.
+RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
+# note: image mnist is not here: it is pulled, and if that fails built from /cube/Dockerfile
+# note: docker does not answer here; the plan assumes that it does and that image mnist is absent
+
+# pull image mnist
+docker image inspect --format '{{.Id}}' mnist </dev/null >/dev/null 2>&1 || { docker pull mnist </dev/null || docker build --tag mnist --file /cube/Dockerfile --label org.mlcommons.mlcube.inputs=4d8ef22fa9a06e83a37958c886d654ee5412b3f1bf361b2b74b324ff4e8dc43c /cube </dev/null; }
+
+# make output directories
+mkdir -p -- /cube/workspace/model </dev/null
+
+# run task train
+docker run --rm --init --name mlcube-"$RUN_ID"-1 --label org.mlcommons.mlcube.run="$RUN_ID"-1 --label org.mlcommons.mlcube.cube=mnist --label org.mlcommons.mlcube.task=train --stop-timeout 10 --user 1000:1000 --env HOME=/tmp --env PYTHONUNBUFFERED=1 --mount type=bind,source=/cube/workspace/data,target=/mlcube_io0,readonly --mount type=bind,source=/cube/workspace/model,target=/mlcube_io1 mnist train --data_dir=/mlcube_io0 --model_dir=/mlcube_io1 </dev/null

@@ -1,0 +1,6 @@
+#!/bin/sh
+# mlcube: platform docker
+set -eu
+
+# pull image mnist
+{ docker pull mnist </dev/null || docker image inspect --format '{{.Id}}' mnist </dev/null; }
