@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Container
 
 from mlcube_cli.definition.model import Data, Platform
 from mlcube_cli.job import Job
@@ -34,11 +35,12 @@ def platform_reach(platform: Platform) -> tuple[str, ...]:
     return tuple(found)
 
 
-def job_reach(job: Job) -> tuple[str, ...]:
-    """The same for a job: its platform's reach and paths that lie outside the workspace."""
+def job_reach(job: Job, typed: Container[str] = ()) -> tuple[str, ...]:
+    """The same for a job: its platform's reach, and paths outside the workspace but for those that the user typed."""
     base = job.workspace.rstrip("/") + "/"
     outside = [f"{argument.direction} '{argument.name}' outside the workspace: {argument.host_path}"
-               for argument in job.arguments if not (argument.host_path + "/").startswith(base)]
+               for argument in job.arguments
+               if argument.name not in typed and not (argument.host_path + "/").startswith(base)]
     return (*platform_reach(job.platform), *outside)
 
 

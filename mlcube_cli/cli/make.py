@@ -28,6 +28,7 @@ def write_deps(path: str, target: str, jobs: Sequence[Job], definitions: Iterabl
 
 def _write(path: str, text: str, modified: float | None = None) -> None:
     try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         write_text(path, text, modified)
     except OSError as error:
         raise PreparationError(f"the tasks succeeded, but {path} could not be written: {error.strerror}",

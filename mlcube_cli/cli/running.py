@@ -208,7 +208,8 @@ def _judge_problems(reading: Reading, used: Used) -> None:
 
 def _guard_against_strangers(arguments: argparse.Namespace, prepared: Prepared) -> None:
     """RULINGS 25: what reaches beyond the contract is said before the first run, and refused with --untrusted."""
-    reach = tuple(dict.fromkeys(phrase for job in prepared.jobs for phrase in job_reach(job)))
+    reach = tuple(dict.fromkeys(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
+                                for phrase in job_reach(job, wish.values)))
     if reach and arguments.untrusted:
         raise DefinitionError("this cube asks for more than its inputs and outputs: " + "; ".join(reach),
                               "read it, then run it without --untrusted")
