@@ -1,7 +1,9 @@
 """Python environments of local runs: where they live, how each is made once and whole, how a broken one is noticed.
 
-They live below mlcube's cache, one for each interpreter and content of the requirements (RULINGS 13). Only a marker
-file, written last, makes one count; so an interrupted one is made anew, and one that was purged or moved is noticed.
+They live below mlcube's cache, one for each interpreter and content of the requirements (RULINGS 13). Each is made in a
+directory of its own and, once it is whole, published by a link under its key; a marker file inside says how it was. So
+an interrupted one never counts, an installer whose mlcube was killed can spoil nothing, and one that was purged or moved
+is noticed and made again.
 """
 
 from __future__ import annotations
@@ -18,30 +20,40 @@ from mlcube_shell.requirements import Requirements, find_requirements
 from mlcube_shell.shell_setup import has_setup, setup_lines, with_setup
 
 # The marker holds the number of files, the version and the place. Files that a run may add or leave out do not count.
-_COUNT = """find "$1" -type f ! -name '*.pyc' ! -name 'mlcube-complete*' | wc -l"""
+_COUNT = """find "$1/" -type f ! -name '*.pyc' ! -name mlcube-complete | wc -l"""
 _VERSION = """"$1/bin/python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])'"""
+_PLACE = """cd -P -- "$1" && pwd -P"""
 
 # $1 is the environment. Succeeds when it is whole, where it was made, and its Python starts.
 CHECK = f"""\
 {{ read -r count version && place=$(cat); }} 2>/dev/null <"$1/mlcube-complete" || exit 1
-[ "$place" = "$1" ] && [ "$({_COUNT})" -ge "$count" ] && [ "$({_VERSION})" = "$version" ]"""
+[ "$place" = "$({_PLACE})" ] && [ "$({_COUNT})" -ge "$count" ] && [ "$({_VERSION})" = "$version" ]"""
 
 # $1 is the environment, $2 the Python or its version, $3 uv or conda, $4 where relative requirements start; the rest
-# are the installer's words.
-_START = """\
+# are the installer's words. What an interrupted one left is removed, and one that is not whole; where a whole one is
+# made anew, the old one stays for the tasks that use it. Without its file `making`, an installer that goes on after its
+# mlcube was killed publishes nothing.
+_START = f"""\
 set -e
-environment=$1 python=$2 tool=$3
-rm -f -- "$1/mlcube-complete"
-rm -rf -- "$1"
-mkdir -p -- "${1%/*}"
+link=$1 python=$2 tool=$3
+mkdir -p -- "${{1%/*}}"
+[ -L "$1" ] && ({CHECK}) 2>/dev/null || rm -rf -- "$1"
+for old in "$1".*; do
+  [ "$(readlink "$1")" = "${{old##*/}}/environment" ] || rm -rf -- "$old"
+done
+made=$(mktemp -d "$1.XXXXXX")
+environment=$made/environment
+: >"$made/making"
 cd -- "$4"
 shift 4"""
 _FINISH = f"""\
 set -- "$environment"
 count=$({_COUNT})
 version=$({_VERSION})
-printf '%s %s\\n%s\\n' "$count" "$version" "$1" >"$1/mlcube-complete.new"
-mv -f -- "$1/mlcube-complete.new" "$1/mlcube-complete\""""
+place=$({_PLACE})
+rm -- "$made/making"
+printf '%s %s\\n%s\\n' "$count" "$version" "$place" >"$1/mlcube-complete"
+ln -sfn "${{made##*/}}/environment" "$link\""""
 _PIP_INSTALL = """[ "$#" -eq 0 ] || "$environment/bin/python" -m pip install "$@\""""
 
 WITH_PIP = "\n".join((_START, '"$python" -m venv "$environment"', _PIP_INSTALL, _FINISH))
