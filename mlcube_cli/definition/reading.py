@@ -19,7 +19,7 @@ from mlcube_cli.definition.mlbox import merge_platform, read_mlbox
 from mlcube_cli.definition.options import with_defaults
 from mlcube_cli.definition.platforms import read_platform_file
 from mlcube_cli.definition.source import Document, find_node
-from mlcube_cli.definition.tree import Node, entries, from_data, mapping
+from mlcube_cli.definition.tree import Node, entries, find, from_data, mapping
 from mlcube_cli.errors import Problem, UsageError
 
 _SCHEMAS = {"mlbox": "mlbox", "directory": "mlcube_root", "inline": "mlcube"}
@@ -176,9 +176,22 @@ def _generated(root: str, workspace: str) -> Mapping[str, Node]:
             "runtime": from_data({"root": root, "workspace": workspace}, "generated")}
 
 
+def _tasks_with_groups(draft: Draft) -> Node:
+    """The tasks, each with the run configurations or groups it has: `groups.NAME.PARAMETER`."""
+    tasks = find(draft.tree, "tasks") or draft.tree
+    changed = {}
+    for name, task in entries(tasks).items():
+        groups = {group.name: mapping({parameter: value for _, parameter, value in group.values}, task)
+                  for group in draft.groups if group.task == name}
+        changed[name] = mapping({**entries(task), "groups": mapping(groups, task) if groups else None}, task)
+    return mapping(changed, tasks)
+
+
 def _effective(draft: Draft, root: str, workspace: str) -> Node:
     """The definition as one tree; platforms by name: at the top in the inline dialect, else under `platforms`."""
     top = {**entries(draft.tree), **_generated(root, workspace)}
+    if draft.groups:
+        top["tasks"] = _tasks_with_groups(draft)
     if draft.dialect == "inline":
         return mapping({**top, **{item.name: item.options for item in draft.platforms}}, draft.tree)
     platforms = {item.name: mapping({"runner": from_data(item.runner, str(item.location)), **entries(item.options)},
