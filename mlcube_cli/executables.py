@@ -30,7 +30,9 @@ def _absolute(path: str) -> str | None:
         return None
     if os.path.isabs(path):
         return path
+    while path.startswith("./"):
+        path = path[2:].lstrip("/")
     try:
-        return os.path.join(os.getcwd(), path[2:] if path.startswith("./") else path)
+        return os.path.join(os.getcwd(), path)
     except OSError:  # the current directory is gone
-        return path
+        return os.path.join(".", path)

@@ -34,6 +34,8 @@ step = Step("do it", command(spec["argv"]), payload=spec.get("payload", True), u
 limits = TaskPlan("t", spec["run_id"], (), spec.get("grace", 10), spec.get("timeout"), spec.get("interactive", False))
 told = []
 with Session(spec.get("forward", False), spec.get("locks"), told.append) as session:
+    if "inside" in spec:
+        open(spec["inside"], "w").close()
     time.sleep(spec.get("before", 0))
     open(spec["ready"], "w").close()
     used = time.process_time()
@@ -286,7 +288,7 @@ def test_two_runs_at_once_make_a_thing_once_and_say_for_whom_they_wait(tmp_path)
     assert Path(f"{made}.log").read_text() == "x\n"
     told = [sentence for outcome in outcomes for sentence in outcome["told"]]
     assert len(told) == 1
-    assert f"waiting for process {[one.process.pid for one in both if str(one.process.pid) in told[0]][0]}" in told[0]
+    assert told[0] in [f"waiting for process {one.process.pid} on {os.uname().nodename}, who is busy with thing" for one in both]
     assert list((tmp_path / "locks").iterdir()) == []
 
 
@@ -417,13 +419,13 @@ def test_a_run_inside_a_run_is_ended_with_it(tmp_path):
 
 
 def test_a_signal_that_came_before_the_start_starts_nothing(tmp_path):
-    made = tmp_path / "made"
-    driven = Driven(tmp_path, argv=["touch", str(made)], before=1, times=2).start()
-    time.sleep(0.6)
+    made, inside = tmp_path / "made", tmp_path / "inside"
+    driven = Driven(tmp_path, argv=["touch", str(made)], inside=str(inside), before=0.5, times=2).start()
+    wait_for(inside)
     driven.send(signal.SIGTERM)
-    if driven.end()["statuses"] == ["cancelled", "cancelled"]:
-        assert not made.exists()
-        assert driven.process.returncode == -signal.SIGTERM
+    assert driven.end()["statuses"] == ["cancelled", "cancelled"]
+    assert not made.exists()
+    assert driven.process.returncode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.002, 0.01, 0.03, 0.06, 0.1, 0.15])
@@ -489,10 +491,10 @@ def test_handlers_are_given_back():
 
 def test_no_descriptors_and_no_zombies_are_left():
     run(Step("x", Command(("true",))))
-    before = sorted(os.listdir("/proc/self/fd"))
-    for payload in (True, False):
-        run(Step("x", Command(("sh", "-c", "sleep 60 & exit 0"), stdin=b"x"), payload=payload and True))
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for script, payload in (("sleep 60 & exit 0", True), ("sleep 1 & exit 0", False)):
+        run(Step("x", Command(("sh", "-c", script), stdin=b"x"), payload=payload))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -598,8 +600,8 @@ case $verb in
 run)
     trap '' TERM INT HUP
     sleep "${SLOW_CREATE:-0}"
-    setsid sh -c 'echo $$ > "$0"; trap "exit 143" TERM; test -n "$DEAF" && trap "" TERM; echo > "$0.up"; while :; do sleep 0.1; done' \
-        "$state/$name" &
+    setsid sh -c 'echo $$ > "$0"; trap "exit 143" TERM; test -n "$DEAF" && trap "" TERM
+        echo > "$0.up"; while :; do sleep 0.1; done' "$state/$name" &
     while ! test -e "$state/$name.up"; do sleep 0.02; done
     while there; do sleep 0.05; done
     rm -f "$state/$name"; exit 137 ;;
@@ -738,8 +740,9 @@ def test_the_engines_client_is_not_marked(tmp_path):
 
 
 def test_ask_tells_what_a_command_says(tmp_path):
-    said = ask(Command(("sh", "-c", "cat; echo e >&2; pwd; printf '\\377'; exit 3"), (Variable("A", "1"),), str(tmp_path), b"in "))
-    assert (said.exit_code, said.stdout, said.stderr) == (3, f"in {tmp_path}\n\udcff", "e\n")
+    script = "cat; echo $A >&2; pwd; printf '\\377'; exit 3"
+    said = ask(Command(("sh", "-c", script), (Variable("A", "1"),), str(tmp_path), b"in "))
+    assert (said.exit_code, said.stdout, said.stderr) == (3, f"in {tmp_path}\n\udcff", "1\n")
     assert ask(Command(("sh", "-c", "kill -TERM $$"))).exit_code == 143
     assert ask(Command(("cat",))).stdout == ""
 
