@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.tools import Start, assert_valid, assert_version, build, interpreters
+from tests.package.tools import CHECKOUT, Start, assert_valid, assert_version, interpreters
 
 SEPARATOR = b"\n#---\n"
 OLDER = ("3.8.18", "3.7.16", "3.6.15")
@@ -31,18 +31,29 @@ def one_liner(pyz: Path) -> str:
 
 
 def test_two_builds_are_the_same_bytes(pyz: Path, tmp_path: Path) -> None:
-    """Another directory of sources, another umask, time zone and hash seed."""
-    sources = tmp_path / "elsewhere"
-    root = Path(__file__).resolve().parents[2]
-    for name in ("mlcube_cli", "runners", "mlbox", "schemas", "packaging", "build-pyz"):
-        shutil.copytree(root / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(root / "LICENSE", sources)
-    for path in sources.rglob("*"):
+    """Other directory, umask, time zone, hash seed and times of files; and the second asks no package index."""
+    one, other = tmp_path / "one", tmp_path / "two/deeper"
+    for name in ("mlcube_cli", "runners", "mlbox", "schemas", "packaging", "build-pyz", "LICENSE"):
+        copy_of(CHECKOUT / name, one / name)
+    copy_of(one, other)
+    for path in other.rglob("*"):
         os.utime(path, (1_000_000_000, 1_000_000_000))
-    command = f"umask 077; exec '{sys.executable}' packaging/build_pyz.py -o out.pyz"
-    subprocess.run(["sh", "-c", command], cwd=sources, check=True, capture_output=True, timeout=300,
-                   env={**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"})
-    assert (sources / "out.pyz").read_bytes() == pyz.read_bytes()
+    environments = {one: {"umask": "022", "TZ": "UTC"},
+                    other: {"umask": "077", "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "PIP_NO_INDEX": "1",
+                            "PIP_FIND_LINKS": "/nonexistent"}}
+    for sources, env in environments.items():
+        command = f"umask $umask; exec '{sys.executable}' packaging/build_pyz.py -o out.pyz"
+        subprocess.run(["sh", "-c", command], cwd=sources, check=True, capture_output=True, timeout=300,
+                       env={**os.environ, **env})
+    assert (one / "out.pyz").read_bytes() == (other / "out.pyz").read_bytes()
+
+
+def copy_of(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
 
 
 def test_the_checksum_beside_it_is_right(pyz: Path) -> None:
@@ -61,8 +72,7 @@ def test_it_is_a_whole_zip_of_pure_python_with_every_licence(pyz: Path) -> None:
 
 
 def test_everything_needed_is_locked_by_hash() -> None:
-    lock = Path(__file__).resolve().parents[2] / "packaging/requirements.lock"
-    lines = [line for line in lock.read_text().splitlines() if line and not line.startswith("#")]
+    lines = [line for line in (CHECKOUT / "packaging/requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)
 
 
@@ -276,9 +286,3 @@ def test_reading_an_unchanged_cube_imports_no_validator_and_nothing_that_runs(py
     denied = {"jsonschema", "plumbum", "attr", "subprocess", "urllib.request", "logging", "zipfile", "pathlib",
               "mlcube_cli.process", "mlcube_shell.docker", "mlcube_shell.local"}
     assert not found & denied and "mlcube_cli.cli" in found
-
-
-def test_a_second_build_is_quick_and_offline(pyz: Path, tmp_path: Path) -> None:
-    """The wheels are there: pip is not asked, not even by a Python without one."""
-    build(tmp_path / "again.pyz", PIP_NO_INDEX="1", PIP_FIND_LINKS="/nonexistent")
-    assert (tmp_path / "again.pyz").read_bytes() == pyz.read_bytes()

@@ -51,10 +51,10 @@ def interpreters() -> dict[str, str]:
     return found
 
 
-def build(output: Path, **options: str) -> None:
-    """Build the pyz with the wheels that the checkout has downloaded already; `options` change the environment."""
-    subprocess.run([sys.executable, str(CHECKOUT / "packaging/build_pyz.py"), "-o", str(output)],
-                   env={**os.environ, **options}, check=True, capture_output=True, timeout=300)
+def build(output: Path) -> None:
+    """Build the pyz with the wheels that the checkout has downloaded already."""
+    subprocess.run([sys.executable, str(CHECKOUT / "packaging/build_pyz.py"), "-o", str(output)], check=True,
+                   capture_output=True, timeout=300)
 
 
 def assert_version(done: subprocess.CompletedProcess[str]) -> None:
