@@ -136,8 +136,9 @@ def _pattern(fault: _Fault) -> Iterator[Problem]:
     wanted = fault.annotation("patternErrorMessage") or fault.near.get("patternErrorMessage")
     words = str(wanted) if wanted else "cannot be this"
     allowed = fault.annotation("x-values")
-    guess = did_you_mean(_SYNONYMS.get(str(fault.value), str(fault.value)), [str(one) for one in allowed]) \
-        if isinstance(allowed, list) else ""
+    names = [str(one) for one in allowed] if isinstance(allowed, list) else []
+    meant = _SYNONYMS.get(str(fault.value))
+    guess = f"did you mean '{meant}'?" if meant in names else did_you_mean(str(fault.value), names)
     yield fault.problem(f"{fault.name()} {words}, not {describe(fault.value)}", "bad-value", guess or fault.example())
 
 

@@ -18,6 +18,7 @@ _PLAIN_WORDS = (
      "quote the value, align the line with its neighbours, or put a ':' behind the key above"),
     ("could not find expected ':'", "this line is neither 'key: value' nor part of the value above it",
      "put a ':' and a space behind the key of line {line}"),
+    ("but found ':'", "the key before this ':' is missing", "write 'key: value'"),
     ("expected <block end>", "this line does not belong to the block that began in line {line}",
      "begin the keys (or the '-') of one block in the same column"),
     ("expected ',' or ']'", "the '[' of line {line} is not closed here", "separate with ',' and end with ']'"),
