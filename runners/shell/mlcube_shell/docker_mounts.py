@@ -32,7 +32,7 @@ def mount_words(engine: Engine, mounts: tuple[Mount, ...]) -> tuple[str, ...]:
 
 def _text(mount: Mount, extra: tuple[str, ...]) -> str:
     if mount.source is None:
-        return ",".join(("type=tmpfs", _field(f"destination={mount.target}"), "tmpfs-size=4096", "tmpfs-mode=0555"))
+        return ",".join(("type=tmpfs", _field(f"destination={mount.target}"), "tmpfs-mode=0555", "readonly"))
     fields = ("type=bind", _field(f"source={mount.source}"), _field(f"target={mount.target}"))
     return ",".join((*fields, *(("readonly",) if mount.read_only else ()), *extra))
 
