@@ -53,18 +53,19 @@ def _shell(job: Job, facts: Facts, name: str) -> Command:
     """The lines of an option as one command; lines that hold a value taken from the environment stand in no argv."""
     body = "\ncd -- \"$mlcube_root\"\n".join(text_lines(job, name))
     script = f"set -e\nmlcube_root=$PWD\n{body}"
-    variables, option = _variables(job, facts), job.find_option(name)
+    variables, option = _variables(job, facts, name), job.find_option(name)
     if option and option.secret:
         variables += (Variable(_HIDDEN_LINES, script, secret=True),)
         script = f'eval "${_HIDDEN_LINES}"'
     return with_setup(job, facts, Command((find_shell(facts), "-c", script, "mlcube"), variables, job.root))
 
 
-def _variables(job: Job, facts: Facts) -> tuple[Variable, ...]:
-    values = {name: text for name, text in job.variables if _IDENTIFIER.match(name) and not _OBEYED.match(name)}
-    values["mlbox_task"] = job.task
+def _variables(job: Job, facts: Facts, name: str) -> tuple[Variable, ...]:
+    values = {key: text for key, text in job.variables if _IDENTIFIER.match(key) and not _OBEYED.match(key)}
+    if name == "run":
+        values["mlbox_task"] = job.task
     values.update((argument.name, argument.host_path) for argument in job.arguments if _IDENTIFIER.match(argument.name))
     own = {variable.name: variable for variable in (*CLEAN, Variable("PYTHONUNBUFFERED", "1"))}
     own.update((variable.name, variable) for variable in platform_variables(job, facts))
-    own.update((name, Variable(name, text)) for name, text in values.items())
+    own.update((key, Variable(key, text)) for key, text in values.items())
     return tuple(own.values())

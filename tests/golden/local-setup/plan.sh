@@ -1,0 +1,79 @@
+#!/bin/sh
+# mlcube: platform local
+set -eu
+# RUN_ID names what this run creates; `mlcube run` makes a new one each time.
+RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
+
+# make the Python environment for numpy
+(cd /cube && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV bash -c 'if ! command -v module >/dev/null 2>&1; then
+  for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
+      /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \
+      "/usr/share/lmod/lmod/init/${BASH_VERSION:+ba}sh" "/usr/share/modules/init/${BASH_VERSION:+ba}sh"; do
+    if [ -f "$mlcube_init" ]; then . "$mlcube_init"; break; fi
+  done
+  unset mlcube_init
+fi
+trap '"'"'echo "mlcube: setup ended with exit code $? at: ${BASH_COMMAND:-one of its lines}" >&2'"'"' EXIT
+set -e
+module load python/3.11
+module load cuda/12.4
+source ./site.sh
+set +e; trap - EXIT
+exec "$@"' mlcube sh -c '{ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
+[ "$place" = "$(cd -P -- "$1" && pwd -P)" ] && [ "$(find "$1/" -type f ! -name '"'"'*.pyc'"'"' ! -name mlcube-complete | wc -l)" -ge "$count" ] && [ "$("$1/bin/python" -I -S -c '"'"'import sys; print("%d.%d.%d" % sys.version_info[:3])'"'"')" = "$version" ]' mlcube /home/user/.cache/mlcube/environments/setup-ac1c2289ea4c4119b297 </dev/null) >/dev/null 2>&1 || (cd /cube && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_PYTHON -u UV_SYSTEM_PYTHON PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 bash -c 'if ! command -v module >/dev/null 2>&1; then
+  for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
+      /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \
+      "/usr/share/lmod/lmod/init/${BASH_VERSION:+ba}sh" "/usr/share/modules/init/${BASH_VERSION:+ba}sh"; do
+    if [ -f "$mlcube_init" ]; then . "$mlcube_init"; break; fi
+  done
+  unset mlcube_init
+fi
+trap '"'"'echo "mlcube: setup ended with exit code $? at: ${BASH_COMMAND:-one of its lines}" >&2'"'"' EXIT
+set -e
+module load python/3.11
+module load cuda/12.4
+source ./site.sh
+set +e; trap - EXIT
+exec "$@"' mlcube sh -c 'set -e
+link=$1 python=$2 tool=$3
+mkdir -p -- "${1%/*}"
+[ -L "$1" ] && ({ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
+[ "$place" = "$(cd -P -- "$1" && pwd -P)" ] && [ "$(find "$1/" -type f ! -name '"'"'*.pyc'"'"' ! -name mlcube-complete | wc -l)" -ge "$count" ] && [ "$("$1/bin/python" -I -S -c '"'"'import sys; print("%d.%d.%d" % sys.version_info[:3])'"'"')" = "$version" ]) 2>/dev/null || rm -rf -- "$1"
+for old in "$1".*; do
+  [ "$(readlink "$1")" = "${old##*/}/environment" ] || rm -rf -- "$old"
+done
+made=$(mktemp -d "$1.XXXXXX")
+environment=$made/environment
+: >"$made/making"
+cd -- "$4"
+shift 4
+"$python" -m venv "$environment"
+[ "$#" -eq 0 ] || "$environment/bin/python" -m pip install "$@"
+set -- "$environment"
+count=$(find "$1/" -type f ! -name '"'"'*.pyc'"'"' ! -name mlcube-complete | wc -l)
+version=$("$1/bin/python" -I -S -c '"'"'import sys; print("%d.%d.%d" % sys.version_info[:3])'"'"')
+place=$(cd -P -- "$1" && pwd -P)
+rm -- "$made/making"
+printf '"'"'%s %s\n%s\n'"'"' "$count" "$version" "$place" >"$1/mlcube-complete"
+ln -sfn "${made##*/}/environment" "$link"' mlcube /home/user/.cache/mlcube/environments/setup-ac1c2289ea4c4119b297 python3 '' /cube numpy </dev/null)
+
+# make the output directories
+mkdir -p -- /cube/workspace/model /cube/workspace/logs </dev/null
+
+# run task train
+(cd /cube && env -u PYTHONHOME -u PYTHONPATH VIRTUAL_ENV=/home/user/.cache/mlcube/environments/setup-ac1c2289ea4c4119b297 PYTHONUNBUFFERED=1 PATH=/home/user/.cache/mlcube/environments/setup-ac1c2289ea4c4119b297/bin:/usr/bin:/bin MLCUBE_BIN=/home/user/.cache/mlcube/environments/setup-ac1c2289ea4c4119b297/bin MLCUBE_WORK=/cube/build bash -c 'if ! command -v module >/dev/null 2>&1; then
+  for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
+      /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \
+      "/usr/share/lmod/lmod/init/${BASH_VERSION:+ba}sh" "/usr/share/modules/init/${BASH_VERSION:+ba}sh"; do
+    if [ -f "$mlcube_init" ]; then . "$mlcube_init"; break; fi
+  done
+  unset mlcube_init
+fi
+trap '"'"'echo "mlcube: setup ended with exit code $? at: ${BASH_COMMAND:-one of its lines}" >&2'"'"' EXIT
+set -e
+module load python/3.11
+module load cuda/12.4
+source ./site.sh
+set +e; trap - EXIT
+cd -- "$MLCUBE_WORK"; PATH="${MLCUBE_BIN:+$MLCUBE_BIN:}$PATH"; unset MLCUBE_BIN MLCUBE_WORK
+exec "$@"' mlcube /home/user/.cache/mlcube/environments/setup-ac1c2289ea4c4119b297/bin/python /cube/build/mnist.py train --data_dir=/cube/workspace/data '--parameters_file=/cube/workspace/parameters/it'"'"'s.yaml' --model_dir=/cube/workspace/model --log=/cube/workspace/logs/train.log </dev/null)
