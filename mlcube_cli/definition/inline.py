@@ -53,9 +53,9 @@ def fold(name: str, node: Node) -> Node:
         default = find(node, "default")
         if default is not None and default.value is not None:
             return node
-        value = replace(node if default is None else default, value=name, text=name)
+        value = Node(name, node.key, node.key, name, node.origin)
         return mapping({**entries(node), "default": value}, node)
-    default = replace(node, value=name, text=name) if node.value is None else node
+    default = replace(node, value=name, text=name, location=node.key) if node.value is None else node
     return replace(node, value={"default": default}, text=None, folded=True)
 
 

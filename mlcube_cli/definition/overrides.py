@@ -85,6 +85,8 @@ def _apply(draft: Draft, override: Override, platform: str | None) -> Draft:
     if not chosen:
         runner = first if first in RUNNER_NAMES else "docker"
         _check_option(PlatformDraft(first, runner, Node({}), Location("")), override)
+    if first == "runner" and len(chosen) > 1:  # each runner has options of its own; one of them must know this
+        chosen = [item for item in chosen if _knows(item, override)] or chosen[:1]
     changed = {item.name: _on_platform(item, override) for item in chosen}
     return replace(draft, platforms=tuple(changed.get(item.name, item) for item in draft.platforms))
 
@@ -98,6 +100,14 @@ def _on_platform(platform: PlatformDraft, override: Override) -> PlatformDraft:
     if not steps:
         value = mapping({canonical_name(platform.runner, key): item for key, item in entries(value).items()}, value)
     return replace(platform, options=put(platform.options, _indices(platform.options, steps), value))
+
+
+def _knows(platform: PlatformDraft, override: Override) -> bool:
+    try:
+        _check_option(platform, override)
+    except UsageError:
+        return False
+    return True
 
 
 def _check_option(platform: PlatformDraft, override: Override) -> tuple[str, ...]:
@@ -120,9 +130,10 @@ def _on_tree(draft: Draft, override: Override) -> Draft:
     extra = draft.dialect == "inline" and _is_extra(draft.tree, override.path)
     if not extra:
         _check(override, override.path, data, (*entries(draft.tree), "runner", *(p.name for p in draft.platforms)))
-    changed = put(draft.tree, _indices(draft.tree, override.path), _as_parameter(override))
-    if override.path[0] == "tasks":
-        changed = put(changed, (), mapping({"tasks": _fold_all(find(changed, "tasks"))}, changed))
+    steps = _indices(draft.tree, override.path)
+    changed = put(draft.tree, steps, _folded(override.value, override.path))
+    if override.path[0] == "tasks" and draft.dialect == "inline":
+        changed = put(changed, (), mapping({"tasks": _with_names(find(changed, "tasks"))}, changed))
     return replace(draft, tree=changed)
 
 
@@ -137,24 +148,27 @@ def _is_extra(tree: Node, path: tuple[str, ...]) -> bool:
     return find(tree, *steps) is not None or isinstance(getattr(held, "value", None), dict)
 
 
-def _as_parameter(override: Override) -> Node:
-    """A bare value given to a parameter is its default."""
-    path, value = override.path, override.value
-    if len(path) == 5 and path[0] == "tasks" and path[2] == "parameters" and not isinstance(value.value, dict):
-        return fold(path[4], value)
-    return value
+def _folded(value: Node, path: tuple[str, ...]) -> Node:
+    """The value with every parameter in it a mapping: a bare value given to a parameter is its default."""
+    shape = ("tasks", None, "parameters", None, None)[:len(path)]
+    if len(path) > 5 or any(wanted not in (None, step) for wanted, step in zip(shape, path)):
+        return value
+    if len(path) == 5:
+        return value if isinstance(value.value, dict) else fold(path[4], value)
+    if not isinstance(value.value, dict):
+        return value
+    return mapping({key: _folded(item, (*path, key)) for key, item in value.value.items()}, value)
 
 
-def _fold_all(tasks: Node | None) -> Node:
-    """Parameters that came with a whole section become mappings like all others."""
+def _with_names(tasks: Node | None) -> Node:
+    """The tasks with each parameter's own name as its default where `-P` added one without."""
     assert tasks is not None
     changed = {}
     for name, task in entries(tasks).items():
         for side in ("inputs", "outputs"):
             section = find(task, "parameters", side)
             if section is not None:
-                folded = {parameter: node if isinstance(node.value, dict) else fold(parameter, node)
-                          for parameter, node in entries(section).items()}
+                folded = {parameter: fold(parameter, node) for parameter, node in entries(section).items()}
                 task = put(task, ("parameters", side), mapping(folded, section))
         changed[name] = task
     return mapping(changed, tasks)
