@@ -15,6 +15,7 @@ from mlcube_cli.command import Plan, merge
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import OVERRIDE, Cube, Group, Option, Platform, Task
 from mlcube_cli.errors import DefinitionError, Problem, UsageError
+from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
@@ -143,7 +144,7 @@ def _jobs(cube: Cube, platform: Platform, wishes: Sequence[Wish], facts: Facts) 
     problems: list[Problem] = []
     for wish in wishes:
         try:
-            jobs.append(resolve(cube, platform, wish, facts, tuple(jobs)))
+            jobs.append(with_variables(resolve(cube, platform, wish, facts, tuple(jobs)), facts))
         except DefinitionError as error:
             problems += error.problems
     if problems:
