@@ -87,9 +87,9 @@ def _docker(draft: Draft, files: Files, platform: PlatformDraft) -> None:
     options = entries(platform.options)
     image = options.get("image")
     if not text_of(image):
-        place = image if image is not None else platform.options
+        place = _place(platform, image) if image is not None else platform.options.key
         if not _already(draft, files, platform, "image"):
-            files.note(_place(platform, place), f"the platform '{platform.name}' names no image", "missing-key",
+            files.note(place, f"the platform '{platform.name}' names no image", "missing-key",
                        "add 'image: NAME'", _option_path(draft, platform, "image"))
     context = _below(files, options.get("build_context"), "")
     if context is None:
@@ -142,7 +142,7 @@ def _local(draft: Draft, files: Files, platform: PlatformDraft) -> None:
     entrypoint = options.get("entrypoint")
     own = all(is_set(find(task, "entrypoint")) for task in tasks.values())
     if not is_set(entrypoint) and not (own and tasks) and not _already(draft, files, platform, "entrypoint"):
-        files.note(_place(platform, platform.options), f"the platform '{platform.name}' names no entrypoint, and "
+        files.note(platform.options.key, f"the platform '{platform.name}' names no entrypoint, and "
                    "not every task has its own", "missing-key", "add 'entrypoint: SCRIPT.py'",
                    _option_path(draft, platform, "entrypoint"))
     for name, path, node in _local_files(files, options):
