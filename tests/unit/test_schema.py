@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +150,21 @@ def test_every_option_of_the_documentation_is_known_everywhere() -> None:
         for option in options:
             assert known_path("mlcube", (name, option), {}) is None, option
             assert known_path(f"mlcube_{name}", (option,), {}) is None, option
+
+
+def test_schemas_are_read_from_inside_a_zip(tmp_path: Path) -> None:
+    archive = tmp_path / "x.zip"
+    package = SCHEMAS.parent / "mlcube_cli"
+    with zipfile.ZipFile(archive, "w") as target:
+        for source in [*package.glob("*.py"), *(package / "definition").glob("*.py")]:
+            target.write(source, source.relative_to(SCHEMAS.parent))
+        for source in SCHEMAS.glob("*.json"):
+            target.write(source, f"mlcube_cli/schemas/{source.name}")
+    script = ("import sys; sys.path.insert(0, sys.argv[1])\nimport mlcube_cli; assert sys.argv[1] in mlcube_cli.__file__\n"
+              "from mlcube_cli.definition.schema import schema_names, schema_text\n"
+              "print(sum(len(schema_text(name)) for name in schema_names()))")
+    done = subprocess.run([sys.executable, "-c", script, str(archive)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == sum(len(schema_text(name)) for name in schema_names())
 
 
 def test_an_unknown_schema() -> None:

@@ -188,7 +188,7 @@ def test_a_hit_imports_neither_parser_nor_validator(cube: Path, cache: Path) -> 
               "'mlcube_cli.definition.compose', 'mlcube_cli.definition.explain') if name in sys.modules])\n")
 
     def loaded() -> list[str]:
-        done = subprocess.run([sys.executable, "-I", "-c", script, cube, cache], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", script, cube, cache], capture_output=True, text=True, check=True)
         return done.stdout.split()
 
     assert {"yaml", "jsonschema"} <= set(loaded())
@@ -199,6 +199,6 @@ def test_many_readers_at_once(cube: Path, cache: Path) -> None:
     script = ("import sys\nfrom mlcube_cli.definition.store import read_checked\n"
               "for _ in range(20):\n"
               "    assert not read_checked(sys.argv[1], lambda _: 'mlcube', sys.argv[2]).problems\n")
-    running = [subprocess.Popen([sys.executable, "-I", "-c", script, cube, cache]) for _ in range(6)]
+    running = [subprocess.Popen([sys.executable, "-c", script, cube, cache]) for _ in range(6)]
     assert [process.wait(timeout=120) for process in running] == [0] * 6
     assert len(entries(cache)) == 1
