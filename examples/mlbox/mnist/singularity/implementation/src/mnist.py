@@ -295,19 +295,23 @@ class Parameters:
 def parameter_problems(data: Mapping[object, object]) -> list[str]:
     """One sentence, beginning with the key, for everything that is wrong."""
     known = list(Parameters.__dataclass_fields__)
+    names = ", ".join(known)
     problems = []
     for key in data:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
-            problems.append(f"{key}: unknown key; {f'did you mean {near[0]!r}' if near else f'known: {known}'}")
+            problems.append(f"{key}: unknown key; {f'did you mean {near[0]!r}?' if near else f'known are {names}'}")
     problems += [f"{key}: missing" for key in known if key not in data and key != "seed"]
     optimizer = data.get("optimizer")
     if "optimizer" in data and optimizer not in OPTIMIZERS:
         problems.append(f"optimizer: must be one of {', '.join(OPTIMIZERS)}, not {optimizer!r}")
-    for key, lowest in (("train_epochs", 1), ("batch_size", 1), ("seed", 0)):
-        value = data.get(key, lowest)
-        if type(value) is not int or value < lowest:
-            problems.append(f"{key}: must be a whole number of at least {lowest}, not {value!r}")
+    for key in ("train_epochs", "batch_size"):
+        value = data.get(key, 1)
+        if type(value) is not int or value < 1:
+            problems.append(f"{key}: must be a whole number of at least 1, not {value!r}")
+    seed = data.get("seed", 0)
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        problems.append(f"seed: must be a whole number from 0 to {2**32 - 1}, not {seed!r}")
     return problems
 
 
