@@ -69,7 +69,7 @@ def _run_all(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[
     for number, (job, plan) in enumerate(zip(prepared.jobs, plans)):
         if number:
             _look_again(prepared, number)
-        run = _TaskRun(job, plan, session, to_stderr=arguments.json)
+        run = _TaskRun(job, plan, session, prepared.cube.version, to_stderr=arguments.json)
         result.tasks.append(run.entry)
         outcome = run.go()
         result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
@@ -131,6 +131,7 @@ class _TaskRun:
     job: Job
     plan: Plan
     session: Session
+    cube_version: str
     to_stderr: bool
     entry: dict[str, object] = field(default_factory=dict)
     failure: MLCubeError | None = None
@@ -170,7 +171,8 @@ class _TaskRun:
     def _record(self, started: float, ended: float | None) -> None:
         record = {
             "schema": "mlcube.record.v1", "run_id": self.job.run_id,
-            "cube": {"name": self.job.cube, "root": self.job.root}, "task": self.job.task,
+            "cube": {"name": self.job.cube, "version": self.cube_version, "root": self.job.root},
+            "task": self.job.task,
             "platform": self.plan.platform, "status": self.entry["status"], "exit_code": self.entry["exit_code"],
             "started": rfc3339(started), "ended": rfc3339(ended) if ended else None, "seconds": self.entry["seconds"],
             "host": python_platform.node(), "user": _user(), "plan": plan_data(self.plan),

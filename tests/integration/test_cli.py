@@ -121,6 +121,7 @@ def test_each_task_leaves_a_record(run_mlcube: RunMLCube, cube: Path) -> None:
     text = Path(result["tasks"][0]["record"]).read_text()
     record = check_schema("mlcube.record.v1", text)
     assert (record["task"], record["status"], record["exit_code"]) == ("write", "succeeded", 0)
+    assert record["cube"] == {"name": "paths", "version": "1.10", "root": str(cube)}
     assert record["run_id"] == result["tasks"][0]["run_id"] and "hunter2" not in text
     assert [path.name for path in (cube / "workspace/.mlcube/runs").iterdir()] == [record["run_id"]]
 
@@ -181,7 +182,7 @@ def test_a_time_limit_ends_a_task_with_124(run_mlcube: RunMLCube, cube: Path, tm
 
 def processes_with(mark: str) -> list[str]:
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in filter(str.isdigit, (path.name for path in Path("/proc").iterdir())):
         try:
             if mark.encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 found.append(Path(f"/proc/{pid}/cmdline").read_text())
