@@ -58,21 +58,25 @@ class Family:
                 _send(one.pid, signal.SIGTERM)
 
     def kill(self) -> bool:
-        """Send KILL until no member is left; False when some could not be ended (another user's, or stuck)."""
+        """Send KILL until no member is left; False when some could not be ended (another user's, or stuck).
+
+        All are stopped first. Else the one that is killed first takes the trace to its children with it, and one that
+        is looked at first may start another meanwhile.
+        """
         until = time.monotonic() + _SETTLE
         pause = 0.001
-        while True:
-            if self.alone:
-                _send(-self.leader, signal.SIGKILL)
-            members = self.alive()
-            if not members:
-                return True
+        while members := self.alive():
+            stopped: set[int] = set()
+            while fresh := members - stopped:
+                _send_all(fresh, signal.SIGSTOP)
+                stopped |= fresh
+                members = self.alive()
+            _send_all(stopped, signal.SIGKILL)
             if time.monotonic() > until:
                 return False
-            for member in members:
-                _send(member, signal.SIGKILL)
             time.sleep(pause)
             pause = min(0.05, pause * 2)
+        return True
 
     def bury(self) -> None:
         """Reap dead members that became our children, as they do when we are the first process of a container.
@@ -139,6 +143,11 @@ def _read(path: str, limit: int) -> bytes | None:
             return b"".join(parts)
     except OSError:
         return None
+
+
+def _send_all(targets: set[int], number: int) -> None:
+    for target in targets:
+        _send(target, number)
 
 
 def _send(target: int, number: int) -> None:
