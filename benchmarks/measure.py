@@ -85,9 +85,9 @@ def _become(case: Case) -> None:
         os._exit(127)
 
 
-def measure(cases: Sequence[Case], rounds: int) -> list[Result]:
+def measure(cases: Sequence[Case], rounds: int, warm: bool = True) -> list[Result]:
     """Run every case once to warm up, then `rounds` times, interleaved and each round starting with another case."""
-    for case in cases:
+    for case in cases if warm else ():
         run_once(case)
     samples: dict[str, list[Sample]] = {case.name: [] for case in cases}
     for number in range(rounds):
