@@ -299,6 +299,15 @@ def test_a_current_context_tells_where_the_daemon_is() -> None:
     assert not plan_of({"docker": "docker --context default"}, world_of(texts=texts)).notes
 
 
+def test_podmans_answers_are_lists_of_one() -> None:
+    world = world_of({"stdout": '[{"Config": {"Cmd": ["sh"], "Labels": {"org.mlcommons.mlcube.inputs": "old"}}}]'},
+                     paths={"/cube/Dockerfile": "file", "/cube/workspace/.mlcube": "directory"})
+    plan = plan_of({"docker": "podman"}, world, [{"name": "all", "host_path": "/cube/workspace"}])
+    assert [note.split()[0] for note in plan.notes] == ["what", "image"]
+    assert after(payload_of(plan).command.argv, "--mount")[1].startswith("type=tmpfs,destination=/mlcube_io0/.mlcube,")
+    assert after(payload_of(plan).command.argv, "--mount")[1].endswith(",ro=true,notmpcopyup")
+
+
 def test_podmans_script_named_docker_is_podman() -> None:
     world = world_of(texts={"/usr/bin/docker": "#!/bin/sh\nexec /usr/bin/podman \"$@\"\n"})
     assert after(words_of({}, world), "--userns") == ["keep-id"]

@@ -136,13 +136,15 @@ def _given(words: tuple[str, ...], *names: str) -> str:
 
 
 def read_map(text: bytes | str | None) -> dict[str, object]:
-    """A JSON document that is a map; empty for anything else."""
+    """A JSON document that is a map, or a list of one (podman's way); empty for anything else."""
     import json
 
     try:
         data = json.loads(text or "")
     except ValueError:
         return {}
+    if isinstance(data, list) and len(data) == 1:
+        data = data[0]
     return data if isinstance(data, dict) else {}
 
 

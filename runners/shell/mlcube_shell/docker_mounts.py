@@ -27,12 +27,17 @@ def refuse_paths(job: Job, engine: Engine) -> None:
 def mount_words(engine: Engine, mounts: tuple[Mount, ...]) -> tuple[str, ...]:
     """`--mount` and its CSV for each mount."""
     extra = _extra(engine)
-    return tuple(word for mount in mounts for word in ("--mount", _text(mount, extra)))
+    return tuple(word for mount in mounts
+                 for word in ("--mount", _bind(mount, extra) if mount.source else _nothing(engine, mount)))
 
 
-def _text(mount: Mount, extra: tuple[str, ...]) -> str:
-    if mount.source is None:
-        return ",".join(("type=tmpfs", _field(f"destination={mount.target}"), "tmpfs-mode=0555", "readonly"))
+def _nothing(engine: Engine, mount: Mount) -> str:
+    """An empty directory; podman (4.3) knows `readonly` for binds only, and copies what is there unless told not to."""
+    options = ("ro=true", "notmpcopyup") if engine.name == "podman" else ("readonly",)
+    return ",".join(("type=tmpfs", _field(f"destination={mount.target}"), "tmpfs-mode=0555", *options))
+
+
+def _bind(mount: Mount, extra: tuple[str, ...]) -> str:
     fields = ("type=bind", _field(f"source={mount.source}"), _field(f"target={mount.target}"))
     return ",".join((*fields, *(("readonly",) if mount.read_only else ()), *extra))
 
