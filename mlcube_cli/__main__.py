@@ -58,12 +58,12 @@ def _broken(error: ImportError) -> int:
     if "--debug" in sys.argv:
         raise error
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return _fail(
-        "mlcube is not installed completely: %s" % error,
-        "it runs from %s; install it again there, or set MLCUBE_HOME to another directory" % home
-        if os.path.basename(os.path.dirname(home)) == "pyz"
-        else "it runs from %s; install it again: python3 -m pip install --force-reinstall mlcube-cli" % home,
-    )
+    again = "install it again: python3 -m pip install --force-reinstall mlcube-cli"
+    if os.path.basename(home) == "site-packages" and not os.path.isdir(home):  # inside the archive
+        again = "get mlcube.pyz again"
+    elif os.path.basename(os.path.dirname(home)) == "pyz":
+        again = "remove that directory, it is made again"
+    return _fail("mlcube is not installed completely: %s" % error, "it runs from %s; %s" % (home, again))
 
 
 def _give_up_stdout() -> None:

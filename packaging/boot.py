@@ -92,7 +92,9 @@ def run(archive: BinaryIO, applet: str = "") -> int:
         os.kill(os.getpid(), signal.SIGINT)
         return 130
     except ImportError as error:
-        sys.stderr.write(f"error: {archive.name} is damaged ({error}); get the file again, and remove {find_room()}\n")
+        copies = find_room()
+        more = f", and remove {copies}" if copies else ""
+        sys.stderr.write(f"error: {archive.name} is damaged ({error}); get the file again{more}\n")
         return 4
 
 

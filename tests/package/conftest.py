@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.tools import CUBE, GREET, Start, build, interpreters
+from tests.package.tools import CUBE, GREET, PATH, Start, build, interpreters
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -37,14 +37,20 @@ def cube(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Start:
-    """Runs words with nothing in the environment but PATH and a cache of its own; a value of None removes a name."""
+def own_home(tmp_path: Path) -> Path:
+    """The home that `start` gives: empty at first, unless a module shares one among its tests."""
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def start(tmp_path: Path, own_home: Path) -> Start:
+    """Runs words with nothing in the environment but PATH and a home; a value of None removes a name."""
 
     def run(*words: object, env: Mapping[str, str | None] | None = None, cwd: Path | None = None,
             timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        merged: dict[str, str | None] = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home"), "LANG": "C.UTF-8",
+        merged: dict[str, str | None] = {"PATH": PATH, "HOME": str(own_home), "LANG": "C.UTF-8",
                                          **(env or {})}
-        (tmp_path / "home").mkdir(exist_ok=True)
         kept = {name: value for name, value in merged.items() if value is not None}
         return subprocess.run([str(word) for word in words], env=kept, cwd=cwd or tmp_path, timeout=timeout,
                               capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.tools import CHECKOUT, Start, assert_valid, assert_version, copies
+from tests.package.tools import CHECKOUT, PATH, Start, assert_valid, assert_version, copies
 
 DAY = 24 * 3600
 
@@ -74,7 +74,6 @@ def test_it_works_without_a_usable_home(pyz: Path, cube: Path, start: Start, hom
 
 
 def test_it_works_where_home_cannot_be_written(pyz: Path, cube: Path, start: Start, tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
     (tmp_path / "home").chmod(0o500)
     assert_version(start(pyz, "--version"))
     assert_valid(start(pyz, "validate", "--json", cube))
@@ -110,8 +109,7 @@ def test_a_room_for_copies_that_others_can_write_into_is_not_used(pyz: Path, sta
 
 
 def test_64_first_starts_at_once(pyz: Path, start: Start, cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    started = [subprocess.Popen([str(pyz), "--version"], env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home")},
+    started = [subprocess.Popen([str(pyz), "--version"], env={"PATH": PATH, "HOME": str(tmp_path / "home")},
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(64)]
     said = {process.communicate(timeout=120)[0] for process in started}
     assert len(said) == 1 and said.pop().startswith("mlcube ")
@@ -126,7 +124,7 @@ def test_killed_in_the_middle_of_its_first_start(pyz: Path, cube: Path, start: S
     for files in stages:
         cache = tmp_path / f"cache-{files}"
         process = subprocess.Popen([str(pyz), "--version"], stdout=subprocess.DEVNULL,
-                                   env={"PATH": "/usr/bin:/bin", "MLCUBE_HOME": str(cache)})
+                                   env={"PATH": PATH, "MLCUBE_HOME": str(cache)})
         while process.poll() is None and sum(len(found) for _, _, found in os.walk(cache)) < files:
             pass
         process.kill()
@@ -155,7 +153,7 @@ def test_a_copy_that_another_process_is_making_is_not_touched(pyz: Path, start: 
 def test_ctrl_c_during_the_first_start_leaves_nothing(pyz: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     process = subprocess.Popen([str(pyz), "--version"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                               env={"PATH": "/usr/bin:/bin", "MLCUBE_HOME": str(cache)})
+                               env={"PATH": PATH, "MLCUBE_HOME": str(cache)})
     while process.poll() is None and sum(len(found) for _, _, found in os.walk(cache)) < 50:
         pass
     process.send_signal(2)

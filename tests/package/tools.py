@@ -31,6 +31,7 @@ for word in "$@"; do
 done
 { printf 'hello '; cat "$names"; } >"$greeting"
 """
+PATH = f"/usr/bin:/bin:{os.path.dirname(sys.executable)}"  # the system's Python where there is one
 Start = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
