@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
-from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.platforms import read_platform_file
 from mlcube_cli.definition.source import Document, format_path
@@ -66,7 +65,7 @@ def _task_files(files: Files, file: str, node: Node) -> list[tuple[str, Node]]:
 
 def _missing_task(files: Files, item: Node, text: str, there: list[str], where: str) -> None:
     known = [os.path.relpath(path, files.root) for path in there]
-    guess = nearest(text, known)
+    guess = files.guesses.nearest(text, known)
     files.note(item.location, f"there is no task file '{text}'", "missing-task",
                f"did you mean '{guess}'?" if guess else "make the file, or remove this line", where)
 
@@ -134,7 +133,7 @@ def _run_configuration(files: Files, name: str, node: Node, tasks: dict[str, Nod
     if task_name is None or not task:
         return None
     if task not in tasks:
-        guess = nearest(task, list(tasks))
+        guess = files.guesses.nearest(task, list(tasks))
         files.note(task_name.location, f"this cube has no task '{task}'", "unknown-task", f"did you mean '{guess}'?"
                    if guess else f"its tasks are: {', '.join(tasks) or 'none'}", "task_name")
         return None
@@ -163,7 +162,7 @@ def _misbound(files: Files, value: Node, where: tuple[str, str], parameters: dic
         kind = "an output" if other == "output_binding" else "an input"
         message, code, hint = f"'{name}' is {kind} of the task", "wrong-binding", f"move it to {other}"
     else:
-        guess = nearest(name, known)
+        guess = files.guesses.nearest(name, known)
         message, code = f"the task has no parameter '{name}'", "unknown-parameter"
         hint = f"did you mean '{guess}'?" if guess else f"its parameters are: {', '.join(known) or 'none'}"
     files.note(value.key, message, code, hint, format_path(where))

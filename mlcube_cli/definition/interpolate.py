@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Union
 
-from mlcube_cli.definition.hints import nearest
+from mlcube_cli.definition.load import Guesses
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, text_of
 from mlcube_cli.errors import Problem
@@ -47,6 +47,7 @@ class _Scope:
     sizes: dict[int, int] = field(default_factory=dict)  # by id of a resolved node
     left: int = MOST_CHARACTERS
     reported: set[tuple[Path, str]] = field(default_factory=set)
+    guesses: Guesses = field(default_factory=Guesses)
 
 
 class _Unresolved(Exception):  # noqa: N818 - it ends the resolving of one value, whose problem is already noted
@@ -305,7 +306,7 @@ def _nearest_step(scope: _Scope, target: Path) -> str:
         known = list(entries(held))
         step = str(target[end])
         if step not in known and not items(held):
-            guess = nearest(step, known)
+            guess = scope.guesses.nearest(step, known)
             where = f" in '{format_path(target[:end])}'" if end else ""
             return f"did you mean '{guess}'{where}?" if guess else f"there is no '{step}'{where}"
     return "name a value of this file, or one of workspace, runtime.root, oc.env:NAME"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlcube_cli.definition import tree
 from mlcube_cli.definition.detect import shown_path
+from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import DefinitionError, Location, Problem
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ Choose = Callable[["Document"], "str | None"]  # the schema that a document is c
 
 
 @dataclass
+class Guesses:
+    """The nearest names for what is misspelt, as long as that is cheap: a file of 10,000 faults gets fewer hints."""
+
+    left: int = 200_000  # candidates to compare
+
+    def nearest(self, word: str, candidates: Collection[str]) -> str | None:
+        """As `hints.nearest`; None, too, when enough names were compared."""
+        self.left -= len(candidates)
+        return nearest(word, candidates) if self.left >= 0 else None
+
+
+@dataclass
 class Files:
     """The files of one cube as they are read, with the problems found so far."""
 
@@ -27,6 +40,7 @@ class Files:
     cwd: str
     cache: str | None = None
     problems: list[Problem] = field(default_factory=list)
+    guesses: Guesses = field(default_factory=Guesses)
 
     def shown(self, path: str) -> str:
         return shown_path(path, self.cwd)

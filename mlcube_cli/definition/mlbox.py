@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from mlcube_cli.definition.detect import IMPLEMENTATION, names_in
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
-from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options, is_empty_list, package_list
 from mlcube_cli.definition.platforms import runner_of
@@ -86,7 +85,7 @@ def _group(files: Files, name: str, task: str, node: Node, declared: list[tuple[
     values, known = entries(node), list(dict.fromkeys(parameter for _, parameter, _ in declared))
     for parameter, value in values.items():
         if parameter not in known:
-            guess = nearest(parameter, known)
+            guess = files.guesses.nearest(parameter, known)
             files.warn(value.key, f"task '{task}' has no parameter '{parameter}'", "unknown-parameter",
                        f"did you mean '{guess}'?" if guess else f"its parameters are: {', '.join(known) or 'none'}",
                        parameter)
@@ -104,7 +103,7 @@ def _unlisted(files: Files, tasks: Mapping[str, object]) -> None:
     for name in names_in(os.path.join(files.root, "tasks")) or []:
         path = os.path.join(files.root, "tasks", name)
         if name not in tasks and not name.startswith(".") and os.path.isdir(path):
-            guess = nearest(name, list(tasks))
+            guess = files.guesses.nearest(name, list(tasks))
             files.warn(Location(files.shown(path)), f"mlbox.yaml lists no task '{name}', so this directory is not used",
                        "unlisted-file", f"did you mean '{guess}'?" if guess else "list it under 'tasks' in mlbox.yaml")
 
