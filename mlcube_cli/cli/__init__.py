@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -34,10 +32,6 @@ def main(argv: Sequence[str], applet: str = "mlcube") -> int:
         return _dispatch(words)
     except MLCubeError as error:
         return output.fail(error, verb=next((word for word in words if word in _HANDLERS), ""), words=words)
-    except BrokenPipeError:
-        # A closed stdout ends us quietly (RULINGS 26); the interpreter must not complain about it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
 
 
 def _dispatch(words: list[str]) -> int:
