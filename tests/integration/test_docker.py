@@ -266,12 +266,16 @@ def test_a_link_as_input_is_followed(bench: Bench) -> None:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Iterator[str]:
+    """The name of an image to build from `build/Dockerfile`; all that was built under it is removed."""
     name = f"mlcube-test/built-{uuid.uuid4().hex[:12]}"
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "Dockerfile").write_text(
-        f"ARG BASE={TINY}\nFROM $BASE\nARG WORD=none\nRUN echo $WORD >/word\nENTRYPOINT [\"cat\", \"/word\"]\n")
+        f"ARG BASE={TINY}\nFROM $BASE\nLABEL mlcube-test.built={name}\nARG WORD=none\nRUN echo $WORD >/word\n"
+        'ENTRYPOINT ["cat", "/word"]\n')
     yield name
-    subprocess.run(["docker", "rmi", "--force", name], capture_output=True, check=False, timeout=60)
+    listed = ["docker", "images", "--quiet", "--filter", f"label=mlcube-test.built={name}"]
+    for found in subprocess.run(listed, capture_output=True, text=True, check=True, timeout=60).stdout.split():
+        subprocess.run(["docker", "rmi", "--force", found], capture_output=True, check=False, timeout=60)
 
 
 def test_an_image_is_built_when_it_is_absent_then_used_and_noted_when_it_is_old(bench: Bench, image: str) -> None:
