@@ -91,32 +91,36 @@ def _docker(draft: Draft, files: Files, platform: PlatformDraft) -> None:
         if not _already(draft, files, platform, "image"):
             files.note(place, f"the platform '{platform.name}' names no image", "missing-key",
                        "add 'image: NAME'", _option_path(draft, platform, "image"))
-    context = _below(files, options.get("build_context"), "")
-    if context is None:
+    context = _below(files, options.get("build_context"))
+    if context is not None:
+        _build(draft, files, platform, context)
+
+
+def _build(draft: Draft, files: Files, platform: PlatformDraft, context: str) -> None:
+    """Warn of a build that the definition asks for in so many words and for which there is nothing on the disk."""
+    options = entries(platform.options)
+    stated = {name: options[name] for name in ("build_context", "build_file", "build_strategy")
+              if name in options and not options[name].origin}
+    name = text_of(options.get("build_file")) or ""
+    path = os.path.join(context, name)
+    if "$" in name or os.path.isfile(path):
         return
-    _exists(draft, files, platform, "build_context")
-    build_file = options.get("build_file")
-    if build_file is not None and not build_file.origin and is_set(build_file) and os.path.isdir(context):
-        path = os.path.join(context, text_of(build_file) or "")
-        if not os.path.isfile(path):
-            files.warn(_place(platform, build_file), f"there is no build file {files.shown(path)}", "missing-path",
-                       "build_file is relative to build_context", _option_path(draft, platform, "build_file"))
-
-
-def _exists(draft: Draft, files: Files, platform: PlatformDraft, option: str) -> None:
-    """Warn when the path that an option states in the definition is not there."""
-    node = entries(platform.options).get(option)
-    path = _below(files, node, "")
-    if node is None or path is None or node.origin:
+    if "build_context" in stated and not os.path.isdir(context):
+        option, what, hint = "build_context", f"directory {files.shown(context)}", "the path is relative to the cube"
+    elif "build_file" in stated:
+        option, what, hint = "build_file", f"build file {files.shown(path)}", "build_file is relative to build_context"
+    elif text_of(stated.get("build_strategy")) in ("build", "always"):
+        option, what = "build_strategy", f"build file {files.shown(path)}, so the image would be pulled"
+        hint = "make it, or say 'pull'"
+    else:
         return
-    if not os.path.isdir(path):
-        files.warn(_place(platform, node), f"there is no directory {files.shown(path)}", "missing-path",
-                   "the path is relative to the cube's directory", _option_path(draft, platform, option))
+    files.warn(_place(platform, stated[option]), f"there is no {what}", "missing-path", hint,
+               _option_path(draft, platform, option))
 
 
-def _below(files: Files, node: Node | None, otherwise: str) -> str | None:
+def _below(files: Files, node: Node | None) -> str | None:
     """The path below the cube that a text names; None for what only a run can tell (variables)."""
-    text = text_of(node) or otherwise
+    text = text_of(node)
     if not text or "$" in text or text.startswith("~"):
         return None
     return os.path.normpath(os.path.join(files.root, text))
@@ -154,13 +158,13 @@ def _local(draft: Draft, files: Files, platform: PlatformDraft) -> None:
 def _local_files(files: Files, options: Mapping[str, Node]) -> Iterator[tuple[str, str, Node]]:
     """(option, path, node) for the files that a local platform names: its requirements, and a script to run."""
     requirements, entrypoint = options.get("requirements"), options.get("entrypoint")
-    path = _below(files, requirements, "")
+    path = _below(files, requirements)
     if requirements is not None and path is not None:
         yield "requirements", path, requirements
     first = items(entrypoint)[0] if items(entrypoint) else entrypoint
     words = (text_of(first) or "").split()
     if entrypoint is None or not words or "'" in words[0] or '"' in words[0]:
         return
-    path = _below(files, Node(words[0], text=words[0]), "")
+    path = _below(files, Node(words[0], text=words[0]))
     if path is not None and (words[0].endswith(".py") or "/" in words[0]):
         yield "entrypoint", path, entrypoint

@@ -58,14 +58,13 @@ class Files:
         self.problems += checked.problems
         return tree.from_document(checked.document)
 
-    def note(self, location: Location, message: str, code: str, hint: str = "", path: str = "",
-             severity: str = "error") -> None:
-        """Add a problem."""
-        self.problems.append(Problem(location, message, code, hint, path, severity))
+    def note(self, location: Location, message: str, code: str, hint: str = "", path: str = "") -> None:
+        """Add an error."""
+        self.problems.append(Problem(location, message, code, hint, path))
 
     def warn(self, location: Location, message: str, code: str, hint: str = "", path: str = "") -> None:
         """Add a warning."""
-        self.note(location, message, code, hint, path, "warning")
+        self.problems.append(Problem(location, message, code, hint, path, "warning"))
 
     def definitions(self, *below: str, deep: bool = False) -> Iterator[tuple[str, str]]:
         """The YAML files below a directory of the cube, sorted: (name without the ending, absolute path)."""
@@ -83,7 +82,7 @@ def _walk(directory: str, prefix: str, deeper: int, left: list[int]) -> Iterator
         if entry.name.startswith(".") or left[0] <= 0:
             continue
         left[0] -= 1
-        if ending in (".yaml", ".yml") and not entry.is_dir():
+        if ending in (".yaml", ".yml") and not os.path.isdir(entry.path):
             yield prefix + stem, entry.path
         elif deeper and entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{prefix}{entry.name}/", deeper - 1, left)

@@ -14,6 +14,7 @@ from mlcube_cli.definition.platforms import RUNNER_NAMES
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, mapping, plain, put
 from mlcube_cli.errors import DefinitionError, Location, UsageError
 
+DEEPEST = 50  # names in one path
 _SHAPE_CODES = ("wrong-type", "bad-value")
 
 
@@ -40,7 +41,7 @@ def parse_override(text: str) -> Override:
     """The place and the value of one `-P`; the first `=` splits, `\\.` is a dot inside a name. Raises UsageError."""
     key, equals, value = text.partition("=")
     path = tuple(part.replace("\x00", ".") for part in key.strip().replace("\\.", "\x00").split("."))
-    if not equals or not all(path):
+    if not equals or not all(path) or len(path) > DEEPEST:
         raise UsageError(f"-P {text}: this does not say which value is set", "write -P NAME.NAME=VALUE, such as "
                                                                             "-P docker.image=mine:1")
     return Override(text, path, _parse_value(text, value))

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mlcube_cli.definition.source import Document
 
 HIDDEN = "***"
-OVERRIDDEN = "-P"  # the origin of what the command line set
 Path = tuple[Union[str, int], ...]
 
 

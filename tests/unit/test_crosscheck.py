@@ -59,6 +59,8 @@ def test_an_input_that_is_an_output_too(tmp_path: Path) -> None:
      ["warning mlcube.yaml:1:52 missing-path docker.build_file"]),
     ("docker: {image: a, build_file: src/Dockerfile}", []),
     ("docker: {image: a, build_context: $X/src}", []),
+    ("docker: {image: a, build_strategy: always}", ["warning mlcube.yaml:1:36 missing-path docker.build_strategy"]),
+    ("docker: {image: a, build_strategy: auto}", []),
     ("local: {entrypoint: src/main.py, requirements: src/r.txt}", []),
     ("local: {entrypoint: src/man.py}", ["error mlcube.yaml:1:21 missing-path local.entrypoint"]),
     ("local: {entrypoint: [src/man.py, -x]}", ["error mlcube.yaml:1:21 missing-path local.entrypoint"]),

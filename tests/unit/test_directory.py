@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,16 @@ def test_the_first_stage_of_the_dialect(tmp_path: Path) -> None:
     assert reading.cube.dialect == "directory"
     assert options(reading, "docker")["image"] == "i"
     assert platform(reading, "docker").location.file == "mlbox_docker.yaml"
+
+
+def test_what_lies_about_in_the_directories_is_named_and_never_waited_for(tmp_path: Path) -> None:
+    write_tree(tmp_path, {**SMALL, "platforms/sub.yaml/x": "", "platforms/notes.txt": "x"})
+    (tmp_path / "platforms/loop.yaml").symlink_to("loop.yaml")
+    (tmp_path / "platforms/up").symlink_to("..")
+    os.mkfifo(tmp_path / "platforms/pipe.yaml")
+    reading = read(tmp_path)
+    assert [problem.location.file for problem in reading.problems] == ["platforms/loop.yaml", "platforms/pipe.yaml"]
+    assert [one.name for one in reading.cube.platforms] == ["docker"]  # type: ignore[union-attr]
 
 
 def test_kubernetes_bindings_are_read(tmp_path: Path) -> None:
