@@ -155,6 +155,9 @@ def _judge(item: _Bound, dialect: str, facts: Facts, made: tuple[Argument, ...])
 def _judge_input(item: _Bound, wanted: str, fact: PathFact, facts: Facts,
                  made: tuple[Argument, ...]) -> tuple[str, list[Problem]]:
     name = item.parameter.name
+    if fact.kind == "absent" and not fact.readable:
+        return wanted, [_problem(item, f"input '{name}': {_shown(item.path)} cannot be looked at", "unreadable",
+                                 "check the permissions of the directories above it, and for links in a circle")]
     if fact.kind == "absent":
         promised = next((argument for argument in made if _holds(argument, item.path)), None)
         if promised is None:

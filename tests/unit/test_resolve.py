@@ -128,6 +128,7 @@ def test_a_name_that_is_input_and_output_is_passed_once() -> None:
     (given("o", "o", "output"), PathFact("absent", creatable=False, ancestor="/cube"), "not-creatable"),
     (given("o", "o", "output"), PathFact("file", writable=False), "not-writable"),
     (given("i", "i"), PathFact("file", readable=False), "unreadable"),
+    (given("i", "i"), PathFact("absent", readable=False), "unreadable"),
     (given("i", "i", type="unknown"), PathFact("other"), "wrong-kind"),
 ])
 def test_what_is_refused_before_anything_starts(parameter: Parameter, fact: PathFact, code: str) -> None:
