@@ -191,7 +191,8 @@ def processes_with(mark: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["describe", "-h"], ["help", "validate"], ["links", "--help"]])
+@pytest.mark.parametrize("words", [
+    ["--help"], ["run", "--help"], ["describe", "-h"], ["help", "validate"], ["links", "--help"]])
 def test_help_has_examples(run_mlcube: RunMLCube, words: list) -> None:
     done = run_mlcube(*words)
     assert done.exit_code == 0 and "examples:" in done.stdout and done.stderr == ""
@@ -206,7 +207,8 @@ def test_describe_for_a_person_and_for_a_program(run_mlcube: RunMLCube, cube: Pa
 
 
 def test_validate_gives_a_verdict_for_each_cube(run_mlcube: RunMLCube, cube: Path) -> None:
-    write_tree(cube.parent / "other", {"mlcube.yaml": "name: x\ntaks: {}\ntasks: {t: {entrypoint: 'true', paramters: {}}}\nlocal:\n"})
+    write_tree(cube.parent / "other", {
+        "mlcube.yaml": "name: x\ntaks: {}\ntasks: {t: {entrypoint: 'true', paramters: {}}}\nlocal:\n"})
     done = run_mlcube("validate", "my cube", "other")
     assert done.stdout.splitlines() == ["my cube: valid", "other: valid (2 warnings)"] and done.exit_code == 0
     assert "warning:" in done.stderr and "other/mlcube.yaml:3:" in done.stderr and "did you mean 'parameters'?" in done.stderr
@@ -279,6 +281,7 @@ def test_the_applets_and_python_m_mlbox(run_mlcube: RunMLCube, tmp_path: Path) -
     assert run_mlcube(command=mlbox).stdout.startswith("usage: mlbox")
     nothing = run_mlcube("run", "box:greet", "--dri=x", command=mlbox)
     assert nothing.exit_code == 2 and "did you mean 'dir'?" in nothing.stderr
-    docker = (sys.executable, "-c", "import sys; from mlcube_cli.cli import main; sys.exit(main(sys.argv[1:], 'mlcube_docker'))")
+    program = "import sys; from mlcube_cli.cli import main; sys.exit(main(sys.argv[1:], 'mlcube_docker'))"
+    docker = (sys.executable, "-c", program)
     refused = run_mlcube("run", "--mlcube=box", "--platform=local", "--task=greet", command=docker)
     assert refused.exit_code == 2 and "docker" in refused.stderr
