@@ -126,7 +126,7 @@ def test_killed_in_the_middle_of_its_first_start(pyz: Path, cube: Path, start: S
         process = subprocess.Popen([str(pyz), "--version"], stdout=subprocess.DEVNULL,
                                    env={"PATH": PATH, "MLCUBE_HOME": str(cache)})
         while process.poll() is None and sum(len(found) for _, _, found in os.walk(cache)) < files:
-            pass
+            time.sleep(0.002)
         process.kill()
         process.wait(timeout=60)
         assert_valid(start(pyz, "validate", "--json", cube, env={"MLCUBE_HOME": str(cache)}))
@@ -155,7 +155,7 @@ def test_ctrl_c_during_the_first_start_leaves_nothing(pyz: Path, tmp_path: Path)
     process = subprocess.Popen([str(pyz), "--version"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                env={"PATH": PATH, "MLCUBE_HOME": str(cache)})
     while process.poll() is None and sum(len(found) for _, _, found in os.walk(cache)) < 50:
-        pass
+        time.sleep(0.002)
     process.send_signal(2)
     assert process.communicate(timeout=60)[1] == b""
     assert process.returncode == -2 and copies(cache) == []
