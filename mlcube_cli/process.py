@@ -70,16 +70,19 @@ class Session:
     """Context manager around everything that is run: while it is open, signals end what runs instead of us.
 
     `forward`: what preparation steps say goes to our stderr as it comes. `locks`: the directory of the locks between
-    runs; by default below the cache. `tell` is told, in a sentence, whom we wait for. `signal` is the first signal
+    runs; by default below the cache. `tell` is told, in a sentence, whom we wait for; `announce` gets each step that is
+    really started, before it is. `signal` is the first signal
     that came, also after the end; whoever opened the session then calls `die_by`.
     """
 
     def __init__(self, forward: bool = False, locks: str | None = None,
-                 tell: Callable[[str], None] = lambda sentence: None, lock_wait: float = 3600.0) -> None:
+                 tell: Callable[[str], None] = lambda sentence: None, lock_wait: float = 3600.0,
+                 announce: Callable[[Step], None] = lambda step: None) -> None:
         self._forward = forward
         self._locks = locks
         self._tell = tell
         self._lock_wait = lock_wait
+        self._announce = announce
         self._watch = Watch()
 
     def __enter__(self) -> Session:
@@ -118,6 +121,7 @@ class Session:
         with self._locked(step):
             if step.lock and step.unless and self._holds(step.unless):
                 return Outcome("succeeded", 0, 0.0)
+            self._announce(step)
             outcome = self._execute(step.command, manner)
             if step.otherwise and outcome.status in ("failed", "environment"):
                 outcome = self._execute(step.otherwise, manner)

@@ -45,7 +45,7 @@ def execute(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[P
     for note in plan.notes:
         output.warn(note)
     try:
-        with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
+        with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say, announce=_announce) as session:
             _run_all(arguments, prepared, plans, session, result)
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
             _finish_for_make(arguments, prepared, started)
@@ -81,6 +81,11 @@ def _run_all(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[
             return
 
 
+def _announce(step: Step) -> None:
+    if step.task is None:
+        output.say(step.title)
+
+
 def _look_again(prepared: Prepared, number: int) -> None:
     """A later task's inputs once more, now that the earlier ones have run (RULINGS 4). Raises DefinitionError."""
     fresh = machine(os.environ)
@@ -97,7 +102,6 @@ def _ended(task: str, outcome: Outcome) -> str:
 
 def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
     """Run a preparation step; False when a signal ended it. Raises PreparationError, MachineError."""
-    output.say(step.title)
     outcome = session.run(step)
     if outcome.status == "succeeded":
         return True
