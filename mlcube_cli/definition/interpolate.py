@@ -232,7 +232,7 @@ def _environment(scope: _Scope, rest: str, reference: Reference, path: Path) -> 
             default = default[1:-1]
         return Node(default, text=default) if default != "null" else Node(None)
     _note(scope, path, f"the environment variable {name} is not set", "unset-variable",
-          f"export {name}=..., or give a default: ${{oc.env:{name},DEFAULT}}", "warning")
+          f"export {name}=..., or give a default: ${{oc.env:{name},DEFAULT}}")
     return Node(reference.written, text=reference.written)
 
 
@@ -312,13 +312,14 @@ def _nearest_step(scope: _Scope, target: Path) -> str:
     return "name a value of this file, or one of workspace, runtime.root, oc.env:NAME"
 
 
-def _note(scope: _Scope, path: Path, message: str, code: str, hint: str, severity: str = "error") -> None:
+def _note(scope: _Scope, path: Path, message: str, code: str, hint: str) -> None:
     """Note a problem at the value under way that is nearest to the user: the one that holds the reference."""
     if (path, message) in scope.reported:
         return
     scope.reported.add((path, message))
     node = find(scope.root, *path)
     assert node is not None
+    severity = "warning" if code == "unset-variable" else "error"  # RULINGS 1; `run` makes an error of it
     scope.problems.append(Problem(node.location, message, code, hint, format_path(path), severity))
 
 
