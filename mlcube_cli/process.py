@@ -71,8 +71,8 @@ class Session:
 
     `forward`: what preparation steps say goes to our stderr as it comes. `locks`: the directory of the locks between
     runs; by default below the cache. `tell` is told, in a sentence, whom we wait for; `announce` gets each step that is
-    really started, before it is. `signal` is the first signal
-    that came, also after the end; whoever opened the session then calls `die_by`.
+    really started, before it is. `signal` is the first signal that came, also after the end; whoever opened the session
+    then calls `die_by`.
     """
 
     def __init__(self, forward: bool = False, locks: str | None = None,

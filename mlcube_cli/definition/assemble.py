@@ -132,6 +132,8 @@ def _entrypoint(files: Files, task: str, node: Node | None) -> tuple[str, ...] |
 
 
 def _platform(draft: PlatformDraft) -> Platform:
-    options = tuple(Option(name, plain(node), origin_of(node), is_secret(node))
-                    for name, node in typed_options(entries(draft.options)).items())
+    options = tuple(
+        Option(name, plain(node), origin_of(node), is_secret(node),
+               tuple(key for key, item in entries(node).items() if is_secret(item)))
+        for name, node in typed_options(entries(draft.options)).items())
     return Platform(draft.name, draft.runner, options, draft.location)

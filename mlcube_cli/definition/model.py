@@ -67,13 +67,18 @@ class Option:
     """A platform's setting under its canonical name (docs/platforms.md), with where the value came from.
 
     `origin` is `FILE:LINE:COLUMN`, `default`, `-P` or the flag's name. `secret` marks a value that was taken from
-    the environment (`${oc.env:X}`) and is therefore neither printed nor recorded.
+    the environment (`${oc.env:X}`) and is therefore neither printed nor recorded; of a map only its `secret_keys` were.
     """
 
     name: str
     value: Data
     origin: str = "default"
     secret: bool = False
+    secret_keys: tuple[str, ...] = ()
+
+    def hides(self, key: str) -> bool:
+        """Is the map's value under `key` a secret?"""
+        return self.secret and (not self.secret_keys or key in self.secret_keys)
 
 
 @dataclass(frozen=True)

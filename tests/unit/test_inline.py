@@ -198,3 +198,14 @@ def test_typing_errors_are_named(tmp_path: Path) -> None:
         """)
     assert "unknown-key" in codes(reading)
     assert any("did you mean 'parameters'?" in problem.hint for problem in reading.problems)
+
+
+def test_of_a_map_only_the_values_from_the_environment_are_secret(tmp_path: Path) -> None:
+    reading = read_inline(tmp_path, """
+        name: x
+        tasks: {t: {entrypoint: [a]}}
+        docker: {image: i, env: {A: plain, B: "${oc.env:B}"}}
+        """, environment={"B": "hunter2"})
+    assert reading.cube is not None
+    option = reading.cube.platforms[0].find("env")
+    assert option is not None and option.hides("B") and not option.hides("A")

@@ -30,7 +30,7 @@ def platform_variables(job: Job, facts: Facts) -> tuple[Variable, ...]:
             raise DefinitionError(f"{name!r} cannot be a variable's name ({option.origin})",
                                   "use letters, digits and underscores")
         if value is not None:
-            variables.append(Variable(name, _text(name, value, option), option.secret))
+            variables.append(Variable(name, _text(name, value, option), option.hides(name)))
         elif name in facts.environment and name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"):
             variables.append(Variable(name, facts.environment[name]))  # asked for by name: not taken away
     return tuple(variables)

@@ -43,12 +43,12 @@ def pass_variable(flag: str, name: str, value: str | None, secret: bool = False)
 def pass_map(flag: str, job: Job, option: str, facts: Facts) -> Passed:
     """An option that is a map. A null passes the caller's value by name, and nothing where the caller has none."""
     passed = Passed()
-    secret = is_secret(job, option)
+    found = job.find_option(option)
     for name, value in mapping_option(job, option):
         if value is None and name not in facts.environment:
             passed += Passed(notes=(f"'{option}' passes {name} on, but it is not set here",))
         else:
-            passed += pass_variable(flag, name, value, secret)
+            passed += pass_variable(flag, name, value, found is not None and found.hides(name))
     return passed
 
 
