@@ -101,9 +101,11 @@ def describe_text(cube: Cube, spelled: str) -> str:
 
 
 def _task_lines(task: Task) -> list[str]:
+    from mlcube_cli.command import quote
+
     lines = [f"  {task.name}"]
     if task.entrypoint:
-        lines.append(f"    entrypoint  {' '.join(task.entrypoint)}")
+        lines.append(f"    entrypoint  {' '.join(quote(word) for word in task.entrypoint)}")
     lines += [_parameter_line(parameter) for parameter in task.parameters]
     if task.groups:
         lines.append(f"    groups      {', '.join(group.name for group in task.groups)}")

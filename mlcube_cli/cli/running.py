@@ -93,6 +93,8 @@ def _prepare(arguments: argparse.Namespace) -> Prepared:
     if reading.cube is None:
         raise DefinitionError("this cube cannot be used", problems=reading.problems)
     cube = reading.cube
+    if arguments.platform is not None and reading.platform is None:
+        raise DefinitionError("this platform cannot be used", problems=reading.problems)
     running = hasattr(arguments, "task")
     tasks = choose_tasks(cube, words.tasks, facts.cwd) if running else []
     values = assign([task for task, _ in tasks], words.values)

@@ -285,3 +285,9 @@ def test_the_applets_and_python_m_mlbox(run_mlcube: RunMLCube, tmp_path: Path) -
     docker = (sys.executable, "-c", program)
     refused = run_mlcube("run", "--mlcube=box", "--platform=local", "--task=greet", command=docker)
     assert refused.exit_code == 2 and "docker" in refused.stderr
+
+
+def test_a_broken_platform_file_is_not_replaced_by_another_platform(run_mlcube: RunMLCube, cube: Path) -> None:
+    (cube / "bad.yaml").write_text("schema_type: mlcube_local\nenv: [\n")
+    done = run_mlcube("run", "my cube", "--task", "write", "--platform", "my cube/bad.yaml")
+    assert done.exit_code == 3 and "bad.yaml:" in done.stderr and done.stdout == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_shell.options import is_map, is_secret, mapping_option, split_option
 
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # What the engine's client reads for itself: a value that it should only pass on cannot travel in these.
 _OF_THE_CLIENT = frozenset(("PATH", "HOME", "USER", "SHELL", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "LD_PRELOAD",
@@ -62,10 +64,13 @@ def pass_proxies(flag: str, facts: Facts, taken: Iterable[str]) -> Passed:
 
 
 def given_build_args(job: Job, facts: Facts) -> Passed:
-    """`build_args`, a map or a string of words."""
+    """`build_args`: a map, a string of words, or a string of nothing but NAME=VALUE."""
     if is_map(job, "build_args"):
         return pass_map("--build-arg", job, "build_args", facts)
-    return hide_values(split_option(job, "build_args", facts), "--build-arg", is_secret(job, "build_args"))
+    words = split_option(job, "build_args", facts)
+    if all(_ASSIGNMENT.match(word) for word in words):
+        words = tuple(f"--build-arg={word}" for word in words)
+    return hide_values(words, "--build-arg", is_secret(job, "build_args"))
 
 
 def taken_names(words: Iterable[str]) -> frozenset[str]:
