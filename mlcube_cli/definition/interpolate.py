@@ -294,6 +294,8 @@ def _unknown(scope: _Scope, reference: Reference, inside: str, target: Path, pat
         hint = f"choose a platform, or name one of: {', '.join(scope.platforms) or 'none'}"
     elif inside.isidentifier() and inside.isupper():
         hint = f"for an environment variable write ${{oc.env:{inside}}}, for a literal text \\{reference.written}"
+    elif any(sign in inside for sign in "@#*%!?=/$"):
+        hint = f"for what a shell is to read write \\{reference.written}"
     else:
         hint = _nearest_step(scope, target)
     _note(scope, path, f"{reference.written} names nothing in this file", "unknown-reference", hint)

@@ -152,6 +152,7 @@ def test_an_unset_variable_is_a_warning_with_its_place(tmp_path: Path) -> None:
     ("x: ${docker.imag}", "unknown-reference", "did you mean 'image' in 'docker'?"),
     ("x: ${HOME}", "unknown-reference", "${oc.env:HOME}"),
     ("x: ${runner.image}", None, ""),
+    ("x: ${1#*=}", "unknown-reference", "write \\${1#*=}"),
     ("x: ${......name}", "unknown-reference", ""),
     ("x: ${}", "unknown-reference", ""),
     ("x: ${now:}", "bad-interpolation", "oc.env"),
