@@ -505,7 +505,7 @@ def test_buildkit_builds_where_the_tool_has_it(versions: str, buildx: bool, envi
 
 
 @pytest.mark.parametrize(("build_args", "secret", "expected", "hidden"), [
-    ("A=1 B='two words'", False, ["--build-arg=A=1", "--build-arg=B=two words"], {}),
+    ("A=1 B='two words'", False, ["A=1", "B=two words"], {}),
     ({"A": "b c", "N": 1}, False, ["A=b c", "N=1"], {}),
     ("--build-arg A=b --build-arg 'C=d e'", False, ["A=b", "C=d e"], {}),
     ({"A": "b"}, True, ["A"], {"A": "b"}),

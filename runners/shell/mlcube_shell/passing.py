@@ -69,7 +69,7 @@ def given_build_args(job: Job, facts: Facts) -> Passed:
         return pass_map("--build-arg", job, "build_args", facts)
     words = split_option(job, "build_args", facts)
     if all(_ASSIGNMENT.match(word) for word in words):
-        words = tuple(f"--build-arg={word}" for word in words)
+        words = tuple(part for word in words for part in ("--build-arg", word))
     return hide_values(words, "--build-arg", is_secret(job, "build_args"))
 
 
