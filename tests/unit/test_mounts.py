@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from typing import Any
 
@@ -149,6 +150,6 @@ def test_mounts_survive_csv(folder: str, name: str) -> None:
     job = job_of("docker", {})
     engine = World().decide(lambda facts: Engine(job, facts, ("docker",), "docker"))
     flag, text = mount_words(engine, (Mount(f"/{folder}/{name}", f"/io/{name}", True),))
-    (fields,) = csv.reader([text + "\n"] if "\n" not in text else (text + "\n").splitlines(keepends=True), strict=True)
+    (fields,) = csv.reader(io.StringIO(text + "\n", newline=""), strict=True)
     assert flag == "--mount"
     assert fields == ["type=bind", f"source=/{folder}/{name}", f"target=/io/{name}", "readonly"]
