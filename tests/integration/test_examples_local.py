@@ -13,7 +13,7 @@ from tests.examples import Served, copy_example, one_epoch, records, trained
 from tests.integration.resident import peak_resident
 
 NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1"}
-mlbox = (sys.executable, "-m", "mlbox")
+MLBOX = (sys.executable, "-m", "mlbox")
 
 
 def finished_environments(shared_home: Path) -> list[str]:
@@ -54,7 +54,7 @@ def test_the_mlbox_on_bare_metal_trains_in_the_same_environment(run_mlcube: RunM
     here = {"MLCUBE_HOME": str(shared_home)}
 
     for task in ("sample", "train"):
-        done = run_mlcube("run", f"examples/mlbox/mnist/baremetal:{task}", env=here, command=mlbox, timeout=900)
+        done = run_mlcube("run", f"examples/mlbox/mnist/baremetal:{task}", env=here, command=MLBOX, timeout=900)
         assert done.exit_code == 0, done.stderr
 
     assert trained(box / "workspace/model", box / "workspace/log").digits == {"train": 1498, "test": 299}
@@ -77,6 +77,25 @@ def test_download_fetches_from_the_address_in_the_environment(run_mlcube: RunMLC
     assert digits.sha256 in (cube / "workspace/data/SOURCE.txt").read_text()
     assert f"downloading {digits.url}" in (cube / "workspace/download_logs/download.log").read_text()
     assert "100 %" in done.stderr, "the progress"
+
+
+@pytest.mark.slow
+def test_the_program_runs_by_hand(run_mlcube: RunMLCube, shared_home: Path, tmp_path: Path) -> None:
+    """`cd build && python mnist.py ...`, as the cube's page asks for: the example does not depend on us."""
+    cube = copy_example("mnist", tmp_path / "mnist")
+    one_epoch(cube)
+    configured = run_mlcube("configure", "mnist", "--platform", "local", env={"MLCUBE_HOME": str(shared_home)}, timeout=900)
+    assert configured.exit_code == 0, configured.stderr
+    (name,) = finished_environments(shared_home)
+    python = str(shared_home / "environments" / name / "bin/python")
+
+    sample = ["sample", f"--data_dir={tmp_path}/data", f"--log_dir={tmp_path}/log"]
+    train = ["train", *sample[1:], f"--model_dir={tmp_path}/model",
+             f"--parameters_file={cube}/workspace/parameters/default.parameters.yaml"]
+    for words in (sample, train):
+        subprocess.run([python, "mnist.py", *words], cwd=cube / "build", check=True, capture_output=True, timeout=300)
+
+    assert trained(tmp_path / "model", tmp_path / "log").digits == {"train": 1498, "test": 299}
 
 
 def test_hello(run_mlcube: RunMLCube, tmp_path: Path) -> None:

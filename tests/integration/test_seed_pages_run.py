@@ -143,8 +143,10 @@ def test_the_directory_cube_runs_with_our_own_command(cube: Path, cube_shell: Ty
 @pytest.mark.usefixtures("default_base")
 def test_the_build_directory_does_not_depend_on_mlcube(cube: Path, cube_shell: TypeIn) -> None:
     built = succeeded(cube_shell("cd build && docker build --quiet .")).stdout.strip()
-    said = succeeded(cube_shell(f"docker run --rm {built} --help")).stdout
-    assert "--parameters_file" in said
+    try:
+        assert "--parameters_file" in succeeded(cube_shell(f"docker run --rm {built} --help")).stdout
+    finally:
+        docker("image", "rm", built)
 
 
 # --- the MLBox ---------------------------------------------------------------------------------------------------------
