@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from mlcube_cli.job import Argument
+from mlcube_cli.values import dataclass
 
 HIDDEN = "***"
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+\Z")
@@ -79,7 +79,7 @@ class Plan:
     platform: str
     steps: tuple[Step, ...]
     tasks: tuple[TaskPlan, ...] = ()
-    notes: tuple[str, ...] = field(default=())  # warnings and assumptions, for the user
+    notes: tuple[str, ...] = ()  # warnings and assumptions, for the user
 
 
 def merge(plans: Iterable[Plan]) -> Plan:

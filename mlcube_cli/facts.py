@@ -8,8 +8,9 @@ and a remote machine is asked for everything missing in one round trip.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Union
+
+from mlcube_cli.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from mlcube_cli.command import Command

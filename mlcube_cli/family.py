@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
+
+from mlcube_cli.values import dataclass
 
 MARKER = "MLCUBE_RUN_ID"
 _SETTLE = 3.0  # seconds for killed processes to go away; longer means uninterruptible sleep, which nobody can end

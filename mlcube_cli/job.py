@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from mlcube_cli.definition.model import Data, Option, Platform
+from mlcube_cli.values import dataclass, field
 
 
 @dataclass(frozen=True)

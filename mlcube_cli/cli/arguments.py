@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import UsageError
+from mlcube_cli.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def _validate_one(arguments: argparse.Namespace, place: str) -> tuple[Problem, .
 
 
 def _strict(problem: Problem) -> Problem:
-    from dataclasses import replace
+    from mlcube_cli.values import replace
 
     return replace(problem, severity="error")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mlcube_cli.errors import UsageError
+from mlcube_cli.values import dataclass
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

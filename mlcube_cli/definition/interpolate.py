@@ -7,13 +7,13 @@ parameter's value it becomes `$$` and is not taken for a variable when the value
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Union
 
 from mlcube_cli.definition.load import Guesses
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, text_of
 from mlcube_cli.errors import Problem
+from mlcube_cli.values import dataclass, field, replace
 
 LONGEST = 1_000_000  # characters of a value with references
 MOST_CHARACTERS = 10_000_000  # that references may add to a file's values

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlcube_cli.definition import tree
 from mlcube_cli.definition.detect import shown_path
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import DefinitionError, Location, Problem
+from mlcube_cli.values import dataclass, field
 
 if TYPE_CHECKING:
     from mlcube_cli.definition.source import Document

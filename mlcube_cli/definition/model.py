@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Union
 
 from mlcube_cli.errors import NOWHERE, Location
+from mlcube_cli.values import dataclass, field
 
 OVERRIDE = "-P"  # the origin of values that the command line set; no definition file comes before them
 

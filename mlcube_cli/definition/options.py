@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from mlcube_cli.definition.tree import Node, entries, is_set, items, mapping, text_of
 from mlcube_cli.errors import Location, Problem
+from mlcube_cli.values import replace
 
 _ALIASES: Mapping[str, Mapping[str, str]] = {
     "docker": {"docker_runtime": "docker", "docker_args": "run_args", "configure": "build_strategy",

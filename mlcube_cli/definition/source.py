@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Union
 
 from mlcube_cli.errors import DefinitionError, Location, Problem
+from mlcube_cli.values import dataclass
 
 if TYPE_CHECKING:
     from mlcube_cli.definition.model import Data

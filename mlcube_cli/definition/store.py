@@ -10,13 +10,13 @@ import marshal
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 from mlcube_cli import __version__
 from mlcube_cli.definition.schema import check, schema_bytes
 from mlcube_cli.definition.source import Document, parse_document, read_bytes
 from mlcube_cli.errors import Problem
+from mlcube_cli.values import dataclass
 
 try:
     from _blake2 import blake2b  # hashlib loads OpenSSL, which takes longer than all the rest of a hit

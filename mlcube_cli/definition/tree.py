@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import NOWHERE, Location
+from mlcube_cli.values import dataclass, replace
 
 if TYPE_CHECKING:
     from mlcube_cli.definition.source import Document
