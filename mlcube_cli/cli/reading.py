@@ -87,11 +87,11 @@ def show_config(arguments: argparse.Namespace) -> int:
     values = assign(reading.cube.tasks, words.values)
     output.show_problems(reading.problems)
     tree = reading.effective.resolved if arguments.resolve else reading.effective.raw
-    shown = only_platform(with_values(tree, values), reading.platform)
+    shown = only_platform(reading.cube, with_values(tree, values), reading.platform)
     if arguments.json:
         output.json_result(config_data(reading.cube, shown, arguments.resolve))
     else:
-        output.result(config_text(shown))
+        output.result(config_text(reading.cube, shown))
     return 0
 
 

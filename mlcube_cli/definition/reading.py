@@ -113,6 +113,8 @@ def _choose_platform(request: ReadRequest, files: Files, draft: Draft) -> tuple[
         return None, draft
     if draft.dialect == "mlbox":
         platform = merge_platform(draft.platforms, platform)
+    if draft.dialect == "inline" and platform.name in (*entries(draft.tree), "workspace", "runtime"):
+        platform = replace(platform, name=os.path.basename(path))  # its options stand beside the cube's own keys
     others = tuple(other for other in draft.platforms if other.name != platform.name)
     return platform.name, replace(draft, platforms=(*others, platform))
 

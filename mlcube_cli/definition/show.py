@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _PLAIN = re.compile(r"[A-Za-z_/$][\w./$ -]*(?<! )\Z", re.ASCII)
 _WORDS_WITH_ANOTHER_MEANING = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
-_SECTIONS = ("docker", "singularity", "local", "ssh", "slurm", "platforms")
 _COLUMN = 60
 
 
@@ -29,13 +28,19 @@ def with_values(tree: Node, values: Mapping[str, str]) -> Node:
     return tree
 
 
-def only_platform(tree: Node, name: str | None) -> Node:
+def only_platform(cube: Cube, tree: Node, name: str | None) -> Node:
     """The tree with just the platform of that name; None: with all of them."""
     platforms = find(tree, "platforms")
-    if name is None or platforms is None:
+    if name is None:
         return tree
-    kept = {key: item for key, item in entries(platforms).items() if key == name}
-    return mapping({**entries(tree), "platforms": mapping(dict(kept), platforms)}, tree)
+    if cube.dialect == "inline":
+        return _without(tree, {platform.name for platform in cube.platforms} - {name})
+    assert platforms is not None
+    return mapping({**entries(tree), "platforms": _without(platforms, set(entries(platforms)) - {name})}, tree)
+
+
+def _without(node: Node, names: set[str]) -> Node:
+    return mapping({key: item for key, item in entries(node).items() if key not in names}, node)
 
 
 def config_data(cube: Cube, tree: Node, resolved: bool) -> dict[str, Data]:
@@ -55,34 +60,37 @@ def _origins(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
         yield from _origins(item, (*path, step))
 
 
-def config_text(tree: Node) -> str:
+def config_text(cube: Cube, tree: Node) -> str:
     """YAML that reads back as the same data; platform values, and all that no file says, with their origin."""
-    return "".join(line + "\n" for line in _mapping_lines(tree, 0, ()))
+    platforms = [platform.name for platform in cube.platforms] if cube.dialect == "inline" else ["platforms"]
+    return "".join(line + "\n" for key, item in entries(tree).items()
+                   for line in _entry_lines(f"{_scalar_text(key)}:", item, 0, key in platforms))
 
 
-def _mapping_lines(node: Node, indent: int, path: tuple[str, ...]) -> Iterator[str]:
+def _mapping_lines(node: Node, indent: int, sourced: bool) -> Iterator[str]:
     for key, item in entries(node).items():
-        yield from _entry_lines(f"{' ' * indent}{_scalar_text(key)}:", item, indent, (*path, key))
+        yield from _entry_lines(f"{' ' * indent}{_scalar_text(key)}:", item, indent, sourced)
 
 
-def _entry_lines(head: str, node: Node, indent: int, path: tuple[str, ...]) -> Iterator[str]:
+def _entry_lines(head: str, node: Node, indent: int, sourced: bool) -> Iterator[str]:
+    """The lines of one key; `sourced`: each value with where it came from."""
     if entries(node):
         yield head
-        yield from _mapping_lines(node, indent + 2, path)
+        yield from _mapping_lines(node, indent + 2, sourced)
     elif items(node):
         yield head
         for item in items(node):
-            yield from _item_lines(item, indent + 2, path)
+            yield from _item_lines(item, indent + 2, sourced)
     else:
-        yield _with_origin(f"{head} {_leaf(node)}", node, path)
+        yield _with_origin(f"{head} {_leaf(node)}", node, sourced)
 
 
-def _item_lines(node: Node, indent: int, path: tuple[str, ...]) -> Iterator[str]:
+def _item_lines(node: Node, indent: int, sourced: bool) -> Iterator[str]:
     if not entries(node) and not items(node):
-        yield _with_origin(f"{' ' * indent}- {_leaf(node)}", node, path)
+        yield _with_origin(f"{' ' * indent}- {_leaf(node)}", node, sourced)
         return
-    lines = list(_mapping_lines(node, indent + 2, path)) or [
-        line for item in items(node) for line in _item_lines(item, indent + 2, path)]
+    lines = list(_mapping_lines(node, indent + 2, sourced)) or [
+        line for item in items(node) for line in _item_lines(item, indent + 2, sourced)]
     yield f"{' ' * indent}- {lines[0].lstrip()}"
     yield from lines[1:]
 
@@ -99,11 +107,11 @@ def _scalar_text(text: str) -> str:
     """The text as a YAML scalar that reads back as the same text; JSON's quoting is YAML's."""
     if _PLAIN.match(text) and text.lower() not in _WORDS_WITH_ANOTHER_MEANING:
         return text
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-def _with_origin(line: str, node: Node, path: tuple[str, ...]) -> str:
+def _with_origin(line: str, node: Node, sourced: bool) -> str:
     origin = origin_of(node)
-    if path[0] in _SECTIONS or ":" not in origin:
+    if sourced or ":" not in origin:
         return f"{line:<{_COLUMN}}  # {origin}" if origin not in ("", "generated") else line
     return line
