@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import find_verb
+from mlcube_cli.cli.words import split_address
 from mlcube_cli.errors import MachineError, UsageError
 
 APPLETS = ("mlcube_docker", "mlcube_singularity", "mlcube_ssh", "mlbox")
@@ -47,10 +48,15 @@ def _translate_mlbox(words: list[str]) -> list[str]:
         name, equals, _ = word.partition("=")
         if word.startswith("--") and name not in ours and equals:
             rest.append(word[2:])
+        elif word.startswith("--") and name not in ours and words[0] == "run":
+            raise UsageError(f"'{word}' has no value", f"write {word}=PATH")
         elif word.startswith("-"):
             rest.append(word)
     if len(places) > 2:
         raise UsageError(f"'{places[2]}' is one word too many", "mlbox run [PLATFORM.yaml[:NAME]] BOX[:TASK[/GROUP]]")
+    if words[0] == "describe":  # the usage allows the whole address and values there, too
+        return ["describe", *(f"--mlcube={split_address(place)[0]}" for place in places[-1:]),
+                *(word for word in rest if word.startswith("-"))]
     platform = [f"--platform={places[0]}"] if len(places) == 2 else []
     box = [f"--mlcube={places[-1]}"] if places else []
     return [words[0], *box, *platform, *rest]

@@ -43,7 +43,8 @@ def _choose_task(cube: Cube, text: str, cwd: str) -> tuple[Task, Group | None]:
         if cube.dialect == "directory" and text in (group.name, f"run/{group.name}.yaml"):
             return task, group
     names = [task.name for task in cube.tasks]
-    guess = nearest(name, names)
+    files = [group.location.file for _, group in groups] + [f"run/{group.name}.yaml" for _, group in groups]
+    guess = nearest(text, files) if text.endswith((".yaml", ".yml")) else nearest(name, names)
     raise UsageError(f"there is no task '{text}'",
                      f"did you mean '{guess}'?" if guess else f"the tasks are: {', '.join(names)}")
 

@@ -13,7 +13,7 @@ from mlcube_cli.errors import DefinitionError, MachineError, Problem, UsageError
 
 
 def describe(arguments: argparse.Namespace) -> int:
-    """`mlcube describe`: what is inside a cube. A cube with errors is described as far as it can be read; exit 3."""
+    """`mlcube describe`: what is inside a cube. Of a cube with errors only the problems are shown; exit 3."""
     from mlcube_cli.report import describe_data, describe_text
 
     words = _only_a_cube(arguments)
@@ -31,7 +31,7 @@ def describe(arguments: argparse.Namespace) -> int:
 
 def validate(arguments: argparse.Namespace) -> int:
     """`mlcube validate`: 0 when no cube has an error (with --strict: nor a warning), else 3."""
-    from mlcube_cli.report import validate_data
+    from mlcube_cli.report import printable, validate_data
 
     places = [*([arguments.mlcube] if arguments.mlcube else []), *arguments.words] or ["."]
     found: list[Problem] = []
@@ -40,7 +40,7 @@ def validate(arguments: argparse.Namespace) -> int:
         found += problems
         if not arguments.json:
             output.show_problems([_strict(problem) if arguments.strict else problem for problem in problems])
-            output.result(f"{place}: {_verdict(problems, arguments.strict)}\n")
+            output.result(f"{printable(place)}: {_verdict(problems, arguments.strict)}\n")
     document = validate_data(found, arguments.strict)
     if arguments.json:
         output.json_result(document)
@@ -101,6 +101,8 @@ def schema(arguments: argparse.Namespace) -> int:
     from mlcube_cli.definition.schema import schema_names, schema_text
 
     names = schema_names()
+    if len(arguments.words) > 1:
+        raise UsageError(f"'{arguments.words[1]}' is one word too many", "mlcube schema takes one name")
     if not arguments.words:
         output.result("".join(f"{name}\n" for name in names))
         return 0
@@ -113,8 +115,8 @@ def schema(arguments: argparse.Namespace) -> int:
 
 
 def _only_a_cube(arguments: argparse.Namespace) -> Words:
-    words = sort_out(arguments.words, arguments.mlcube)
-    if words.values or words.tasks:
+    words = sort_out(arguments.words[:1], arguments.mlcube)
+    if words.values or words.tasks or len(arguments.words) > (0 if arguments.mlcube else 1):
         raise UsageError("describe takes a cube and nothing else", "mlcube describe CUBE")
     return words
 

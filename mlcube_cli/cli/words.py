@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mlcube_cli.errors import UsageError
 from mlcube_cli.values import dataclass
 
-_ASSIGNMENT = re.compile(r"[A-Za-z_][\w.-]*=", re.ASCII)
+_ASSIGNMENT = re.compile(r"\w[\w.-]*=")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -82,6 +82,8 @@ def test_the_first_failure_stops_the_rest(run_mlcube: RunMLCube, cube: Path) -> 
     (["run", "my cube", "--tsak", "write"], 2, "did you mean '--task'?"),
     (["run", "my cube", "--task", "write", "--timeout", "soon"], 2, "--timeout 30m"),
     (["runn", "my cube"], 2, "did you mean 'mlcube run'?"),
+    (["schema", "mlcube", "mlbox"], 2, "'mlbox' is one word too many"),
+    (["describe", "my cube", "write"], 2, "describe takes a cube and nothing else"),
     (["run", "my cube", "--task", "read"], 3, "input 'in' is missing"),
     (["run", "my cube", "--task", "write", "out=code"], 3, "must be a directory"),
     (["run", "no cube", "--task", "write"], 3, "no cube"),
@@ -217,6 +219,11 @@ def test_validate_gives_a_verdict_for_each_cube(run_mlcube: RunMLCube, cube: Pat
     assert strict.exit_code == 3 and not document["valid"] and {one["severity"] for one in document["problems"]} == {"error"}
 
 
+def test_a_verdict_never_steers_the_terminal(run_mlcube: RunMLCube) -> None:
+    done = run_mlcube("validate", "odd\x1b[31m")
+    assert done.exit_code == 3 and done.stdout == "odd\\x1b[31m: invalid (1 error)\n"
+
+
 def test_show_config_reads_back_and_names_origins(run_mlcube: RunMLCube, cube: Path) -> None:
     import yaml
 
@@ -277,7 +284,12 @@ def test_the_applets_and_python_m_mlbox(run_mlcube: RunMLCube, tmp_path: Path) -
     done = run_mlcube("run", "box:greet/default", "--dir=other", command=mlbox)
     assert done.exit_code == 0, done.stderr
     assert done.stdout == f"['--mlbox_task', 'greet', '--dir={tmp_path}/box/workspace/other']\n"
-    assert "greet" in run_mlcube("describe", "box", command=mlbox).stdout
+    (tmp_path / "pc.yaml").write_text("here: {runner: python}\n")
+    for words in (["box"], ["box:greet"], ["pc.yaml:here", "box:greet/default", "--dir=other"]):
+        described = run_mlcube("describe", *words, command=mlbox)
+        assert described.exit_code == 0 and "output           dir = given" in described.stdout, described
+    valueless = run_mlcube("run", "box:greet", "--dir", command=mlbox)
+    assert valueless.exit_code == 2 and "write --dir=PATH" in valueless.stderr
     assert run_mlcube(command=mlbox).stdout.startswith("usage: mlbox")
     nothing = run_mlcube("run", "box:greet", "--dri=x", command=mlbox)
     assert nothing.exit_code == 2 and "did you mean 'dir'?" in nothing.stderr

@@ -65,6 +65,13 @@ def test_several_run_configurations_of_other_names_are_listed() -> None:
     assert "run/a.yaml, run/b.yaml" in caught.value.hint
 
 
+def test_a_misspelt_run_configuration_is_named() -> None:
+    task = Task("t", (), groups=(group("a", "t"), group("small", "t")))
+    with pytest.raises(UsageError) as caught:
+        choose_tasks(cube(task), ["run/smal.yaml"], "/here")
+    assert caught.value.hint == "did you mean 'run/small.yaml'?"
+
+
 def test_parameters_are_known_and_given_once() -> None:
     assert assign([TRAIN], [("data_dir", "a=b")]) == {"data_dir": "a=b"}
     with pytest.raises(UsageError) as caught:
@@ -81,6 +88,7 @@ def test_parameters_are_known_and_given_once() -> None:
     (["a=b"], {"cube": "x"}, ("x", (), (("a", "b"),))),
     (["."], {"tasks": ["a, b", "c"]}, (".", ("a", "b", "c"), ())),
     ([":train"], {}, (".", ("train",), ())),
+    (["2=x", "données=y"], {}, (".", (), (("2", "x"), ("données", "y")))),
 ])
 def test_positional_words(words: list[str], options: dict, expected: tuple) -> None:
     found = sort_out(words, **options)
