@@ -27,8 +27,13 @@ def crosscheck(draft: Draft, files: Files) -> None:
 
 
 def _path(draft: Draft, *steps: str) -> str:
-    """The path in the inline dialect's own file; the other dialects keep a task in a file of its own."""
-    return format_path(steps if draft.dialect == "inline" else steps[2:] if draft.dialect == "directory" else steps)
+    """The path of a task or parameter in the file that declares it."""
+    if draft.dialect == "inline" or len(steps) < 5:
+        return format_path(() if draft.dialect == "directory" else steps)
+    tasks, task, parameters, side, name = steps
+    if draft.dialect == "mlbox":
+        return format_path((tasks, task, side, name))
+    return format_path((side, list(entries(find(draft.tree, tasks, task, parameters, side))).index(name)))
 
 
 # --- names ---------------------------------------------------------------------------------------------------------

@@ -10,14 +10,14 @@ _LONGEST = 64  # characters; longer words are no typing errors of a name
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that `word` is most likely a misspelling of, or None.
 
-    Case, dashes and underscores hardly count; otherwise one slip in three letters is allowed, or a beginning of at
-    least three letters that only one candidate has.
+    Case, dashes and underscores hardly count; otherwise one slip in three letters is allowed (one in two, none in
+    one), or a beginning of at least three letters that only one candidate has.
     """
     if not word or len(word) > _LONGEST:
         return None
     plain = _plain(word)
     known = [(candidate, _plain(candidate)) for candidate in candidates if candidate != word]
-    best, least = None, max(1, len(plain) // 3) + 1
+    best, least = None, max(min(1, len(plain) - 1), len(plain) // 3) + 1
     for candidate, spelled in known:
         distance = _distance(plain, spelled, least)
         if distance < least:

@@ -61,12 +61,6 @@ def fold(name: str, node: Node) -> Node:
 # --- the compact form of March 2021 (spec/dialects 2.11) -----------------------------------------------------------
 
 
-def is_compact(node: Node) -> bool:
-    """True for a cube whose tasks list their parameters and carry their run configurations with them."""
-    return any(items(find(task, "parameters")) or isinstance(getattr(find(task, "tasks"), "value", None), dict)
-               for task in entries(find(node, "tasks")).values())
-
-
 def _compact_task(name: str, task: Node, groups: list[GroupDraft]) -> Node:
     """`parameters: [{name, type, io}]` and `tasks: {RUN: {parameter: value}}` as everybody else writes them."""
     runs = entries(find(task, "tasks"))
@@ -74,6 +68,8 @@ def _compact_task(name: str, task: Node, groups: list[GroupDraft]) -> Node:
     sides: dict[str, dict[str, Node | None]] = {"inputs": {}, "outputs": {}}
     for item in items(find(task, "parameters")):
         parameter, side = text_at(item, "name"), "outputs" if text_at(item, "io") == "output" else "inputs"
+        if not parameter:
+            continue  # then the list is none of the compact form, as the schema says
         value = find(default, parameter) or find(item, "default")
         kept = {key: value for key, value in entries(item).items() if key not in ("name", "io")}
         sides[side][parameter] = mapping({**kept, "default": value}, item)

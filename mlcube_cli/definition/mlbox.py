@@ -99,10 +99,13 @@ def _group(files: Files, name: str, task: str, node: Node, declared: list[tuple[
 
 
 def _unlisted(files: Files, tasks: Mapping[str, object]) -> None:
-    """Warn of directories below tasks/ that mlbox.yaml does not list."""
+    """Warn of what lies below tasks/ and that mlbox.yaml does not list."""
     for name in names_in(os.path.join(files.root, "tasks")) or []:
         path = os.path.join(files.root, "tasks", name)
-        if name not in tasks and not name.startswith(".") and os.path.isdir(path):
+        if name.endswith((".yaml", ".yml")) and not os.path.isdir(path):
+            files.warn(Location(files.shown(path)), "this file belongs to no task, so it is not used", "unlisted-file",
+                       f"a task's values are in tasks/TASK/{DEFAULT_GROUP}.yaml")
+        elif name not in tasks and not name.startswith(".") and os.path.isdir(path):
             guess = files.guesses.nearest(name, list(tasks))
             files.warn(Location(files.shown(path)), f"mlbox.yaml lists no task '{name}', so this directory is not used",
                        "unlisted-file", f"did you mean '{guess}'?" if guess else "list it under 'tasks' in mlbox.yaml")

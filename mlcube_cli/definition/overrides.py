@@ -128,6 +128,9 @@ def _check_option(platform: PlatformDraft, override: Override) -> tuple[str, ...
 
 def _on_tree(draft: Draft, override: Override) -> Draft:
     data = plain(draft.tree)
+    if override.path[0] in ("workspace", "runtime") and override.path[0] not in entries(draft.tree):
+        raise UsageError(f"-P {override.text}: '{override.path[0]}' is no value of the definition",
+                         "another workspace is given with --workspace DIR")
     extra = draft.dialect == "inline" and _is_extra(draft.tree, override.path)
     if not extra:
         _check(override, override.path, data, (*entries(draft.tree), "runner", *(p.name for p in draft.platforms)))

@@ -7,6 +7,7 @@ from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
 from mlcube_cli.definition.source import Document
 from mlcube_cli.definition.tree import Node, entries, find, is_set, mapping, text_at, text_of
+from mlcube_cli.errors import UsageError
 from mlcube_cli.values import replace
 
 RUNNER_NAMES = ("docker", "singularity", "local", "ssh", "slurm")
@@ -55,8 +56,10 @@ def read_platform_file(files: Files, path: str, name: str, section: str = "") ->
         return _sections(files, node, section, path)
     location = find(node, "schema_type")
     if location is not None:
+        kinds = [f"mlcube_{kind}" for kind in (*RUNNER_NAMES, "platform")]
+        guess = files.guesses.nearest(text_of(location) or "", kinds)
         files.warn(location.location, f"there is no runner for '{text_of(location)}'; the file is left out",
-                   "unknown-platform", f"the kinds are: {', '.join('mlcube_' + kind for kind in RUNNER_NAMES)}",
+                   "unknown-platform", f"did you mean '{guess}'?" if guess else f"the kinds are: {', '.join(kinds)}",
                    "schema_type")
     else:
         files.note(node.location, "the kind of this platform cannot be told: it has no schema_type", "missing-key",
@@ -87,12 +90,16 @@ def _nested(files: Files, node: Node, name: str, path: str) -> PlatformDraft:
 
 
 def _sections(files: Files, node: Node, section: str, path: str) -> PlatformDraft | None:
-    """An MLBox platform file: named sections, and `default: NAME`."""
+    """An MLBox platform file: named sections, and `default: NAME`. Raises UsageError for a section that is not there."""
     names = [key for key, item in entries(node).items() if isinstance(item.value, dict)]
     chosen = section or text_at(node, "default") or (names[0] if len(names) == 1 else "")
+    if section and section not in names:
+        guess = files.guesses.nearest(section, names)
+        raise UsageError(f"{files.shown(path)} has no section '{section}'", f"did you mean '{guess}'?" if guess else
+                         f"its sections are: {', '.join(names)}")
     if chosen not in names:
         what = f"there is no section '{chosen}'" if chosen else "which section is meant?"
-        place = node if section else find(node, "default") or node
+        place = find(node, "default") or node
         files.note(place.location, what, "unknown-platform",
                    f"the sections are: {', '.join(names)}; give one as FILE.yaml:NAME", "default")
         return None

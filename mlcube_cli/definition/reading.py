@@ -12,7 +12,7 @@ from mlcube_cli.definition.detect import absolute, detect_dialect, find_definiti
 from mlcube_cli.definition.directory import read_directory
 from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.hints import nearest
-from mlcube_cli.definition.inline import check_inline, is_compact, read_inline
+from mlcube_cli.definition.inline import check_inline, read_inline
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.mlbox import merge_platform, read_mlbox
 from mlcube_cli.definition.options import with_defaults
@@ -66,12 +66,11 @@ def _draft(request: ReadRequest, files: Files, file: str) -> Draft | None:
 
 
 def _looks_compact(document: Document) -> bool:
-    from mlcube_cli.definition.tree import from_document
-
+    """True for the form of spec/dialects 2.11: parameters in lists, each with its name."""
     tasks = find_node(document.data, ("tasks",))
-    lists = any(isinstance(find_node(task, ("parameters",)), list) for task in
-                (tasks.values() if isinstance(tasks, dict) else ()))
-    return lists and is_compact(from_document(document))
+    sections = [find_node(task, ("parameters",)) for task in (tasks.values() if isinstance(tasks, dict) else ())]
+    listed = [item for section in sections if isinstance(section, list) for item in section]
+    return bool(listed) and all(isinstance(item, dict) and item.get("name") for item in listed)
 
 
 def _run_files(request: ReadRequest, files: Files) -> list[str]:

@@ -35,6 +35,18 @@ def test_the_small_cube(tmp_path: Path) -> None:
     assert [group.name for group in task(reading, "t").groups] == ["t"]
 
 
+def test_a_problem_has_the_path_of_its_own_file(tmp_path: Path) -> None:
+    two = TASK.replace("[{name: b, type: file}]", "[{name: b, type: file}, {name: a, type: directory}]")
+    run = RUN + "input_binding: {a: in}\noutput_binding: {b: out, a: in}\n"
+    reading = read(write_tree(tmp_path, {**SMALL, "tasks/t.yaml": two, "run/t.yaml": run}))
+    assert problems(reading) == ["warning tasks/t.yaml:4:34 both-directions outputs[1]"]
+
+
+def test_a_misspelt_kind_of_platform(tmp_path: Path) -> None:
+    reading = read(write_tree(tmp_path, {**SMALL, "platforms/p.yaml": "schema_type: mlcube_dokcer\nimage: i\n"}))
+    assert [problem.hint for problem in reading.problems] == ["did you mean 'mlcube_docker'?"]
+
+
 def test_run_configurations_in_directories_and_the_default_one(tmp_path: Path) -> None:
     more = RUN + "input_binding: {a: other}\noutput_binding: {b: out}\n"
     reading = read(write_tree(tmp_path, {**SMALL, "run/alice/hello.yaml": more, "run/.hidden.yaml": "x"}))

@@ -209,3 +209,13 @@ def test_of_a_map_only_the_values_from_the_environment_are_secret(tmp_path: Path
     assert reading.cube is not None
     option = reading.cube.platforms[0].find("env")
     assert option is not None and option.hides("B") and not option.hides("A")
+
+
+def test_a_list_of_parameters_does_not_switch_the_schema_off(tmp_path: Path) -> None:
+    reading = read_inline(tmp_path, """
+        name: [1]
+        docker: {image: a:1}
+        tasks: {t: {parameters: [data, model]}}
+        """)
+    assert problems(reading) == ["error mlcube.yaml:1:7 wrong-type name",
+                                 "error mlcube.yaml:3:25 wrong-type tasks.t.parameters"]

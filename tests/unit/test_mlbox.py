@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcube_cli.errors import UsageError
-from tests.cubes import codes, options, parameter, platform, problems, read, task, write_tree
+from tests.cubes import options, parameter, platform, problems, read, task, write_tree
 from tests.unit.test_seed_pages import MLBOX
 
 IMPLEMENTATION = "implementation/mlbox_implementation.yaml"
@@ -52,6 +52,17 @@ def test_group_faults(tmp_path: Path) -> None:
     ]
     assert reading.problems[1].hint == "did you mean 'b'?"
     assert reading.problems[2].hint == "did you mean 't'?"
+
+
+def test_what_below_tasks_belongs_to_no_task_is_warned_of(tmp_path: Path) -> None:
+    reading = read(write_tree(tmp_path, {**SMALL, "tasks/t.yaml": "a: x\n", "tasks/README.md": ""}))
+    assert problems(reading) == ["warning tasks/t.yaml unlisted-file"]
+
+
+def test_a_problem_has_the_path_of_its_own_file(tmp_path: Path) -> None:
+    box = "type: mlbox\nname: n\ntasks:\n  t: {inputs: {d: {}}, outputs: {d: {}}}\n"
+    reading = read(write_tree(tmp_path, {**SMALL, "mlbox.yaml": box, "tasks/t/default.yaml": "d: x\n"}))
+    assert problems(reading) == ["warning mlbox.yaml:4:34 both-directions tasks.t.outputs.d"]
 
 
 def test_a_task_without_its_default_group(tmp_path: Path) -> None:
@@ -156,7 +167,9 @@ def test_a_platform_file_lies_over_the_implementation(tmp_path: Path) -> None:
     assert (named.platform, options(named, "same")["run_args"]) == ("same", "-v x")
     far = read(box, where="box", cwd=tmp_path, platform="p.yaml:far")
     assert platform(far, "far").runner == "ssh"
-    assert codes(read(box, where="box", cwd=tmp_path, platform="p.yaml:none")) == ["unknown-platform"]
+    with pytest.raises(UsageError) as caught:
+        read(box, where="box", cwd=tmp_path, platform="p.yaml:smae")
+    assert caught.value.message == "p.yaml has no section 'smae'" and "'same'" in caught.value.hint
 
 
 def test_an_unknown_platform_lists_those_there_are(tmp_path: Path) -> None:

@@ -211,7 +211,8 @@ def test_problems_come_in_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(("word", "known", "guess"), [
     ("output", ["inputs", "outputs"], "outputs"), ("Image", ["image"], "image"), ("build-file", ["build_file"], "build_file"),
     ("tpye", ["type", "tape"], "type"), ("img", ["image", "x"], None), ("desc", ["description", "default"], "description"),
-    ("zzz", ["image"], None), ("", ["a"], None), ("a" * 100, ["a" * 99], None), ("same", ["same"], None)])
+    ("zzz", ["image"], None), ("", ["a"], None), ("a" * 100, ["a" * 99], None), ("same", ["same"], None),
+    ("q", ["n", "a"], None), ("A", ["a"], "a"), ("cp", ["cpu", "xy"], "cpu")])
 def test_the_nearest_name(word: str, known: list[str], guess: str | None) -> None:
     assert nearest(word, known) == guess
 
