@@ -149,9 +149,9 @@ def image_id(name: str) -> str:
 @contextlib.contextmanager
 def without_image(name: str) -> Iterator[str]:
     """No image has this name at first; afterwards the name stands for what it stood for before."""
-    before = image_id(name)
+    before, aside = image_id(name), f"{name.partition(':')[0]}:set-aside-{os.getpid()}"
     if before:
-        docker("image", "tag", before, f"{name.partition(':')[0]}:set-aside")
+        docker("image", "tag", before, aside)
         docker("image", "rm", "--force", name)
     try:
         yield name
@@ -160,7 +160,7 @@ def without_image(name: str) -> Iterator[str]:
             docker("image", "rm", "--force", name)
         if before:
             docker("image", "tag", before, name)
-            docker("image", "rm", f"{name.partition(':')[0]}:set-aside")
+            docker("image", "rm", aside)
 
 
 def containers_of(cube: str) -> str:
