@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from mlcube_cli.job import Argument
-from mlcube_cli.values import dataclass
+from mlcube_cli.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HIDDEN = "***"
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+\Z")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from mlcube_cli.values import TYPE_CHECKING, dataclass
 
-from mlcube_cli.values import dataclass
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)

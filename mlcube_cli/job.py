@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mlcube_cli.definition.model import Data, Option, Platform
-from mlcube_cli.values import dataclass, field
+from mlcube_cli.values import TYPE_CHECKING, dataclass, field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
-
 from mlcube_cli.errors import DefinitionError, MLCubeError, Problem
+from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from mlcube_cli.command import Plan
     from mlcube_cli.definition.model import Cube, Parameter, Task
 

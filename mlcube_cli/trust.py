@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container
 
 from mlcube_cli.definition.model import Data, Platform
 from mlcube_cli.job import Job
+from mlcube_cli.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 _WORDS = ("--privileged", "--cap-add", "--device", "--volume", "-v", "--mount", "--pid", "--ipc", "--userns", "--network=host",
           "--net=host", "--security-opt", "--volumes-from", "--bind", "-B", "--env-file")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
 
 from mlcube_cli import __version__
 from mlcube_cli.cli import output
 from mlcube_cli.errors import MLCubeError, UsageError
+from mlcube_cli.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _HANDLERS = {
     "describe": ("mlcube_cli.cli.reading", "describe"),

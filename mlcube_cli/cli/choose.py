@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.model import Cube, Group, Platform, Task
 from mlcube_cli.errors import MachineError, UsageError
 from mlcube_cli.runner import CONTAINER, HOST, RUNNERS
+from mlcube_cli.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 def choose_tasks(cube: Cube, spelled: Sequence[str], cwd: str) -> list[tuple[Task, Group | None]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
 
 from mlcube_cli.errors import MLCubeError, Problem
 from mlcube_cli.report import error_lines, printable, problem_lines
+from mlcube_cli.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 QUIET = False  # --quiet: set once, by the command line
 _COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "mlcube": "2"}

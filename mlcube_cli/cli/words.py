@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 
 from mlcube_cli.errors import UsageError
-from mlcube_cli.values import dataclass
+from mlcube_cli.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ASSIGNMENT = re.compile(r"\w[\w.-]*=")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

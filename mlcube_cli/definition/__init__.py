@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from mlcube_cli.values import dataclass, field
+from mlcube_cli.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlcube_cli.definition.model import Cube
     from mlcube_cli.definition.tree import Node
     from mlcube_cli.errors import Problem

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.load import Files
@@ -22,6 +21,10 @@ from mlcube_cli.definition.tree import (
     text_at,
     text_of,
 )
+from mlcube_cli.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SIDES = {"inputs": "input", "outputs": "output"}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import DefinitionError, Location, Problem
+from mlcube_cli.values import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAIN_FILES = ("mlcube.yaml", "mlcube.yml", "mlbox.yaml", ".mlcube.yaml")
 IMPLEMENTATION = ("implementation", "mlbox_implementation.yaml")

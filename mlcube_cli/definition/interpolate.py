@@ -6,14 +6,15 @@ parameter's value it becomes `$$` and is not taken for a variable when the value
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Union
-
 from mlcube_cli.definition.load import Guesses
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, text_of
 from mlcube_cli.errors import Problem
-from mlcube_cli.values import dataclass, field, replace
+from mlcube_cli.values import TYPE_CHECKING, dataclass, field, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
 
 LONGEST = 1_000_000  # characters of a value with references
 MOST_CHARACTERS = 10_000_000  # that references may add to a file's values
@@ -30,7 +31,7 @@ class Reference:
     written: str
 
 
-Part = Union[str, Reference]
+Part: TypeAlias = "str | Reference"
 
 
 @dataclass

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
 
 from mlcube_cli.definition import tree
 from mlcube_cli.definition.detect import shown_path
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import DefinitionError, Location, Problem
-from mlcube_cli.values import dataclass, field
+from mlcube_cli.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from typing import TypeAlias
+
     from mlcube_cli.definition.source import Document
 
 DEEPEST_DIRECTORY = 8
 MOST_FILES = 10_000
-Choose = Callable[["Document"], "str | None"]  # the schema that a document is checked with
+Choose: TypeAlias = "Callable[[Document], str | None]"  # the schema that a document is checked with
 
 
 @dataclass

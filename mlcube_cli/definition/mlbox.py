@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from mlcube_cli.definition.detect import IMPLEMENTATION, names_in
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
@@ -13,7 +12,10 @@ from mlcube_cli.definition.platforms import runner_of
 from mlcube_cli.definition.source import Document, format_path
 from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, mapping, text_at, text_of
 from mlcube_cli.errors import Location
-from mlcube_cli.values import replace
+from mlcube_cli.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_GROUP = "default"
 _UNUSED = ("implementation_type", "command", "args")  # older boxes carry the last two; nothing ever read them

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Union
-
 from mlcube_cli.errors import NOWHERE, Location
-from mlcube_cli.values import dataclass, field
+from mlcube_cli.values import TYPE_CHECKING, dataclass, field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
 
 OVERRIDE = "-P"  # the origin of values that the command line set; no definition file comes before them
 
 # What a YAML document can hold once it is read: plain data, never a tagged object.
-Data = Union[None, bool, int, float, str, list["Data"], dict[str, "Data"]]
+Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from mlcube_cli.definition.tree import Node, entries, is_set, items, mapping, text_of
 from mlcube_cli.errors import Location, Problem
-from mlcube_cli.values import replace
+from mlcube_cli.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _ALIASES: Mapping[str, Mapping[str, str]] = {
     "docker": {"docker_runtime": "docker", "docker_args": "run_args", "configure": "build_strategy",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 
 from mlcube_cli.definition import Effective, Reading, ReadRequest
 from mlcube_cli.definition.assemble import build_cube
@@ -20,7 +19,10 @@ from mlcube_cli.definition.platforms import read_platform_file
 from mlcube_cli.definition.source import Document, find_node
 from mlcube_cli.definition.tree import Node, entries, find, from_data, mapping
 from mlcube_cli.errors import Problem, UsageError
-from mlcube_cli.values import replace
+from mlcube_cli.values import TYPE_CHECKING, replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _SCHEMAS = {"mlbox": "mlbox", "directory": "mlcube_root", "inline": "mlcube"}
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
 
 import mlcube_cli
 from mlcube_cli.definition.hints import did_you_mean
 from mlcube_cli.errors import Problem, UsageError
+from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jsonschema import Draft202012Validator
 
     from mlcube_cli.definition.model import Data

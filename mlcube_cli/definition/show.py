@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from mlcube_cli.definition.tree import HIDDEN, Node, entries, find, items, mapping, origin_of, plain, put, text_of
+from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from mlcube_cli.definition.model import Cube, Data
 
 _PLAIN = re.compile(r"[A-Za-z_/$][\w./$ -]*(?<! )\Z", re.ASCII)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Union
 
 from mlcube_cli.errors import DefinitionError, Location, Problem
-from mlcube_cli.values import dataclass
+from mlcube_cli.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
     from mlcube_cli.definition.model import Data
 
-Path = tuple[Union[str, int], ...]
-Mark = tuple[int, int, int, int]  # line and column of the value, line and column of its key; from 1
+Path: TypeAlias = "tuple[str | int, ...]"
+Mark: TypeAlias = "tuple[int, int, int, int]"  # line and column of the value, line and column of its key; from 1
 
 LARGEST_FILE = 10_000_000  # bytes
 

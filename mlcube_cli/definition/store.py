@@ -9,14 +9,16 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from collections.abc import Callable
-from typing import cast
 
 from mlcube_cli import __version__
 from mlcube_cli.definition.schema import check, schema_bytes
 from mlcube_cli.definition.source import Document, parse_document, read_bytes
 from mlcube_cli.errors import Problem
-from mlcube_cli.values import dataclass
+from mlcube_cli.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
 
 try:
     from _blake2 import blake2b  # hashlib loads OpenSSL, which takes longer than all the rest of a hit
@@ -26,7 +28,7 @@ except ImportError:
 FORMAT = 1  # raise it when reading or checking changes its results
 LARGEST_KEPT = 1_000_000  # bytes of source; larger files are read afresh each time
 _DIGEST = 16  # bytes
-Choose = Callable[[Document], "str | None"]
+Choose: TypeAlias = "Callable[[Document], str | None]"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _load(entry: str, source: bytes, file: str) -> Checked | None:
             return None
     except Exception:  # whatever a foreign or damaged entry causes: it does not count
         return None
-    return Checked(Document(file, data, marks, texts), cast("str | None", schema), ())
+    return Checked(Document(file, data, marks, texts), schema, ())
 
 
 def _save(entry: str, source: bytes, document: Document, schema: str | None) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Union
-
 from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import NOWHERE, Location
-from mlcube_cli.values import dataclass, replace
+from mlcube_cli.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import TypeAlias
+
     from mlcube_cli.definition.source import Document
 
 HIDDEN = "***"
-Path = tuple[Union[str, int], ...]
+Path: TypeAlias = "tuple[str | int, ...]"
+Value: TypeAlias = "bool | int | float | str | tuple[Node, ...] | dict[str, Node] | None"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,6 @@ class Node:
     folded: bool = False
 
 
-Value = Union[None, bool, int, float, str, tuple[Node, ...], dict[str, Node]]
 EMPTY = Node({})
 
 
