@@ -79,6 +79,7 @@ def test_the_mnist_cube_is_built_and_trains_in_its_container(run_mlcube: RunMLCu
     assert f"image {mnist_image}" in warned.stderr and "changed since" in warned.stderr
     assert "mlcube configure" in warned.stderr and image_id(mnist_image) == built, "it says so, and builds nothing"
     assert run_mlcube("configure", *words, env=env, timeout=900).exit_code == 0
+    docker("image", "rm", "--force", built)  # it has lost its name to the new one
     assert "changed" not in run_mlcube("run", *words, "--task", "sample", env=env).stderr
     assert watched_docker.calls("pull") == [] and len(watched_docker.calls("build")) == 3
 
