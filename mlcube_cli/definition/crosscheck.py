@@ -60,10 +60,20 @@ def _parameters(draft: Draft, files: Files, task_name: str, task: Node) -> None:
         for name, node in parameters.items():
             _parameter_name(draft, files, (task_name, side, name), node)
     for name, node in sides["outputs"].items():
+        if draft.dialect != "mlbox" and not _has_type(node):
+            files.warn(node.key, f"the type of output '{name}' is not stated: a run fails unless it exists already",
+                       "unknown-type", "add 'type: file' or 'type: directory', or end a directory's path with '/'",
+                       _path(draft, "tasks", task_name, "parameters", "outputs", name))
         if name in sides["inputs"]:
             files.warn(node.key, f"'{name}' is both an input and an output: it is passed once, read-write",
                        "both-directions", "rename one of them if two paths are meant",
                        _path(draft, "tasks", task_name, "parameters", "outputs", name))
+
+
+def _has_type(output: Node) -> bool:
+    """True when a run can tell whether the output is a file or a directory (spec/dialects 3.4)."""
+    value = text_of(find(output, "default"))
+    return value is None or value.endswith(("/", "\\")) or text_of(find(output, "type")) in ("file", "directory")
 
 
 def _parameter_name(draft: Draft, files: Files, where: tuple[str, str, str], node: Node) -> None:

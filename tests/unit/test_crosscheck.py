@@ -40,6 +40,15 @@ def test_names_that_the_command_line_cannot_say(tmp_path: Path) -> None:
     assert set(codes(reading)) == {"bad-name"}
 
 
+def test_an_output_whose_type_nothing_states(tmp_path: Path) -> None:
+    reading = read_inline(tmp_path, """
+        docker: {image: a}
+        tasks: {t: {parameters: {inputs: {i: x}, outputs: {a: a/, b: {type: file}, c: c, d: }}}}
+        """)
+    assert problems(reading) == ["warning mlcube.yaml:2:76 unknown-type tasks.t.parameters.outputs.c",
+                                 "warning mlcube.yaml:2:82 unknown-type tasks.t.parameters.outputs.d"]
+
+
 def test_an_input_that_is_an_output_too(tmp_path: Path) -> None:
     reading = read_inline(tmp_path, """
         docker: {image: a}
