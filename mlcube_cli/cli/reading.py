@@ -14,6 +14,7 @@ from mlcube_cli.errors import DefinitionError, MachineError, Problem, UsageError
 
 def describe(arguments: argparse.Namespace) -> int:
     """`mlcube describe`: what is inside a cube. Of a cube with errors only the problems are shown; exit 3."""
+    from mlcube_cli.definition.tree import is_secret
     from mlcube_cli.report import describe_data, describe_text
 
     words = _only_a_cube(arguments)
@@ -22,10 +23,15 @@ def describe(arguments: argparse.Namespace) -> int:
     if reading.cube is None or errors:
         raise DefinitionError("this cube cannot be used", problems=reading.problems)
     output.show_problems(reading.problems)
+    cube = reading.cube
+    if reading.effective is not None and is_secret(reading.effective.resolved):
+        from mlcube_cli.definition.show import without_secrets
+
+        cube = without_secrets(cube, reading.effective)
     if arguments.json:
-        output.json_result(describe_data(reading.cube))
+        output.json_result(describe_data(cube))
     else:
-        output.result(describe_text(reading.cube, words.cube))
+        output.result(describe_text(cube, words.cube))
     return 0
 
 

@@ -5,12 +5,26 @@ from __future__ import annotations
 import json
 import re
 
-from mlcube_cli.definition.tree import HIDDEN, Node, entries, find, items, mapping, origin_of, plain, put, text_of
-from mlcube_cli.values import TYPE_CHECKING
+from mlcube_cli.definition.tree import (
+    HIDDEN,
+    Node,
+    entries,
+    find,
+    is_secret,
+    items,
+    mapping,
+    origin_of,
+    plain,
+    put,
+    sequence,
+    text_of,
+)
+from mlcube_cli.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from mlcube_cli.definition import Effective
     from mlcube_cli.definition.model import Cube, Data
 
 _PLAIN = re.compile(r"[A-Za-z_/$][\w./$ -]*(?<! )\Z", re.ASCII)
@@ -42,6 +56,30 @@ def only_platform(cube: Cube, tree: Node, name: str | None) -> Node:
 
 def _without(node: Node, names: set[str]) -> Node:
     return mapping({key: item for key, item in entries(node).items() if key not in names}, node)
+
+
+def without_secrets(cube: Cube, effective: Effective) -> Cube:
+    """The cube with what came from the environment as the definition writes it (`${oc.env:NAME}`), to be shown."""
+    from mlcube_cli.definition.assemble import build_cube
+    from mlcube_cli.definition.draft import Draft
+    from mlcube_cli.definition.load import Files
+
+    tree = _as_written(effective.resolved, effective.raw)
+    shown = build_cube(Draft(cube.dialect, cube.file, tree), Files(cube.root, cube.root), cube.workspace)
+    tasks = (replace(task, groups=known.groups) for task, known in zip(shown.tasks, cube.tasks))
+    return replace(shown, tasks=tuple(tasks), platforms=cube.platforms)
+
+
+def _as_written(resolved: Node, raw: Node) -> Node:
+    """The tree with the raw node wherever the resolved one is secret."""
+    if resolved.secret:
+        return raw
+    if isinstance(resolved.value, dict) and isinstance(raw.value, dict):
+        return mapping({key: _as_written(item, entries(raw).get(key, item)) for key, item in resolved.value.items()},
+                       resolved)
+    if items(resolved) and len(items(resolved)) == len(items(raw)):
+        return sequence((_as_written(item, written) for item, written in zip(items(resolved), items(raw))), resolved)
+    return raw if is_secret(resolved) else resolved
 
 
 def config_data(cube: Cube, tree: Node, resolved: bool) -> dict[str, Data]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from mlcube_cli.definition.show import config_text, only_platform
+from mlcube_cli.definition.show import config_text, only_platform, without_secrets
 from mlcube_cli.definition.source import parse_document
+from mlcube_cli.report import describe_data, describe_text
 from tests.cubes import read, write_tree
 
 CUBE = """
@@ -43,3 +45,24 @@ def test_printable_text_is_shown_as_it_is(tmp_path: Path) -> None:
     reading = read(write_tree(tmp_path, {"mlcube.yaml": CUBE}))
     assert reading.cube is not None and reading.effective is not None
     assert 'name: "dígits"\n' in config_text(reading.cube, reading.effective.raw)
+
+
+def test_describe_shows_values_from_the_environment_as_they_are_written(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"mlcube.yaml": """
+        name: n
+        description: for ${oc.env:WHO}
+        words: [run, '${oc.env:WHO}']
+        docker: {image: 'a:${oc.env:WHO}'}
+        tasks:
+          t:
+            entrypoint: run --key ${oc.env:WHO} ${name}
+            parameters: {inputs: {data: '${oc.env:WHO}/', plain: '${name}/'}}
+          u: {entrypoint: '${words}'}
+        """})
+    reading = read(tmp_path, environment={"WHO": "hunter2"})
+    assert reading.cube is not None and reading.effective is not None
+    shown = without_secrets(reading.cube, reading.effective)
+    assert "hunter2" not in json.dumps(describe_data(shown)) + describe_text(shown, ".")
+    assert shown.description == "for ${oc.env:WHO}"
+    assert [parameter.default for parameter in shown.tasks[0].parameters] == ["${oc.env:WHO}/", "n/"]
+    assert reading.cube.description == "for hunter2"
