@@ -173,7 +173,8 @@ def _stale(engine: Engine, recipe: Recipe, state: Image, image: str) -> tuple[st
     built_from = state.labels.get(INPUTS_LABEL)
     if not built_from or not recipe.found or build_digest(engine, recipe) in (None, built_from):
         return ()
-    return (f"what image {image} was built from has changed since; to build it anew: mlcube configure",)
+    return (f"image {image}: its build files or build arguments have changed since it was built; "
+            f"to build it anew: mlcube configure",)
 
 
 def _assumption(engine: Engine, image: str, state: Image) -> tuple[str, ...]:
