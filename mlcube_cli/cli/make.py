@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from mlcube_cli.errors import PreparationError
@@ -10,6 +11,8 @@ from mlcube_cli.job import Job
 from mlcube_cli.records import write_text
 
 MANY = 10_000  # files listed of one input directory; beyond, only its directories are
+# No quoting makes a name of these: `;` would begin a recipe, `|` an order-only list, `lib(member)` is a part of an archive.
+_BEYOND_MAKE = re.compile(r"[\n\t\\;|]|[ &]\Z|\(.*\)\Z")
 
 
 def write_stamp(path: str, started: float, run_ids: Iterable[str]) -> None:
@@ -20,8 +23,9 @@ def write_stamp(path: str, started: float, run_ids: Iterable[str]) -> None:
 def write_deps(path: str, target: str, jobs: Sequence[Job], definitions: Iterable[str]) -> None:
     """Write `TARGET: inputs...` in make's syntax; each input is a target too, so that a deleted one does not stop make."""
     names = list(dict.fromkeys((*definitions, *_inputs(jobs))))
-    usable = [name for name in names if "\n" not in name]
-    lines = [f"{escape(target, target=True)}: \\", *(f"  {escape(name)} \\" for name in usable), "",
+    usable = [name for name in names if can_hold(name)]
+    left_out = [f"# {len(names) - len(usable)} left out: make cannot hold their names"] if len(usable) < len(names) else []
+    lines = [*left_out, f"{escape(target, target=True)}: \\", *(f"  {escape(name)} \\" for name in usable), "",
              *(f"{escape(name, target=True)}:" for name in usable)]
     _write(path, "\n".join(lines) + "\n")
 
@@ -61,9 +65,17 @@ def _listing(path: str) -> Iterator[str]:
                 yield os.path.join(directory, name)
 
 
+def can_hold(name: str) -> bool:
+    """Whether a rule can be written that means this file, and nothing else."""
+    return _BEYOND_MAKE.search(name) is None
+
+
 def escape(name: str, target: bool = False) -> str:
-    """A file name as make reads it in a rule (GNU make manual, "Rule Syntax"); `%` is special in targets only."""
+    """A file name as make reads it in a rule (GNU make manual, "Rule Syntax"); `%` is special in targets only.
+
+    A `=` would make an assignment of the line; in a reference nobody looks for one.
+    """
     text = name.replace("$", "$$")
-    for char in (" ", "#", ":", "\t", *(("%",) if target else ())):
+    for char in (" ", "#", ":", *(("%",) if target else ())):
         text = text.replace(char, "\\" + char)
-    return text
+    return text.replace("=", "$(strip =)")

@@ -42,6 +42,25 @@ def test_make_rebuilds_when_an_input_changes_appears_or_goes(tmp_path: Path) -> 
     assert make(tmp_path) == "built\n"
 
 
+def test_no_name_of_an_input_is_read_as_anything_but_a_name(tmp_path: Path) -> None:
+    names = ["a;touch pwned", ";b", "x|y", "tail\\", "a\\#b", "a\\:b", "ends ", "a&", "lib(member)", "$(shell touch x)"]
+    known = ["date=2024", "=b", "a b=c", "file (1).csv", "part[1]", "a*b?", "a&b", "%", "~x", "-x", "a'b\"c", "a,b!c@d^e+"]
+    for name in names + known:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        path = tmp_path / "in" / name
+        path.write_text("1")
+        for old in (path, path.parent):
+            os.utime(old, (1000, 1000))
+        (tmp_path / "Makefile").write_text("stamp:\n\t@echo built; touch -d @5000 stamp\n-include deps\n")
+        write_stamp(str(tmp_path / "stamp"), 2000.0, ["id-1"])
+        write_deps(str(tmp_path / "deps"), "stamp", [job(Argument("i", "input", "file", "ro", str(path)))], [])
+        assert make(tmp_path) == "", name
+        path.unlink()
+        os.utime(path.parent, (1000, 1000))
+        assert make(tmp_path) == ("built\n" if name in known else ""), name
+    assert not (tmp_path / "pwned").exists()
+
+
 def test_what_the_command_writes_itself_is_no_prerequisite(tmp_path: Path) -> None:
     jobs = [job(Argument("o", "output", "directory", "rw", "/w/data")),
             job(Argument("i", "input", "directory", "ro", "/w/data/part"), Argument("p", "input", "file", "ro", "/w/p"))]
