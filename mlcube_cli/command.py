@@ -117,9 +117,14 @@ def quote(word: str) -> str:
 
 def shell_line(command: Command) -> str:
     """The command ready to paste, in one line, secrets as `NAME=***`."""
-    words = [*_assignments(command), *(quote(word) for word in command.argv)]
+    words = [*_assignments(command), *(quote(word) for word in _guarded(command.argv))]
     line = " ".join(words)
     return f"cd {quote(command.cwd)} && {line}" if command.cwd else line
+
+
+def _guarded(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The words such that the first one is started: the shell, and `env`, take a first word with `=` for an assignment."""
+    return ("sh", "-c", 'exec "$@"', "sh", *argv) if argv and "=" in argv[0] else argv
 
 
 def _assignments(command: Command) -> list[str]:
@@ -136,6 +141,16 @@ def secrets(plan: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def task_steps(plan: Plan) -> tuple[tuple[Step, ...], ...]:
+    """The steps of each task of the plan, in their order; a task's own command is the last of its steps."""
+    found: list[tuple[Step, ...]] = [()]
+    for step in plan.steps:
+        if step.task is not None:
+            found[-1] += (step,)
+            found += [()] if step.payload else []
+    return tuple(steps for steps in found if steps)
+
+
 def script(plan: Plan) -> str:
     """The plan as a POSIX sh script that does what `run` does; RULINGS 29 names the two exceptions, stated in its head."""
     base = _common_run_id(plan)
@@ -147,8 +162,9 @@ def script(plan: Plan) -> str:
         lines.append(f': "${{{name}:?its value is secret and not printed: export {name} first}}"; export {name}')
     for note in plan.notes:
         lines.append(f"# note: {_comment(note)}")
+    interactive = any(task.interactive for task in plan.tasks)
     for step in plan.steps:
-        lines += ["", f"# {_comment(step.title)}", _step_line(step, base)]
+        lines += ["", f"# {_comment(step.title)}", _step_line(step, base, interactive)]
     return "\n".join(lines) + "\n"
 
 
@@ -161,8 +177,8 @@ def _common_run_id(plan: Plan) -> str:
     return plan.tasks[0].run_id.rsplit("-", 1)[0] if plan.tasks else ""
 
 
-def _step_line(step: Step, run_id: str) -> str:
-    line = _command_text(step.command, run_id)
+def _step_line(step: Step, run_id: str, interactive: bool) -> str:
+    line = _command_text(step.command, run_id, interactive and step.payload)
     if step.otherwise:
         line = f"{{ {line} || {_command_text(step.otherwise, run_id)}; }}"
     if step.unless:
@@ -170,11 +186,11 @@ def _step_line(step: Step, run_id: str) -> str:
     return line
 
 
-def _command_text(command: Command, run_id: str) -> str:
-    words = [*_script_assignments(command), *(_script_word(word, run_id) for word in command.argv)]
+def _command_text(command: Command, run_id: str, interactive: bool = False) -> str:
+    words = [*_script_assignments(command), *(_script_word(word, run_id) for word in _guarded(command.argv))]
     line = " ".join(words)
     if command.stdin is None:
-        line += " </dev/null"
+        line += "" if interactive else " </dev/null"
     else:
         text = _script_word(command.stdin.decode("utf-8", "surrogateescape"), run_id)
         line = f"printf %s {text} | {line}"

@@ -135,7 +135,7 @@ def _next_lines(cube: Cube, spelled: str) -> list[str]:
 
 def plan_data(plan: Plan) -> dict[str, object]:
     """The document mlcube.plan.v1: steps under their task, the shared ones (preparation) at the top."""
-    from mlcube_cli.command import as_data
+    from mlcube_cli.command import as_data, task_steps
 
     return {
         "schema": "mlcube.plan.v1",
@@ -149,8 +149,8 @@ def plan_data(plan: Plan) -> dict[str, object]:
                 "name": argument.name, "direction": argument.direction, "type": argument.type, "mode": argument.mode,
                 "host_path": argument.host_path, "task_path": task_path,
             } for argument, task_path in task.arguments],
-            "steps": [as_data(step) for step in plan.steps if step.task == task.task],
-        } for task in plan.tasks],
+            "steps": [as_data(step) for step in steps],
+        } for task, steps in zip(plan.tasks, task_steps(plan))],
     }
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable, as_data, in_shell, merge, quote, script, shell_line
+from mlcube_cli.report import plan_data
 
 WORDS = st.binary(max_size=40).filter(lambda raw: b"\0" not in raw).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 ECHO = ("python3", "-c", "import os, sys; sys.stdout.buffer.write(b'\\0'.join(os.fsencode(a) for a in sys.argv[1:]))")
@@ -71,6 +72,36 @@ def test_unless_and_otherwise_have_their_meaning() -> None:
 def test_a_removed_variable_is_absent_in_the_script() -> None:
     command = Command(("sh", "-c", 'echo "${HOME-gone}"'), (Variable("HOME", None),))
     assert run_sh(script(plan_of(Step("s", command)))) == b"gone\n"
+
+
+def test_a_program_whose_path_holds_an_equals_sign_is_started(tmp_path) -> None:
+    program = tmp_path / "date=2024.sh"
+    program.write_text("#!/bin/sh\nprintf '%s|%s' \"$GREETING\" \"$1\"\n")
+    program.chmod(0o755)
+    for gone in ((), (Variable("MLCUBE_TEST_GONE", None),)):
+        command = Command((str(program), "a=b c"), (Variable("GREETING", "hi"), *gone))
+        assert run_sh(shell_line(command)) == b"hi|a=b c"
+        assert run_sh(script(plan_of(Step("do it", command, "train")))) == b"hi|a=b c"
+
+
+def test_a_script_leaves_its_stdin_to_an_interactive_task_only(tmp_path) -> None:
+    steps = (Step("look", Command(("cat",)), "train"), Step("talk", Command(("cat",)), "train", payload=True))
+    for interactive, said in ((True, b"hello"), (False, b"")):
+        plan = Plan("local", steps, (TaskPlan("train", "20260101T000000-abcdef-1", (), interactive=interactive),))
+        path = tmp_path / "plan.sh"
+        path.write_text(script(plan))
+        assert subprocess.run(["sh", str(path)], input=b"hello", capture_output=True, check=True).stdout == said
+
+
+def test_a_task_given_twice_has_its_own_steps_each_time() -> None:
+    def once(number: int) -> Plan:
+        return Plan("local", (Step("make directories", Command(("mkdir", str(number))), "train"),
+                              Step("run", Command(("train", str(number))), "train", payload=True)),
+                    (TaskPlan("train", f"20260101T000000-abcdef-{number}", ()),))
+
+    tasks = plan_data(merge((once(1), once(2))))["tasks"]
+    assert isinstance(tasks, list)
+    assert [[step["argv"][-1] for step in task["steps"]] for task in tasks] == [["1", "1"], ["2", "2"]]
 
 
 def test_setup_lines_run_first_and_words_stay_words() -> None:
