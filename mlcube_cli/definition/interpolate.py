@@ -202,6 +202,7 @@ def _kind(node: Node) -> str:
 def _look_up(scope: _Scope, reference: Reference, path: Path) -> Node:
     """The value that a reference means."""
     inside, secret = _text(scope, reference.parts, path)
+    inside = inside.strip()
     resolver, colon, rest = inside.partition(":")
     if colon:
         if resolver not in ("oc.env", "env"):

@@ -14,6 +14,7 @@ from mlcube_cli.definition.tree import (
     items,
     mapping,
     origin_of,
+    origins,
     plain,
     put,
     sequence,
@@ -87,16 +88,8 @@ def config_data(cube: Cube, tree: Node, resolved: bool) -> dict[str, Data]:
     return {
         "schema": "mlcube.show-config.v1", "root": cube.root, "dialect": cube.dialect, "resolved": resolved,
         "config": plain(tree, hide=True),
-        "origins": {".".join(path): origin for path, origin in _origins(tree, ())},
+        "origins": {".".join(map(str, path)): origin for path, origin in origins(tree)},
     }
-
-
-def _origins(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    children = list(entries(node).items()) or [(str(index), item) for index, item in enumerate(items(node))]
-    if not children:
-        yield path, origin_of(node)
-    for step, item in children:
-        yield from _origins(item, (*path, step))
 
 
 def config_text(cube: Cube, tree: Node) -> str:

@@ -32,6 +32,7 @@ def value_of(text: str, environment: dict[str, str] | None = None, **data: objec
     ("${m[l][0]}", 1),
     ("${m.${which}}", "deep"),
     ("${.a}", 7),
+    ("${ a }", 7),
     ("${t}", True),
     ("is ${t}", "is true"),
     ("${n}", None),
