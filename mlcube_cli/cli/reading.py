@@ -64,7 +64,11 @@ def _validate_one(arguments: argparse.Namespace, place: str) -> tuple[Problem, .
         for platform in reading.cube.platforms:
             for phrase in platform_reach(platform):
                 output.say(f"{place}: platform '{platform.name}' asks for {phrase}")
-    return reading.problems
+    if reading.cube is None or reading.effective is None:
+        return reading.problems
+    from mlcube_cli.definition.crosscheck import unset_variables
+
+    return (*reading.problems, *unset_variables(reading.cube.dialect, reading.effective.resolved, os.environ))
 
 
 def _strict(problem: Problem) -> Problem:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 
 from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, entries, find, is_set, items, text_of
-from mlcube_cli.errors import NOWHERE, Location
+from mlcube_cli.errors import NOWHERE, Location, Problem
 from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SIDES = ("inputs", "outputs")
+_VARIABLE = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 
 
 def crosscheck(draft: Draft, files: Files) -> None:
@@ -92,6 +94,38 @@ def _character(char: str | None) -> str:
     if char is None or char == " ":
         return "a space"
     return f"'{char}'" if char.isprintable() else f"the character U+{ord(char):04X}"
+
+
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+def unset_variables(dialect: str, tree: Node, environment: Mapping[str, str]) -> tuple[Problem, ...]:
+    """A warning for each `$NAME` that the environment lacks, in the order of `tree`, the effective definition.
+
+    For `validate` only: a run expands the values that it really uses, and then it is an error (RULINGS 1).
+    """
+    found: dict[tuple[Location, str], Problem] = {}
+    for task, node in entries(find(tree, "tasks")).items():
+        groups = entries(find(node, "groups")).values()
+        for side in _SIDES:
+            for name, parameter in entries(find(node, "parameters", side)).items():
+                steps = {"inline": ("tasks", task, "parameters", side, name), "mlbox": (name,)}.get(
+                    dialect, (f"{side[:-1]}_binding", name))
+                for value in (find(parameter, "default"), *(find(group, name) for group in groups)):
+                    for variable in _unset(text_of(value) or "", environment):
+                        place = value.location if value is not None else NOWHERE
+                        found.setdefault((place, variable), Problem(
+                            place, f"the environment variable {variable} is not set", "unset-variable",
+                            f"export {variable}=... before a run, or write $$ where a dollar is meant",
+                            format_path(steps), "warning"))
+    return tuple(found.values())
+
+
+def _unset(text: str, environment: Mapping[str, str]) -> Iterator[str]:
+    for match in _VARIABLE.finditer(text):
+        name = match[1] or match[2]
+        if name and name != "WORKSPACE" and name not in environment:
+            yield name
 
 
 # --- platforms -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlcube_cli.definition.crosscheck import unset_variables
 from mlcube_cli.errors import MLCubeError
 from tests.cubes import codes, problems, read, read_inline, write_tree
 from tests.unit.test_seed_pages import DIRECTORY, MLBOX
@@ -47,6 +49,29 @@ def test_an_output_whose_type_nothing_states(tmp_path: Path) -> None:
         """)
     assert problems(reading) == ["warning mlcube.yaml:2:76 unknown-type tasks.t.parameters.outputs.c",
                                  "warning mlcube.yaml:2:82 unknown-type tasks.t.parameters.outputs.d"]
+
+
+def test_environment_variables_that_are_not_set(tmp_path: Path) -> None:
+    values = {"a": "$HERE/$GONE/$GONE", "b": "$WORKSPACE/${WORKSPACE}/$$NOT/$AWAY"}
+    write_tree(tmp_path / "box", {**MLBOX, "tasks/downloaddata/default.yaml": "data_dir: $GONE/x\nlog_dir: log\n"})
+    write_tree(tmp_path / "inline", {"mlcube.yaml": f"""
+        docker: {{image: a}}
+        tasks: {{t: {{parameters: {{inputs: {json.dumps(values)}}}}}}}
+        """})
+    run = DIRECTORY["run/train.yaml"].replace("$WORKSPACE/model", "$GONE/model")
+    write_tree(tmp_path / "directory", {**DIRECTORY, "run/train.yaml": run})
+    assert run != DIRECTORY["run/train.yaml"]
+    found = {}
+    for dialect in ("mlbox", "inline", "directory"):
+        reading = read(tmp_path / dialect.replace("mlbox", "box"))
+        assert reading.problems == () and reading.effective is not None
+        problems = unset_variables(dialect, reading.effective.resolved, {"HERE": "x"})
+        found[dialect] = [f"{problem.location}" + f" {problem.path} {problem.message.split()[3]}" for problem in problems]
+        assert {problem.severity for problem in problems} == {"warning"}
+    assert found["mlbox"] == ["tasks/downloaddata/default.yaml:1:11 data_dir GONE"]
+    assert found["inline"] == ["mlcube.yaml:2:40 tasks.t.parameters.inputs.a GONE",
+                               "mlcube.yaml:2:66 tasks.t.parameters.inputs.b AWAY"]
+    assert found["directory"] == ["run/train.yaml:12:20 output_binding.model_dir GONE"]
 
 
 def test_an_input_that_is_an_output_too(tmp_path: Path) -> None:
