@@ -79,6 +79,8 @@ def assign(tasks: Sequence[Task], values: Sequence[tuple[str, str]]) -> dict[str
             which = "task " + ", ".join(f"'{task.name}'" for task in tasks)
             raise UsageError(f"{which} has no parameter '{name}'", f"did you mean '{guess}'?" if guess else
                              f"its parameters are: {', '.join(dict.fromkeys(known)) or 'none'}")
+        if not value:
+            raise UsageError(f"parameter '{name}' is given an empty path", f"write {name}=PATH")
         if name in chosen:
             raise UsageError(f"parameter '{name}' is given twice", f"give {name}=PATH once")
         chosen[name] = value

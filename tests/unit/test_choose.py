@@ -79,6 +79,9 @@ def test_parameters_are_known_and_given_once() -> None:
     assert caught.value.hint == "did you mean 'data_dir'?"
     with pytest.raises(UsageError):
         assign([TRAIN], [("data_dir", "x"), ("data_dir", "y")])
+    with pytest.raises(UsageError) as caught:
+        assign([TRAIN], [("data_dir", "")])
+    assert caught.value.hint == "write data_dir=PATH"
 
 
 @pytest.mark.parametrize(("words", "options", "expected"), [
