@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 
 from mlcube_cli.cli import output
-from mlcube_cli.cli.arguments import find_verb
+from mlcube_cli.cli.arguments import Arguments, find_verb
 from mlcube_cli.cli.words import split_address
 from mlcube_cli.errors import MachineError, UsageError
 
@@ -62,7 +61,7 @@ def _translate_mlbox(words: list[str]) -> list[str]:
     return [words[0], *box, *platform, *rest]
 
 
-def links(arguments: argparse.Namespace) -> int:
+def links(arguments: Arguments) -> int:
     """`mlcube links DIR`: one symbolic link for each applet; links of ours that are there already are renewed."""
     if len(arguments.words) != 1:
         raise UsageError("mlcube links takes one directory", "mlcube links ~/.local/bin")

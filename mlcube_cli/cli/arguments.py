@@ -1,27 +1,48 @@
-"""The command line: one table of verbs and options; argparse is built for the chosen verb only."""
+"""The command line: one table of verbs and options, and the quick reader for command lines that are plain.
+
+argparse costs as much to import as an interpreter (on Python 3.14 twice that), so it is there for help, for errors and
+for every command line that leaves room for doubt; parser.py builds it from the same table.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable
-from typing import Any, NoReturn
-
-from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import UsageError
-from mlcube_cli.values import dataclass
+from mlcube_cli.values import TYPE_CHECKING, dataclass
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Arguments:
+    """A command line, read: an attribute for each option of the verb, and the positional words."""
+
+    words: list[str]
+
+    def __init__(self, **values: object) -> None:
+        self.__dict__.update(values)
+
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...  # as argparse.Namespace
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a verb; `settings` are argparse's own."""
+    """An option of a verb; `settings` are argparse's own, `help` is empty for what help does not show."""
 
     flags: tuple[str, ...]
     help: str
     settings: tuple[tuple[str, Any], ...] = ()  # argparse takes anything here
 
     @property
-    def long(self) -> str:
-        return self.flags[-1]
+    def attribute(self) -> str:
+        return str(self.setting("dest") or self.flags[0].lstrip("-").replace("-", "_"))
+
+    @property
+    def switch(self) -> bool:
+        return bool(self.setting("action") == "store_true")
+
+    def setting(self, name: str) -> Any:  # argparse takes anything here
+        return dict(self.settings).get(name)
 
 
 def _option(*flags: str, help: str, **settings: Any) -> Option:  # argparse takes anything here
@@ -34,7 +55,7 @@ PLATFORM = _option("--platform", metavar="P", help="a platform's name, or a plat
 OVERRIDE = _option("-P", "-p", "--override", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
                    help="set any value of the definition or platform, typed as YAML (-Pdocker.image=NAME)")
 WORKSPACE = _option("--workspace", metavar="DIR", help="use this workspace instead of the cube's")
-RUNNER = _option("--runner", metavar="R", help=argparse.SUPPRESS)  # the applets' restriction to one runner
+RUNNER = _option("--runner", metavar="R", help="")  # the applets' restriction to one runner
 DRY_RUN = _option("--dry-run", action="store_true", help="print the plan as a shell script; start and write nothing")
 QUIET = _option("--quiet", action="store_true", help="no messages of ours, only errors")
 DEBUG = _option("--debug", action="store_true", help="show the Python traceback of an error")
@@ -103,65 +124,57 @@ VERBS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are ours: UsageError with the nearest option that exists."""
-
-    verb: Verb
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message[:1].lower() + message[1:], f"mlcube {self.verb.name} --help shows what it takes")
-
-
 def find_verb(name: str) -> Verb:
     """The verb of that name or alias. Raises UsageError that names the nearest one."""
     for verb in VERBS:
         if name == verb.name or name in verb.aliases:
             return verb
+    from mlcube_cli.definition.hints import nearest
+
     guess = nearest(name, [verb.name for verb in VERBS])
     raise UsageError(f"there is no command '{name}'",
                      f"did you mean 'mlcube {guess}'?" if guess else "mlcube --help lists the commands")
 
 
-def build_parser(verb: Verb, program: str = "mlcube") -> argparse.ArgumentParser:
-    """The parser of one verb; it prints help itself and raises UsageError for anything else."""
-    parser = _Parser(
-        prog=f"{program} {verb.name}", allow_abbrev=False, description=verb.summary,
-        usage=f"{program} {verb.name} {verb.words} [options]",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in verb.examples),
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=100))
-    parser.verb = verb
-    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
-    for option in verb.options:
-        parser.add_argument(*option.flags, help=option.help, **dict(option.settings))
-    return parser
-
-
-def parse(verb: Verb, argv: list[str]) -> argparse.Namespace:
+def parse(verb: Verb, argv: list[str]) -> Arguments:
     """The verb's arguments. Raises UsageError; an unknown option names what was probably meant."""
-    # A word after `--` is never an option; argparse's intermixed mode loses that, so it is cut off here.
-    rest = argv[argv.index("--") + 1:] if "--" in argv else []
-    head = argv[:argv.index("--")] if "--" in argv else argv
-    namespace, unknown = build_parser(verb).parse_known_intermixed_args(head)
-    strange = [word for word in unknown if word.startswith("-")]
-    if strange:
-        raise UsageError(f"'{strange[0].split('=')[0]}' is not an option of mlcube {verb.name}",
-                         _nearest_option(strange[0], verb.options))
-    namespace.words += rest
-    return namespace
+    arguments = read_plain(verb, argv)
+    if arguments is None:
+        from mlcube_cli.cli.parser import parse_all
+
+        arguments = parse_all(verb, argv)
+    return arguments
 
 
-def _nearest_option(word: str, options: Iterable[Option]) -> str:
-    name = word.split("=")[0]
-    if name.startswith("--") and "=" in word:
-        return f"did you mean '{guess}'?" if (guess := _guess(name, options)) else (
-            f"a task parameter is set without dashes: {word[2:]}")
-    guess = _guess(name, options)
-    return f"did you mean '{guess}'?" if guess else "see --help for the options"
-
-
-def _guess(name: str, options: Iterable[Option]) -> str | None:
-    flags = [flag for option in options for flag in option.flags if flag.startswith("--")]
-    return next((flag for flag in flags if flag.replace("-", "_") == name.replace("-", "_")), None) or nearest(name, flags)
+def read_plain(verb: Verb, argv: list[str]) -> Arguments | None:
+    """The same as argparse makes of it, as long as each word is clearly an option, its value, or neither; else None."""
+    known = {flag: option for option in verb.options for flag in option.flags}
+    values: dict[str, Any] = {option.attribute: False if option.switch else option.setting("default")
+                              for option in verb.options}
+    words: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        if word == "--":
+            words += rest
+            break
+        if not word.startswith("-"):
+            words.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        if flag not in known and not word.startswith("--"):  # -Pname=value
+            flag, equals, value = word[:2], word[2:], word[2:]
+        option = known.get(flag)
+        if option is None or (option.switch and equals):
+            return None
+        if not option.switch and not equals:
+            value = next(rest, "-")
+            if value.startswith("-"):
+                return None
+        if option.setting("choices") and value not in option.setting("choices"):
+            return None
+        many = option.setting("action") == "append"
+        values[option.attribute] = option.switch or ([*values[option.attribute], value] if many else value)
+    return Arguments(**values, words=words)
 
 
 def overview(version: str) -> str:

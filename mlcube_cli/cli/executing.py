@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import os
 import platform as python_platform
@@ -10,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from mlcube_cli.cli import output
+from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.make import write_deps, write_stamp
 from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Plan, Step, TaskPlan, merge, shell_line
@@ -37,7 +37,7 @@ class _Result:
     tasks: list[dict[str, object]] = field(default_factory=list)
 
 
-def execute(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[Plan]) -> int:
+def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> int:
     """Start the plans in order; stop at the first failure. Returns the exit code, or dies by the signal that ended it."""
     result = _Result()
     started = time.time()
@@ -61,7 +61,7 @@ def execute(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[P
     return result.exit_code
 
 
-def _run_all(arguments: argparse.Namespace, prepared: Prepared, plans: Sequence[Plan], session: Session,
+def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], session: Session,
              result: _Result) -> None:
     for step in merge(plans).steps:
         if step.task is None and not _prepare_step(step, session, result):
@@ -121,7 +121,7 @@ def _step_error(step: Step, outcome: Outcome) -> MLCubeError:
     return kind(message, step.hint or "the lines above are the tool's own; the command can be pasted into a shell")
 
 
-def _finish_for_make(arguments: argparse.Namespace, prepared: Prepared, started: float) -> None:
+def _finish_for_make(arguments: Arguments, prepared: Prepared, started: float) -> None:
     if arguments.deps:
         write_deps(arguments.deps, arguments.stamp, prepared.jobs, [
             os.path.join(prepared.facts.cwd, file) for file in prepared.files])

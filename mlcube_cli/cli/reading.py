@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 
 from mlcube_cli.cache import find_cache
 from mlcube_cli.cli import output
+from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.words import Words, sort_out
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.errors import DefinitionError, MachineError, Problem, UsageError
 
 
-def describe(arguments: argparse.Namespace) -> int:
+def describe(arguments: Arguments) -> int:
     """`mlcube describe`: what is inside a cube. Of a cube with errors only the problems are shown; exit 3."""
     from mlcube_cli.definition.tree import is_secret
     from mlcube_cli.report import describe_data, describe_text
@@ -35,7 +35,7 @@ def describe(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def validate(arguments: argparse.Namespace) -> int:
+def validate(arguments: Arguments) -> int:
     """`mlcube validate`: 0 when no cube has an error (with --strict: nor a warning), else 3."""
     from mlcube_cli.report import printable, validate_data
 
@@ -53,7 +53,7 @@ def validate(arguments: argparse.Namespace) -> int:
     return 0 if document["valid"] else DefinitionError.exit_code
 
 
-def _validate_one(arguments: argparse.Namespace, place: str) -> tuple[Problem, ...]:
+def _validate_one(arguments: Arguments, place: str) -> tuple[Problem, ...]:
     from mlcube_cli.trust import platform_reach
 
     try:
@@ -85,7 +85,7 @@ def _verdict(problems: tuple[Problem, ...], strict: bool) -> str:
     return ("invalid" if errors else "valid") + (f" ({', '.join(counts)})" if counts else "")
 
 
-def show_config(arguments: argparse.Namespace) -> int:
+def show_config(arguments: Arguments) -> int:
     """`mlcube show-config`: the effective definition, with --resolve every `${...}` replaced."""
     from mlcube_cli.cli.choose import assign
     from mlcube_cli.definition.show import config_data, config_text, only_platform, with_values
@@ -105,7 +105,7 @@ def show_config(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def schema(arguments: argparse.Namespace) -> int:
+def schema(arguments: Arguments) -> int:
     """`mlcube schema`: the names of the bundled schemas, or one of them as it is."""
     from mlcube_cli.definition.hints import nearest
     from mlcube_cli.definition.schema import schema_names, schema_text
@@ -124,7 +124,7 @@ def schema(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _only_a_cube(arguments: argparse.Namespace) -> Words:
+def _only_a_cube(arguments: Arguments) -> Words:
     words = sort_out(arguments.words[:1], arguments.mlcube)
     if words.values or words.tasks or len(arguments.words) > (0 if arguments.mlcube else 1):
         raise UsageError("describe takes a cube and nothing else", "mlcube describe CUBE")
@@ -135,7 +135,7 @@ def _errors(reading: Reading) -> list[Problem]:
     return [problem for problem in reading.problems if problem.severity == "error"]
 
 
-def _read(arguments: argparse.Namespace, words: Words) -> Reading:
+def _read(arguments: Arguments, words: Words) -> Reading:
     workspace = getattr(arguments, "workspace", None)
     try:
         cwd = os.getcwd()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
 
 from mlcube_cli.cli import output
+from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
 from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
@@ -41,7 +41,7 @@ class Prepared:
     files: tuple[str, ...]  # the definition files that this command line uses, as shown to the user
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """`mlcube run`: 0, the task's own exit code, or one of CONTRACT's."""
     if arguments.deps and not arguments.stamp:
         raise UsageError("--deps needs --stamp: the stamp is the target whose prerequisites it lists", "add --stamp FILE")
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     return execute(arguments, replace(prepared, facts=facts), plans)
 
 
-def configure(arguments: argparse.Namespace) -> int:
+def configure(arguments: Arguments) -> int:
     """`mlcube configure`: prepares the platform, whether or not it was prepared before."""
     if "=" in "".join(word for word in arguments.words if not os.path.lexists(word)):
         raise UsageError("configure takes no task parameters", "give them to mlcube run")
@@ -86,7 +86,7 @@ def _show(plan: Plan, as_json: bool) -> int:
 Chosen = Sequence[tuple[Task, "Group | None"]]
 
 
-def _prepare(arguments: argparse.Namespace) -> Prepared:
+def _prepare(arguments: Arguments) -> Prepared:
     words = sort_out(arguments.words, arguments.mlcube, getattr(arguments, "task", ()))
     facts = machine(os.environ)
     reading = read_cube(_read_request(arguments, words, facts))
@@ -112,7 +112,7 @@ def _prepare(arguments: argparse.Namespace) -> Prepared:
     return Prepared(cube, platform, runner, jobs, wishes, facts, files)
 
 
-def _read_request(arguments: argparse.Namespace, words: Words, facts: Facts) -> ReadRequest:
+def _read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadRequest:
     workspace = getattr(arguments, "workspace", None)
     return ReadRequest(
         where=words.cube, overrides=tuple(arguments.overrides), platform=arguments.platform,
@@ -120,7 +120,7 @@ def _read_request(arguments: argparse.Namespace, words: Words, facts: Facts) -> 
         run_files=words.tasks, environment=facts.environment, cwd=facts.cwd, cache=facts.cache)
 
 
-def _with_flags(platform: Platform, arguments: argparse.Namespace) -> Platform:
+def _with_flags(platform: Platform, arguments: Arguments) -> Platform:
     """The platform with what `run`'s flags say put over its own options."""
     added = tuple(Option(name, getattr(arguments, flag), f"--{flag}")
                   for flag, name in _FLAGS.items() if getattr(arguments, flag, None) is not None)
@@ -128,7 +128,7 @@ def _with_flags(platform: Platform, arguments: argparse.Namespace) -> Platform:
     return replace(platform, options=kept + added)
 
 
-def _wishes(arguments: argparse.Namespace, tasks: Chosen, values: Mapping[str, str]) -> tuple[Wish, ...]:
+def _wishes(arguments: Arguments, tasks: Chosen, values: Mapping[str, str]) -> tuple[Wish, ...]:
     if not tasks:
         return ()
     run_id = new_run_id(time.time(), os.urandom(3))
@@ -209,7 +209,7 @@ def _judge_problems(reading: Reading, used: Used) -> None:
         raise DefinitionError("the definition is invalid", problems=errors)
 
 
-def _guard_against_strangers(arguments: argparse.Namespace, prepared: Prepared) -> None:
+def _guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
     """RULINGS 25: what reaches beyond the contract is said before the first run, and refused with --untrusted."""
     reach = tuple(dict.fromkeys(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
                                 for phrase in job_reach(job, wish.values)))
