@@ -2,57 +2,123 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 
-from mlcube_cli.definition.model import Data, Platform
-from mlcube_cli.job import Job
+from mlcube_cli.facts import PathKind
 from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
-_WORDS = ("--privileged", "--cap-add", "--device", "--volume", "-v", "--mount", "--pid", "--ipc", "--userns", "--network=host",
-          "--net=host", "--security-opt", "--volumes-from", "--bind", "-B", "--env-file")
+    from mlcube_cli.definition.model import Data, Option, Platform
+    from mlcube_cli.facts import Facts
+    from mlcube_cli.job import Job
+
+# The user's words for the engine that give a task nothing more; every other word is named, known to us or not.
+_SWITCHES = frozenset(("--rm", "--init", "--interactive", "--tty", "-i", "-t", "-it", "-ti", "--read-only", "--no-cache"))
+_VALUES = frozenset((
+    "--cpu-shares", "--cpus", "--cpuset-cpus", "--cpuset-mems", "--entrypoint", "--gpus", "--hostname", "--label",
+    "--memory", "--memory-swap", "--pids-limit", "--platform", "--progress", "--shm-size", "--stop-signal", "--target",
+    "--tmpfs", "--ulimit", "--user", "--workdir", "-h", "-l", "-m", "-u", "-w"))
+_ASSIGNING = frozenset(("--build-arg", "--env", "-e"))  # harmless with a value; a name alone passes the caller's own
+_NETWORKS = frozenset(("--net", "--network"))
+_OWN_NETWORKS = frozenset(("none", "bridge", "default"))
 _USER_WORDS = ("run_args", "gpu_args", "cpu_args", "env_args", "build_args")
-_ENGINES = ("docker", "podman", "nvidia-docker", "singularity", "apptainer")
+_SHELL_LINES = ("setup", "modules", "configure", "run")
+_ENGINES = frozenset(("docker", "podman", "nvidia-docker", "singularity", "apptainer", "conda"))
+_RUNTIMES = frozenset(("runc", "crun", "runsc", "nvidia"))
+_CONFINING = ("no-new-privileges", "label=", "label:")
 
 
 def platform_reach(platform: Platform) -> tuple[str, ...]:
     """One phrase for each thing that a platform asks for beyond the contract, with where it is written."""
-    found = []
-    if platform.option("privileged") is True:
-        found.append(_phrase(platform, "privileged", "privileged containers"))
-    if platform.option("network") == "host":
-        found.append(_phrase(platform, "network", "the host's network"))
-    for name in ("setup", "modules", "configure", "run"):
-        if platform.option(name):
-            found.append(_phrase(platform, name, f"shell lines of its own ('{name}')"))
-    for name in ("docker", "singularity", "conda"):
-        words = _words(platform.option(name))
-        if words and (len(words) > 1 or words[0] not in (*_ENGINES, "conda")):
-            found.append(_phrase(platform, name, f"another executable: {' '.join(words)}"))
-    for name in _USER_WORDS:
-        strange = [word for word in _words(platform.option(name)) if word.startswith(_WORDS)]
-        if strange:
-            found.append(_phrase(platform, name, f"words for the engine: {' '.join(strange)}"))
-    return tuple(found)
+    whats = ((what, option) for option in platform.options for what in (*_reach(option), *_passed(platform, option)))
+    return tuple(f"{what} ({option.origin})" for what, option in whats)
 
 
-def job_reach(job: Job, typed: Container[str] = ()) -> tuple[str, ...]:
-    """The same for a job: its platform's reach, and paths outside the workspace but for those that the user typed."""
-    base = job.workspace.rstrip("/") + "/"
-    outside = [f"{argument.direction} '{argument.name}' outside the workspace: {argument.host_path}"
-               for argument in job.arguments
-               if argument.name not in typed and not (argument.host_path + "/").startswith(base)]
-    return (*platform_reach(job.platform), *outside)
+def _reach(option: Option) -> Iterator[str]:
+    name, value = option.name, option.value
+    words = _words(value)
+    if name == "privileged" and value is True:
+        yield "privileged containers"
+    elif name == "network" and value == "host":
+        yield "the host's network"
+    elif name == "network" and str(value).startswith(("container:", "ns:")):
+        yield "another container's network"
+    elif name in _SHELL_LINES and value:
+        yield f"shell lines of its own ('{name}')"
+    elif name in ("docker", "singularity", "conda") and words and (len(words) > 1 or words[0] not in _ENGINES):
+        yield f"another executable: {_shown(option, words)}"
+    elif name == "container_runtime" and words and words[0] not in _RUNTIMES:
+        yield f"another container runtime: {_shown(option, words)}"
+    elif name == "security_opt" and not all(word.startswith(_CONFINING) for word in words):
+        yield f"other confinement: {_shown(option, words)}"
+    elif name == "ports" and words:
+        yield "ports of this machine"
+    elif name in _USER_WORDS and (strange := _strange(words)):
+        yield f"words for the engine: {_shown(option, strange)}"
 
 
-def _phrase(platform: Platform, name: str, what: str) -> str:
-    option = platform.find(name)
-    return f"{what} ({option.origin})" if option else what
+def _passed(platform: Platform, option: Option) -> Iterator[str]:
+    """Values of the caller's environment that the cube asks for. Without a container the task has them all."""
+    value = option.value
+    by_name = option.name in ("env", *_USER_WORDS) and isinstance(value, dict) and None in value.values()
+    if platform.runner != "local" and (option.secret or by_name):
+        yield f"values of your environment ('{option.name}')"
+
+
+def job_reach(job: Job, facts: Facts, typed: Container[str] = ()) -> tuple[str, ...]:
+    """The same for a job: its platform's reach, and places outside the cube and its workspace that the user did not type.
+
+    `typed`: the parameters, and `--workspace`, that the user gave. Links are followed. Raises facts.Missing.
+    """
+    facts.need(*(PathKind(path) for path in (job.root, job.workspace, *(one.host_path for one in job.arguments))))
+    root, workspace = _real(job.root, facts), _real(job.workspace, facts)
+    found = [f"{argument.direction} '{argument.name}' outside the workspace: {argument.host_path}"
+             for argument in job.arguments
+             if argument.name not in typed and not _within(_real(argument.host_path, facts), workspace)]
+    if "--workspace" not in typed and not _within(workspace, root):
+        found.append(f"a workspace outside the cube: {job.workspace}")
+    base = job.root
+    for name in ("build_context", "build_file"):
+        base = os.path.normpath(os.path.join(base, str(job.option(name) or "")))
+        if job.option(name) and not _within(_real(base, facts), root):
+            found.append(f"a '{name}' outside the cube: {base}")
+    return (*platform_reach(job.platform), *found)
+
+
+def _real(path: str, facts: Facts) -> str:
+    return facts.path(path).real or path
+
+
+def _within(path: str, directory: str) -> bool:
+    return (path + "/").startswith(directory.rstrip("/") + "/")
+
+
+def _strange(words: list[str]) -> list[str]:
+    """The words that are not known to be harmless; a value goes with its option. No value can hide an option."""
+    found: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name in _SWITCHES or (equals and not name.startswith("-")):  # the latter: build_args of bare NAME=VALUE
+            continue
+        if not equals and rest and not rest[0].startswith("-"):
+            value = rest.pop(0)
+            word = f"{word} {value}"
+        if not (name in _VALUES or (name in _ASSIGNING and "=" in value) or (name in _NETWORKS and value in _OWN_NETWORKS)):
+            found.append(word)
+    return found
+
+
+def _shown(option: Option, words: list[str]) -> str:
+    return " ".join(words) if not option.secret else "***"
 
 
 def _words(value: Data) -> list[str]:
+    import shlex
+
     if isinstance(value, str):
         try:
             return shlex.split(value)

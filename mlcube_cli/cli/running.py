@@ -20,7 +20,7 @@ from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
-from mlcube_cli.runner import Runner, load_runner
+from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
 from mlcube_cli.trust import job_reach
 from mlcube_cli.values import dataclass, replace
 
@@ -211,10 +211,18 @@ def _judge_problems(reading: Reading, used: Used) -> None:
 
 def _guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
     """RULINGS 25: what reaches beyond the contract is said before the first run, and refused with --untrusted."""
-    reach = tuple(dict.fromkeys(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
-                                for phrase in job_reach(job, wish.values)))
+    reach, _ = with_facts(lambda known: _reach(arguments, prepared, known), prepared.facts)
     if reach and arguments.untrusted:
         raise DefinitionError("this cube asks for more than its inputs and outputs: " + "; ".join(reach),
                               "read it, then run it without --untrusted")
+    if arguments.untrusted and RUNNERS[prepared.platform.runner].kind == HOST:
+        raise DefinitionError(f"platform '{prepared.platform.name}' runs the cube's code as you, and keeps nothing from it",
+                              "choose a platform that runs containers, or read the cube and leave --untrusted out")
     if reach and not os.path.isdir(os.path.join(prepared.cube.workspace, RUNS)):
         output.say("this cube asks for more than its inputs and outputs: " + "; ".join(reach))
+
+
+def _reach(arguments: Arguments, prepared: Prepared, facts: Facts) -> tuple[str, ...]:
+    ours = {"--workspace"} if arguments.workspace else set()
+    return tuple(dict.fromkeys(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
+                               for phrase in job_reach(job, facts, {*wish.values, *ours})))
