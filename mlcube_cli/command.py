@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from mlcube_cli.job import Argument
 from mlcube_cli.values import TYPE_CHECKING, dataclass
 
@@ -11,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HIDDEN = "***"
-_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+\Z")
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-")
+_BLANKS = dict.fromkeys((*range(0x20), 0x7f), " ")  # for control characters
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def in_shell(lines: tuple[str, ...], command: Command, shell: str = "bash") -> C
 
 def quote(word: str) -> str:
     """One word for a POSIX shell; newlines, quotes and undecodable bytes (surrogateescape) survive."""
-    if _PLAIN.match(word):
+    if word and _PLAIN.issuperset(word):
         return word
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
@@ -169,7 +168,7 @@ def script(plan: Plan) -> str:
 
 
 def _comment(text: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    return text.translate(_BLANKS)
 
 
 def _common_run_id(plan: Plan) -> str:

@@ -7,12 +7,12 @@ and a remote machine is asked for everything missing in one round trip.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Union
-
-from mlcube_cli.values import dataclass, field, replace
+from mlcube_cli.values import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
     from mlcube_cli.command import Command
 
 
@@ -76,8 +76,8 @@ class PathFact:
     creatable: bool = True
 
 
-Question = Union[Tool, Probe, PathKind, FileText, TreeDigest]
-Answer = Union[None, str, bytes, Observation, PathFact]
+Question: TypeAlias = "Tool | Probe | PathKind | FileText | TreeDigest"
+Answer: TypeAlias = "str | bytes | Observation | PathFact | None"
 
 
 class Missing(Exception):  # noqa: N818 - a request for facts, not an error

@@ -7,7 +7,6 @@ import os
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.model import Cube, Group, Platform, Task
 from mlcube_cli.errors import MachineError, UsageError
-from mlcube_cli.runner import CONTAINER, HOST, RUNNERS
 from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ def choose_platform(cube: Cube, named: str | None, runner: str | None,
     container platform that this machine can run, then a host platform; never a remote one.
     `unavailable` gives the reason why this machine cannot run a platform, or None. Raises UsageError, MachineError.
     """
+    from mlcube_cli.runner import CONTAINER, HOST, RUNNERS
+
     platforms = [platform for platform in cube.platforms if runner in (None, platform.runner)]
     if named is not None:
         chosen = cube.platform(named)

@@ -107,8 +107,8 @@ def show_config(arguments: Arguments) -> int:
 
 def schema(arguments: Arguments) -> int:
     """`mlcube schema`: the names of the bundled schemas, or one of them as it is."""
+    from mlcube_cli.definition.bundled import schema_names, schema_text
     from mlcube_cli.definition.hints import nearest
-    from mlcube_cli.definition.schema import schema_names, schema_text
 
     names = schema_names()
     if len(arguments.words) > 1:

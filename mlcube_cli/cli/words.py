@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from mlcube_cli.errors import UsageError
 from mlcube_cli.values import TYPE_CHECKING, dataclass
@@ -11,7 +10,6 @@ from mlcube_cli.values import TYPE_CHECKING, dataclass
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ASSIGNMENT = re.compile(r"\w[\w.-]*=")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -33,7 +31,7 @@ def sort_out(words: Sequence[str], cube: str | None = None, tasks: Sequence[str]
     values: list[tuple[str, str]] = []
     places: list[str] = [cube] if cube is not None else []
     for word in words:
-        if _ASSIGNMENT.match(word) and not (not places and os.path.lexists(word)):
+        if _is_assignment(word) and not (not places and os.path.lexists(word)):
             name, _, value = word.partition("=")
             values.append((name, value))
         else:
@@ -44,6 +42,12 @@ def sort_out(words: Sequence[str], cube: str | None = None, tasks: Sequence[str]
     chosen = [name.strip() for text in tasks for name in text.split(",") if name.strip()]
     place, task = split_address(places[0] if places else ".")
     return Words(place, tuple(chosen) or ((task,) if task else ()), tuple(values))
+
+
+def _is_assignment(word: str) -> bool:
+    """Does the word begin with a name and `=`? Names are made of letters, digits, `_`, and behind the first `.` and `-`."""
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name[:1] not in ("", ".", "-") and all(char.isalnum() or char in "_.-" for char in name)
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -58,6 +62,8 @@ def split_address(address: str) -> tuple[str, str]:
 
 def parse_duration(text: str, option: str) -> float:
     """Seconds of `90`, `1.5s`, `30m`, `2h`, `1d`. Raises UsageError for anything else and for zero or less."""
+    import re
+
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower(), re.ASCII)
     if match is None or (float(match[1]) <= 0 and option != "--grace"):
         raise UsageError(f"{option}: '{text}' is not a length of time", f"write seconds or a unit: {option} 90, {option} 30m")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.load import Files
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SIDES = ("inputs", "outputs")
-_VARIABLE = re.compile(r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
+_VARIABLE = r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})"
 
 
 def crosscheck(draft: Draft, files: Files) -> None:
@@ -122,7 +121,11 @@ def unset_variables(dialect: str, tree: Node, environment: Mapping[str, str]) ->
 
 
 def _unset(text: str, environment: Mapping[str, str]) -> Iterator[str]:
-    for match in _VARIABLE.finditer(text):
+    if "$" not in text.replace("$WORKSPACE/", "/"):
+        return
+    import re  # only here: it is slow to import
+
+    for match in re.finditer(_VARIABLE, text, re.ASCII):
         name = match[1] or match[2]
         if name and name != "WORKSPACE" and name not in environment:
             yield name

@@ -1,13 +1,12 @@
-"""The bundled JSON Schemas, and Document -> problems of its shape (two fields or the disk are checked elsewhere)."""
+"""The bundled schemas as data, and Document -> problems of its shape (two fields or the disk are checked elsewhere)."""
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
-import mlcube_cli
+from mlcube_cli.definition.bundled import schema_bytes
 from mlcube_cli.definition.hints import did_you_mean
-from mlcube_cli.errors import Problem, UsageError
+from mlcube_cli.errors import Problem
 from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,46 +18,6 @@ if TYPE_CHECKING:
     from mlcube_cli.definition.source import Document, Path
 
 Schema = dict[str, "Data"]
-
-_NAMES = (
-    "mlbox", "mlbox_group", "mlbox_implementation", "mlbox_platform",
-    "mlcube", "mlcube_docker", "mlcube_invoke", "mlcube_local", "mlcube_platform", "mlcube_root", "mlcube_singularity",
-    "mlcube_ssh", "mlcube_task",
-    "mlcube.describe.v1", "mlcube.plan.v1", "mlcube.record.v1", "mlcube.result.v1", "mlcube.show-config.v1",
-    "mlcube.validate.v1",
-    "settings",
-)
-
-
-def schema_names() -> tuple[str, ...]:
-    """The names of all bundled schemas."""
-    return _NAMES
-
-
-def schema_bytes(name: str) -> bytes:
-    """The schema's file. Raises UsageError for a name that is not bundled."""
-    if name not in _NAMES:
-        known = f"there are: {', '.join(_NAMES)}"
-        raise UsageError(f"there is no schema '{name}'", did_you_mean(name, _NAMES) or known)
-    package = os.path.dirname(mlcube_cli.__file__)
-    loader = mlcube_cli.__spec__.loader if mlcube_cli.__spec__ else None
-    read = getattr(loader, "get_data", None) or _read  # the loader reads from inside a zip, too
-    try:
-        content = read(os.path.join(package, "schemas", f"{name}.json"))
-    except OSError:  # not installed: the checkout keeps them beside the package
-        content = _read(os.path.join(os.path.dirname(package), "schemas", f"{name}.json"))
-    assert isinstance(content, bytes)
-    return content
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read()
-
-
-def schema_text(name: str) -> str:
-    """The schema as JSON text. Raises UsageError for a name that is not bundled."""
-    return schema_bytes(name).decode("utf-8")
 
 
 @cache

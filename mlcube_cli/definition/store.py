@@ -11,7 +11,7 @@ import os
 import sys
 
 from mlcube_cli import __version__
-from mlcube_cli.definition.schema import check, schema_bytes
+from mlcube_cli.definition.bundled import schema_bytes
 from mlcube_cli.definition.source import Document, parse_document, read_bytes
 from mlcube_cli.errors import Problem
 from mlcube_cli.values import TYPE_CHECKING, dataclass
@@ -51,6 +51,8 @@ def read_checked(path: str, choose: Choose, cache: str | None, shown: str | None
         known = _load(entry, source, shown or path)
         if known is not None and choose(known.document) == known.schema:
             return known
+    from mlcube_cli.definition.schema import check
+
     document = parse_document(source, shown or path)
     schema = choose(document)
     problems = check(document, schema) if schema else ()

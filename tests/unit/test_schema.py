@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from mlcube_cli.definition.bundled import schema_names, schema_text
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.model import Data
-from mlcube_cli.definition.schema import check, known_path, load_schema, schema_names, schema_text
+from mlcube_cli.definition.schema import check, known_path, load_schema
 from mlcube_cli.definition.source import parse_document, read_document
 from mlcube_cli.errors import DefinitionError, Problem, UsageError
 
@@ -161,7 +162,7 @@ def test_schemas_are_read_from_inside_a_zip(tmp_path: Path) -> None:
         for source in SCHEMAS.glob("*.json"):
             target.write(source, f"mlcube_cli/schemas/{source.name}")
     script = ("import sys; sys.path.insert(0, sys.argv[1])\nimport mlcube_cli; assert sys.argv[1] in mlcube_cli.__file__\n"
-              "from mlcube_cli.definition.schema import schema_names, schema_text\n"
+              "from mlcube_cli.definition.bundled import schema_names, schema_text\n"
               "print(sum(len(schema_text(name)) for name in schema_names()))")
     done = subprocess.run([sys.executable, "-c", script, str(archive)], capture_output=True, text=True, check=True)
     assert int(done.stdout) == sum(len(schema_text(name)) for name in schema_names())
