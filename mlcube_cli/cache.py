@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def find_cache(environment: Mapping[str, str], uid: int) -> str | None:

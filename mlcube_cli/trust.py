@@ -117,9 +117,11 @@ def _shown(option: Option, words: list[str]) -> str:
 
 
 def _words(value: Data) -> list[str]:
-    import shlex
-
     if isinstance(value, str):
+        if not any(char in value for char in "'\"\\"):
+            return value.split()
+        import shlex  # only here: it is slow to import
+
         try:
             return shlex.split(value)
         except ValueError:

@@ -102,7 +102,8 @@ def squeeze(source: str) -> str:
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
             text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-            typing = isinstance(statement, ast.ImportFrom) and statement.module in ("typing", "collections.abc")
+            typing = ((isinstance(statement, ast.ImportFrom) and statement.module == "typing")
+                      or (isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING"))
             if text or typing:
                 for number in range(statement.lineno - 1, statement.end_lineno or statement.lineno):
                     lines[number] = ""
