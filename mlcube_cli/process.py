@@ -34,6 +34,7 @@ class Outcome:
     seconds: float
     signal: int | None = None  # the signal that cancelled us
     tail: tuple[str, ...] = ()  # the last 25 lines, for captured steps; the reason, for "environment"
+    before: Outcome | None = None  # how `command` ended, where `otherwise` was run after it
 
 
 def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str] | None = None) -> Observation:
@@ -124,7 +125,7 @@ class Session:
             self._announce(step)
             outcome = self._execute(step.command, manner)
             if step.otherwise and outcome.status in ("failed", "environment"):
-                outcome = self._execute(step.otherwise, manner)
+                outcome = replace(self._execute(step.otherwise, manner), before=outcome)
         return outcome
 
     def _check(self) -> None:

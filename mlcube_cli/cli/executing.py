@@ -12,7 +12,7 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.make import write_deps, write_stamp
 from mlcube_cli.cli.running import Prepared
-from mlcube_cli.command import Plan, Step, TaskPlan, merge, shell_line
+from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, merge, shell_line
 from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
@@ -108,17 +108,30 @@ def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
     if outcome.status == "cancelled":
         result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
         result.message = f"cancelled: {step.title}"
+        output.say(result.message)
         return False
     raise _step_error(step, outcome)
 
 
 def _step_error(step: Step, outcome: Outcome) -> MLCubeError:
     """A tool's failure: the step, the command ready to paste, its last lines, its exit code (CONVENTIONS, Errors)."""
-    command = step.otherwise or step.command
-    tail = "".join(f"\n  | {printable(line)}" for line in outcome.tail)
-    message = f"could not {step.title} (exit code {outcome.exit_code})\n  $ {shell_line(command)}{tail}"
+    last = step.otherwise if outcome.before and step.otherwise else step.command
+    tried = [(step.command, outcome.before)] if outcome.before else []
+    lines = [line for command, ended in (*tried, (last, outcome)) for line in _tried(command, ended)]
+    message = "\n  ".join((f"could not {step.title} (exit code {outcome.exit_code})", *lines))
     kind = MachineError if outcome.status == "environment" else PreparationError
     return kind(message, step.hint or "the lines above are the tool's own; the command can be pasted into a shell")
+
+
+def _tried(command: Command, outcome: Outcome) -> list[str]:
+    """A command and its last lines, without the secrets that it was given."""
+    secrets = [variable.value for variable in command.env if variable.secret and len(variable.value or "") > 3]
+    lines = [f"$ {shell_line(command)}"]
+    for line in outcome.tail:
+        for secret in secrets:
+            line = line.replace(secret or "", HIDDEN)
+        lines.append(f"| {printable(line)}")
+    return lines
 
 
 def _finish_for_make(arguments: Arguments, prepared: Prepared, started: float) -> None:
@@ -185,7 +198,9 @@ class _TaskRun:
             self.entry["record"] = write_record(run_directory(self.job.workspace, self.job.run_id), record)
         except OSError as error:
             if ended is None:
-                output.warn(f"this run leaves no record: {error}")
+                output.warn(f"this run leaves no record: {error.strerror or error}")
+            elif self.entry["record"]:
+                output.warn(f"the record of this run could not be finished: {error.strerror or error}")
 
 
 def _had_started(step: Step, outcome: Outcome) -> bool:

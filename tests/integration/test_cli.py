@@ -107,6 +107,21 @@ def test_a_failed_preparation_shows_the_command_and_its_last_lines(run_mlcube: R
     assert done.exit_code == 5 and "no-such-package" in done.stderr and "hint:" in done.stderr
 
 
+def test_when_the_pull_and_the_build_fail_both_are_shown_without_secrets(run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    fake = 'case $1 in image) echo "No such image" >&2; exit 1;; pull) echo "no route to registry" >&2; exit 1;;' \
+           ' build) echo "built with $KEY" >&2; exit 2;; esac'
+    write_tree(tmp_path, {"bin/docker": f"#!/bin/sh\n{fake}\n", "c/Dockerfile": "FROM scratch\n", "c/mlcube.yaml": """
+        docker: {image: "mine:1", build_args: {KEY: "${oc.env:KEY}"}}
+        tasks: {t: {}}
+    """})
+    (tmp_path / "bin/docker").chmod(0o755)
+    done = run_mlcube("run", "c", env={"KEY": "hunter2", "PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
+    assert done.exit_code == 5 and "hunter2" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith(("  $ ", "  | ", "hint: "))]
+    assert said[:2] == ["  $ docker pull mine:1", "  | no route to registry"] and "KEY=*** docker build" in said[2]
+    assert said[3] == "  | built with ***" and said[4].startswith("hint: mend ")
+
+
 def test_a_dry_run_writes_nothing_and_its_script_does_the_same(run_mlcube: RunMLCube, cube: Path, tmp_path: Path) -> None:
     done = run_mlcube("run", "my cube", "--task", "write,read", "--dry-run")
     assert done.exit_code == 0 and done.stdout.startswith("#!/bin/sh\n")

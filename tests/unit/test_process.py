@@ -45,7 +45,8 @@ outcome = outcomes[0]
 usage = resource.getrusage(resource.RUSAGE_SELF)
 most = int(re.search(r"VmHWM:\s*(\d+) kB", open("/proc/self/status").read())[1])  # ru_maxrss counts the parent's before exec
 json.dump({**vars(outcome), "rss": most, "told": told, "cpu": time.process_time() - used,
-           "wakeups": usage.ru_nvcsw - began, "statuses": [one.status for one in outcomes]}, open(spec["result"], "w"))
+           "wakeups": usage.ru_nvcsw - began, "statuses": [one.status for one in outcomes]},
+          open(spec["result"], "w"), default=vars)
 if session.signal and spec.get("die", True):
     die_by(session.signal)
 sys.exit(outcome.exit_code)

@@ -8,7 +8,7 @@ from mlcube_cli.command import Command, Step, Variable
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import PathKind, Probe
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
+from mlcube_cli.values import dataclass, replace
 from mlcube_shell.docker_engine import Engine, Image, find_image, presence
 from mlcube_shell.options import refuse, text_option
 from mlcube_shell.passing import given_build_args, pass_proxies, taken_names
@@ -92,6 +92,7 @@ def for_run(engine: Engine) -> Preparation:
     if strategy == "fallback":
         note = f"image {image} is not here: it is pulled, and if that fails built from {recipe.file}"
         step = _pull_step(engine, image, unless=presence(engine, image), otherwise=build)
+        step = replace(step, hint=f"mend {recipe.file}, or check the image's name and the network")
         return Preparation((step,), (note, *notes))
     unless = None if strategy == "always" else presence(engine, image)
     return Preparation((_build_step(engine, image, build, unless),), notes)
