@@ -40,17 +40,9 @@ def _translate_mlbox(words: list[str]) -> list[str]:
         return ["help", "mlbox"]
     if words[0] not in ("describe", "configure", "run"):
         raise UsageError(f"mlbox has no command '{words[0]}'", "it has: describe, configure, run")
-    ours = {flag for option in find_verb(words[0]).options for flag in option.flags}
-    places = [word for word in words[1:] if not word.startswith("-")]
-    rest: list[str] = []
-    for word in words[1:]:
-        name, equals, _ = word.partition("=")
-        if word.startswith("--") and name not in ours and equals:
-            rest.append(word[2:])
-        elif word.startswith("--") and name not in ours and words[0] == "run":
-            raise UsageError(f"'{word}' has no value", f"write {word}=PATH")
-        elif word.startswith("-"):
-            rest.append(word)
+    if {"-h", "--help"} & set(words[1:]):
+        return ["help", "mlbox"]
+    places, rest = _sort_mlbox_words(words[0], words[1:])
     if len(places) > 2:
         raise UsageError(f"'{places[2]}' is one word too many", "mlbox run [PLATFORM.yaml[:NAME]] BOX[:TASK[/GROUP]]")
     if words[0] == "describe":  # the usage allows the whole address and values there, too
@@ -59,6 +51,28 @@ def _translate_mlbox(words: list[str]) -> list[str]:
     platform = [f"--platform={places[0]}"] if len(places) == 2 else []
     box = [f"--mlcube={places[-1]}"] if places else []
     return [words[0], *box, *platform, *rest]
+
+
+def _sort_mlbox_words(verb: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """The words that are places, and the rest: options as they are, `--param=value` and `param=value` as ours."""
+    ours = {flag: option for option in find_verb(verb).options for flag in option.flags}
+    places: list[str] = []
+    rest: list[str] = []
+    following = iter(words)
+    for word in following:
+        name, equals, _ = word.partition("=")
+        if word in ours and not ours[word].switch:
+            value = next(following, None)
+            rest.append(word if value is None else f"{word}={value}" if word.startswith("--") else word + value)
+        elif word.startswith("--") and name not in ours and equals:
+            rest.append(word[2:])
+        elif word.startswith("--") and name not in ours and verb == "run":
+            raise UsageError(f"'{word}' has no value", f"write {word}=PATH")
+        elif word.startswith("-") or (equals and not os.path.lexists(word) and name.isidentifier()):
+            rest.append(word)
+        else:
+            places.append(word)
+    return places, rest
 
 
 def links(arguments: Arguments) -> int:

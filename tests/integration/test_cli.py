@@ -305,7 +305,10 @@ def test_the_applets_and_python_m_mlbox(run_mlcube: RunMLCube, tmp_path: Path) -
         assert described.exit_code == 0 and "output           dir = given" in described.stdout, described
     valueless = run_mlcube("run", "box:greet", "--dir", command=mlbox)
     assert valueless.exit_code == 2 and "write --dir=PATH" in valueless.stderr
-    assert run_mlcube(command=mlbox).stdout.startswith("usage: mlbox")
+    for words in ([], ["run", "--help"], ["describe", "-h"], ["--help"]):
+        assert run_mlcube(*words, command=mlbox).stdout.startswith("usage: mlbox")
+    for words in (["--timeout", "60", "box:greet", "dir=other"], ["box:greet", "--dir=other", "-P", "local.env.A=b"]):
+        assert "box/workspace/other" in run_mlcube("run", *words, command=mlbox).stdout
     nothing = run_mlcube("run", "box:greet", "--dri=x", command=mlbox)
     assert nothing.exit_code == 2 and "did you mean 'dir'?" in nothing.stderr
     program = "import sys; from mlcube_cli.cli import main; sys.exit(main(sys.argv[1:], 'mlcube_docker'))"
