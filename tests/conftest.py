@@ -70,6 +70,12 @@ def pytest_configure(config: pytest.Config) -> None:
     demanded_engines()  # a wrong name is an error before anything runs
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Coverage measures the children of `run_mlcube` only: it imports much, and some tests look at what was imported."""
+    if MEASURE in os.environ:
+        os.environ[SET_ASIDE] = os.environ.pop(MEASURE)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     demanded = demanded_engines()
@@ -126,7 +132,9 @@ class RunMLCube(Protocol):
 KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_BUILDKIT",
         "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy",
         "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-KEPT_PREFIXES = ("PIP_", "UV_", "COV_CORE_", "COVERAGE_")
+KEPT_PREFIXES = ("PIP_", "UV_")
+MEASURE = "COVERAGE_PROCESS_CONFIG"  # by this variable coverage starts itself in child processes
+SET_ASIDE = "MLCUBE_TEST_COVERAGE"
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -139,6 +147,8 @@ def clean_environment(home: Path) -> dict[str, str]:
     for name, path in configurations.items():
         if name not in kept and path.exists():
             kept[name] = str(path)
+    if SET_ASIDE in os.environ:
+        kept[MEASURE] = os.environ[SET_ASIDE]
     return {**kept, "HOME": str(home), "MLCUBE_HOME": str(home / ".cache/mlcube"), "LANG": "C.UTF-8"}
 
 
