@@ -18,8 +18,7 @@ def main(applet: str = "") -> int:
     if sys.version_info < (3, 9):
         here = "%d.%d" % (sys.version_info[0], sys.version_info[1])
         return _fail("mlcube needs Python 3.9 or newer, this is " + here, "use a newer python3")
-    if sys.stdout is None:  # started with a closed stdout (>&-)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open
+    _open_closed_streams()
     try:
         code = _run(sys.argv[1:], applet or _called_as(sys.argv[0]))
         sys.stdout.flush()
@@ -34,7 +33,20 @@ def main(applet: str = "") -> int:
         if "--debug" in sys.argv:
             raise
         _give_up_stdout()
-        return _fail("%s" % error, "the same command with --debug shows where")
+        where = "%s: " % error.filename if error.filename else ""
+        return _fail(where + (error.strerror or str(error)), "the same command with --debug shows where")
+
+
+def _open_closed_streams() -> None:
+    """Where a standard stream was closed (>&-) /dev/null stands in: else the next file that is opened would be it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number, hence this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - stays open
 
 
 def _run(argv: "list[str]", applet: str) -> int:

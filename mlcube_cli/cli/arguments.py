@@ -143,7 +143,18 @@ def parse(verb: Verb, argv: list[str]) -> Arguments:
         from mlcube_cli.cli.parser import parse_all
 
         arguments = parse_all(verb, argv)
+    _refuse_empty(verb, arguments)
     return arguments
+
+
+def _refuse_empty(verb: Verb, arguments: Arguments) -> None:
+    """An empty value is what a shell makes of an unset variable, as in `--workspace=$DIR`: never what was meant."""
+    for option in verb.options:
+        value = getattr(arguments, option.attribute)
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise UsageError(f"{option.flags[0]} has an empty value", "leave it out, or check the variable that it comes from")
+    if "" in arguments.words:
+        raise UsageError("one of the words is empty", "leave it out, or check the variable that it comes from")
 
 
 def read_plain(verb: Verb, argv: list[str]) -> Arguments | None:

@@ -275,6 +275,23 @@ def test_a_closed_stdout_ends_quietly(cube: Path, home: Path) -> None:
     assert "Traceback" not in done.stderr and done.stderr == ""
 
 
+@pytest.mark.parametrize("end", [">&-", "2>&-", "<&-", "<&- >&- 2>&-", "--json >&-", "--json 2>&-", "--json <&- >&- 2>&-"])
+def test_a_task_has_its_three_streams_whatever_we_were_given(cube: Path, home: Path, tmp_path: Path, end: str) -> None:
+    seen = tmp_path / "seen"
+    (cube / "write.sh").write_text(f"{{ echo out && echo err >&2 && cat && echo all; }} || exit 9; echo all >{seen}\n")
+    command = f'exec "{sys.executable}" -m mlcube_cli run "{cube}" --task write {end}'
+    done = subprocess.run(["sh", "-c", command], env=clean_environment(home), stdin=subprocess.DEVNULL, check=False, timeout=60,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=CHECKOUT)
+    assert (done.returncode, seen.read_text()) == (0, "all\n")
+
+
+@pytest.mark.parametrize("word", ["--workspace=", "--task=", "--platform=", "--stamp=", "-P", "--mlcube=", ""])
+def test_an_empty_value_is_refused(run_mlcube: RunMLCube, cube: Path, word: str) -> None:
+    words = [word, ""] if word == "-P" else [word]
+    done = run_mlcube("run", *([] if word in ("", "--mlcube=") else ["my cube"]), "--task", "write", *words)
+    assert done.exit_code == 2 and "empty" in done.stderr
+
+
 def test_reading_commands_import_neither_plumbum_nor_a_runner(cube: Path, home: Path) -> None:
     program = ("import sys; from mlcube_cli.cli import main; code = main(sys.argv[1:]); "
                "print([name for name in sys.modules if name.split('.')[0] in ('plumbum', 'mlcube_shell', 'jsonschema', 'yaml')"
