@@ -88,8 +88,15 @@ def test_our_own_records_in_the_workspace_are_hidden() -> None:
     seen = view(an("all", W), an("log", f"{W}/log", "output"), paths=there)
     assert seen.mounts[-1] == Mount(None, "/mlcube_io0/.mlcube", True)
     assert view(an("above", "/cube"), paths=there).mounts[-1].target == "/mlcube_io0/workspace/.mlcube"
-    assert all(mount.source for mount in view(an("all", W)).mounts)
+    assert seen.covered == ()
     assert len(view(an("data", f"{W}/data"), paths=there).mounts) == 1
+
+
+def test_records_that_the_first_run_is_about_to_write_are_hidden_from_it() -> None:
+    seen = view(an("all", W))
+    assert seen.mounts[-1] == Mount(None, "/mlcube_io0/.mlcube", True) and seen.covered == (f"{W}/.mlcube",)
+    never = view(an("all", W), paths={f"{W}/.mlcube": {"kind": "absent", "creatable": False}})
+    assert len(never.mounts) == 1 and never.covered == ()
 
 
 def test_output_directories_are_made_and_inputs_never() -> None:

@@ -38,7 +38,7 @@ def plan(job: Job, facts: Facts) -> Plan:
     image_name(job)
     run = _read(job, facts)
     prepared = for_run(run.engine)
-    directories = output_directories(job)
+    directories = (*output_directories(job), *run.view.covered)
     make = Step("make output directories", Command(("mkdir", "-p", "--", *directories)), task=job.task,
                 hint="check the permissions, or give another path")
     steps = (*prepared.steps, *((make,) if directories else ()), _payload(run))

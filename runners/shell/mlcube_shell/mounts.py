@@ -27,6 +27,7 @@ class View:
     mounts: tuple[Mount, ...]
     paths: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    covered: tuple[str, ...] = ()  # directories of this machine that are hidden, and must be made for it
 
 
 def view_of(job: Job, facts: Facts, prefix: str = "/mlcube_io") -> View:
@@ -51,8 +52,9 @@ def view_of(job: Job, facts: Facts, prefix: str = "/mlcube_io") -> View:
         below = source != argument.host_path
         paths[argument.name] = os.path.join(target, os.path.basename(argument.host_path)) if below else target
     own = tuple(mounts.values())
-    inner = _protected(own, facts) + _hidden(own, ours, facts)
-    return View(own + tuple(sorted(inner, key=lambda mount: mount.target.count("/"))), paths, _notes(job, sources))
+    hidden = _hidden(own, ours, facts)
+    inner = tuple(sorted(_protected(own, facts) + hidden, key=lambda mount: mount.target.count("/")))
+    return View(own + inner, paths, _notes(job, sources), (ours,) if hidden and facts.path(ours).kind == "absent" else ())
 
 
 def source_of(argument: Argument) -> str:
@@ -103,7 +105,9 @@ def _protected(mounts: tuple[Mount, ...], facts: Facts) -> tuple[Mount, ...]:
 
 
 def _hidden(mounts: tuple[Mount, ...], ours: str, facts: Facts) -> tuple[Mount, ...]:
-    if facts.path(ours).kind != "directory":
+    """Our records are there by the time the task starts, since the run writes them: also where they are absent now."""
+    fact = facts.path(ours)
+    if fact.kind != "directory" and not (fact.kind == "absent" and fact.creatable):
         return ()
     real = _real(ours, facts)
     places = ((mount.target, _below(real, _real(mount.source, facts))) for mount in mounts if mount.source)
