@@ -1,4 +1,4 @@
-"""argparse in, text or JSON out: the only code that prints results. A module a verb family, imported when it is called."""
+"""Words in, text or JSON out: the only code that prints results. A module a verb family, imported when it is called."""
 
 from __future__ import annotations
 
