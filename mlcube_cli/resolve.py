@@ -149,7 +149,7 @@ def _judge(item: _Bound, dialect: str, facts: Facts, made: tuple[Argument, ...])
         wanted = "directory"
     if item.parameter.direction == "input":
         return _judge_input(item, wanted, fact, facts, made)
-    return _judge_output(item, wanted, fact, dialect)
+    return _judge_output(item, wanted, facts, dialect)
 
 
 def _judge_input(item: _Bound, wanted: str, fact: PathFact, facts: Facts,
@@ -194,8 +194,8 @@ def _missing_input(item: _Bound, facts: Facts) -> Problem:
     return _problem(item, f"input '{name}' is missing: there is no {_shown(item.path)}", "missing-input", hint)
 
 
-def _judge_output(item: _Bound, wanted: str, fact: PathFact, dialect: str) -> tuple[str, list[Problem]]:
-    name = item.parameter.name
+def _judge_output(item: _Bound, wanted: str, facts: Facts, dialect: str) -> tuple[str, list[Problem]]:
+    name, fact = item.parameter.name, facts.path(item.path)
     if wanted == "unknown":
         if fact.kind in ("file", "directory"):
             wanted = fact.kind
@@ -205,7 +205,7 @@ def _judge_output(item: _Bound, wanted: str, fact: PathFact, dialect: str) -> tu
     if fact.kind == "absent":
         if fact.creatable:
             return wanted, []
-        return wanted, [_problem(item, f"output '{name}' cannot be created: {_shown(fact.ancestor)} does not let you",
+        return wanted, [_problem(item, f"output '{name}' cannot be created: {_obstacle(item.path, fact, facts)}",
                                  "not-creatable", f"give another path: {name}=PATH, or check the permissions")]
     if wanted not in ("unknown", fact.kind):
         return wanted, [_problem(item, f"output '{name}' must be a {wanted}, but {_shown(item.path)} is {_a(fact.kind)}",
@@ -214,6 +214,15 @@ def _judge_output(item: _Bound, wanted: str, fact: PathFact, dialect: str) -> tu
         return wanted, [_problem(item, f"output '{name}': {_shown(item.path)} cannot be written", "not-writable",
                                  f"check its permissions, or give another path: {name}=PATH")]
     return wanted, []
+
+
+def _obstacle(path: str, fact: PathFact, facts: Facts) -> str:
+    """Why nothing can be made at a path that is absent: something is in the way, or the directory above is not ours."""
+    first = os.path.join(fact.ancestor, os.path.relpath(path, fact.ancestor).split(os.sep)[0])
+    kind = facts.path(first).kind
+    if first != path and kind != "absent":
+        return f"{_shown(first)} is {_a(kind)}, not a directory"
+    return f"{_shown(fact.ancestor)} does not let you"
 
 
 def _conflicts(item: _Bound, wish: Wish, written: Mapping[str, _Bound]) -> list[Problem]:

@@ -45,6 +45,11 @@ def run(arguments: Arguments) -> int:
     """`mlcube run`: 0, the task's own exit code, or one of CONTRACT's."""
     if arguments.deps and not arguments.stamp:
         raise UsageError("--deps needs --stamp: the stamp is the target whose prerequisites it lists", "add --stamp FILE")
+    if arguments.deps:
+        from mlcube_cli.cli.make import can_hold
+
+        if not can_hold(arguments.stamp):
+            raise UsageError(f"--stamp: no make rule can mean a file called {arguments.stamp!r}", "give it a simpler name")
     prepared = _prepare(arguments)
     plans, facts = with_facts(lambda known: tuple(prepared.runner.plan(job, known) for job in prepared.jobs), prepared.facts)
     _guard_against_strangers(arguments, prepared)

@@ -125,7 +125,7 @@ def test_a_name_that_is_input_and_output_is_passed_once() -> None:
 @pytest.mark.parametrize(("parameter", "fact", "code"), [
     (given("o", "o", "output", type="unknown"), PathFact("absent"), "unknown-type"),
     (given("o", "o", "output"), PathFact("directory"), "wrong-kind"),
-    (given("o", "o", "output"), PathFact("absent", creatable=False, ancestor="/cube"), "not-creatable"),
+    (given("o", "o", "output"), PathFact("absent", creatable=False, ancestor="/cube/workspace"), "not-creatable"),
     (given("o", "o", "output"), PathFact("file", writable=False), "not-writable"),
     (given("i", "i"), PathFact("file", readable=False), "unreadable"),
     (given("i", "i"), PathFact("absent", readable=False), "unreadable"),
@@ -133,6 +133,13 @@ def test_a_name_that_is_input_and_output_is_passed_once() -> None:
 ])
 def test_what_is_refused_before_anything_starts(parameter: Parameter, fact: PathFact, code: str) -> None:
     assert problems(cube(parameter), at((f"/cube/workspace/{parameter.name}", fact)))[0].startswith(code)
+
+
+def test_a_file_in_the_way_of_an_output_is_named() -> None:
+    blocked = PathFact("absent", creatable=False, ancestor="/cube")
+    known = at(("/cube/workspace/o", blocked), ("/cube/workspace", PathFact("file")))
+    said, = problems(cube(given("o", "o", "output")), known)
+    assert said == "not-creatable: output 'o' cannot be created: /cube/workspace is a file, not a directory"
 
 
 def test_types_come_from_the_slash_and_the_disk() -> None:
