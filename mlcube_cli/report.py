@@ -126,8 +126,9 @@ def _next_lines(cube: Cube, spelled: str) -> list[str]:
     where = "" if spelled in ("", ".") else f" {quote(spelled)}"
     platform = f" --platform {quote(cube.platforms[0].name)}" if len(cube.platforms) > 1 else ""
     lines = ["", "next", f"  mlcube validate{where}"]
-    lines += [f"  mlcube run{where}{platform} --task {quote(task.name)}" for task in cube.tasks[:4]]
-    return lines
+    if not cube.platforms:
+        platform = " --platform FILE"
+    return lines + [f"  mlcube run{where}{platform} --task {quote(task.name)}" for task in cube.tasks[:4]]
 
 
 # --- plans and results ---------------------------------------------------------------------------------------------

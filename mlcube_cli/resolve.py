@@ -89,10 +89,10 @@ def _bind(cube: Cube, parameter: Parameter, wish: Wish, facts: Facts, problems: 
     if typed is not None:
         text, location = typed, COMMAND_LINE
     elif wish.group is not None and parameter.location.file != OVERRIDE:
-        value = wish.group.value(parameter.name)
-        if value is None:
+        binding = wish.group.binding(parameter.name)
+        if binding is None or binding.value is None:
             return []
-        text, location = value, wish.group.location
+        text, location = binding.value, binding.location
     elif parameter.default is not None:
         text, location = parameter.default, parameter.location
     else:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
-from mlcube_cli.definition.model import Parameter, Platform, Task
+from mlcube_cli.definition.model import Group, Parameter, Platform, Task
 
 
 def write_tree(root: Path, files: Mapping[str, str]) -> Path:
@@ -70,3 +70,8 @@ def platform(reading: Reading, name: str) -> Platform:
 def options(reading: Reading, name: str) -> dict[str, object]:
     """The platform's options by name."""
     return {option.name: option.value for option in platform(reading, name).options}
+
+
+def bound(group: Group) -> tuple[tuple[str, str | None], ...]:
+    """What the group binds, without the places."""
+    return tuple((binding.parameter, binding.value) for binding in group.bindings)

@@ -6,7 +6,7 @@ import os
 
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.load import Files
-from mlcube_cli.definition.model import OVERRIDE, Author, Cube, Data, Group, Option, Parameter, Platform, Task
+from mlcube_cli.definition.model import OVERRIDE, Author, Binding, Cube, Data, Group, Option, Parameter, Platform, Task
 from mlcube_cli.definition.options import typed_options
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import (
@@ -99,15 +99,15 @@ def _type(dialect: str, stated: str, value: str | None) -> str:
 
 def _group(group: GroupDraft, task: Node) -> Group:
     """The group's values; a default that `-P` set holds in every group."""
-    values: dict[str, str | None] = {}
+    bindings: dict[str, Binding] = {}
     for _, name, node in group.values:
-        values.setdefault(name, text_of(node))
+        bindings.setdefault(name, Binding(name, text_of(node), node.location))
     for side in _SIDES:
         for name, node in entries(find(task, "parameters", side)).items():
             default = find(node, "default")
             if default is not None and default.origin == OVERRIDE:
-                values[name] = text_of(default)
-    return Group(group.name, group.task, tuple(values.items()), group.location)
+                bindings[name] = Binding(name, text_of(default), default.location)
+    return Group(group.name, group.task, tuple(bindings.values()), group.location)
 
 
 def _entrypoint(files: Files, task: str, node: Node | None) -> tuple[str, ...] | None:

@@ -37,16 +37,25 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Binding:
+    """A value for a parameter, with where it stands; None: the parameter is skipped."""
+
+    parameter: str
+    value: str | None
+    location: Location
+
+
+@dataclass(frozen=True)
 class Group:
     """A named set of values for a task's parameters: a run configuration (directory) or a parameter group (MLBox)."""
 
     name: str
     task: str
-    values: tuple[tuple[str, str | None], ...]  # (parameter, value); None: the parameter is skipped
+    bindings: tuple[Binding, ...]
     location: Location  # .file is the file, as shown to the user
 
-    def value(self, parameter: str) -> str | None:
-        return dict(self.values).get(parameter)
+    def binding(self, parameter: str) -> Binding | None:
+        return next((binding for binding in self.bindings if binding.parameter == parameter), None)
 
 
 @dataclass(frozen=True)

@@ -338,3 +338,20 @@ def test_a_broken_platform_file_is_not_replaced_by_another_platform(run_mlcube: 
     (cube / "bad.yaml").write_text("schema_type: mlcube_local\nenv: [\n")
     done = run_mlcube("run", "my cube", "--task", "write", "--platform", "my cube/bad.yaml")
     assert done.exit_code == 3 and "bad.yaml:" in done.stderr and done.stdout == ""
+
+
+def test_a_value_of_a_run_configuration_is_named_with_its_line(run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    write_tree(tmp_path / "c", {
+        "mlcube.yaml": "schema_type: mlcube_root\nname: c\ntasks: [tasks/t.yaml]\n",
+        "tasks/t.yaml": "schema_type: mlcube_task\ninputs: [{name: i, type: file}]\noutputs: []\n",
+        "run/t.yaml": "schema_type: mlcube_invoke\ntask_name: t\ninput_binding:\n  i: absent\noutput_binding: {}\n",
+        "platforms/local.yaml": "schema_type: mlcube_local\nentrypoint: [echo]\n"})
+    for words in (("--task=t",), ("--task=c/run/t.yaml",), ("--task=t/t",)):
+        done = run_mlcube("run", "c", *words)
+        assert done.exit_code == 3 and "--> c/run/t.yaml:4:6 (i)" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["validate", "describe", "run", "configure", "show-config"])
+def test_an_empty_word_is_not_the_current_directory(run_mlcube: RunMLCube, cube: Path, verb: str) -> None:
+    done = run_mlcube(verb, "", cwd=cube)
+    assert done.exit_code == 2 and "is empty" in done.stderr

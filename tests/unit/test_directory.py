@@ -51,7 +51,7 @@ def test_run_configurations_in_directories_and_the_default_one(tmp_path: Path) -
     more = RUN + "input_binding: {a: other}\noutput_binding: {b: out}\n"
     reading = read(write_tree(tmp_path, {**SMALL, "run/alice/hello.yaml": more, "run/.hidden.yaml": "x"}))
     assert reading.problems == ()
-    assert [(group.name, group.value("a"), str(group.location)) for group in task(reading, "t").groups] == [
+    assert [(group.name, group.binding("a").value, str(group.location)) for group in task(reading, "t").groups] == [
         ("alice/hello", "other", "run/alice/hello.yaml"), ("t", "in", "run/t.yaml")]
     assert parameter(reading, "t", "a").default == "in"
     (tmp_path / "run/t.yaml").unlink()
@@ -85,7 +85,7 @@ def test_a_name_on_both_sides_needs_one_path(tmp_path: Path) -> None:
     same = RUN + "input_binding: {a: x}\noutput_binding: {a: x}\n"
     reading = read(write_tree(tmp_path, {**SMALL, "tasks/t.yaml": both, "run/t.yaml": same}))
     assert codes(reading) == ["both-directions"]
-    assert task(reading, "t").groups[0].values == (("a", "x"),)
+    assert [(one.parameter, one.value) for one in task(reading, "t").groups[0].bindings] == [("a", "x")]
     write_tree(tmp_path, {"run/t.yaml": same.replace("{a: x}\n", "{a: y}\n", 1)})
     reading = read(tmp_path)
     assert "error run/t.yaml:5:18 bound-twice output_binding.a" in problems(reading)
@@ -194,7 +194,7 @@ def test_kubernetes_bindings_are_read(tmp_path: Path) -> None:
     reading = read(write_tree(tmp_path, {
         **SMALL, "run/kubernetes.yaml": RUN + "input_binding: {a: {path: data, k8s: {pvc: p}}}\noutput_binding: {b: o}\n"}))
     assert reading.problems == ()
-    assert task(reading, "t").groups[0].value("a") == "data"
+    assert task(reading, "t").groups[0].binding("a").value == "data"
 
 
 def test_a_platform_by_name_by_file_and_from_outside(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_run_configuration_from_elsewhere(tmp_path: Path) -> None:
     write_tree(tmp_path, {"my.yaml": RUN + "input_binding: {a: mine}\noutput_binding: {b: o}\n"})
     reading = read(cube, where="cube", cwd=tmp_path, run_files=("my.yaml", "t", "run/t.yaml", "absent.yaml"))
     assert reading.problems == ()
-    assert [(group.name, group.value("a"), group.location.file) for group in task(reading, "t").groups] == [
+    assert [(group.name, group.binding("a").value, group.location.file) for group in task(reading, "t").groups] == [
         ("t", "in", "cube/run/t.yaml"), ("my", "mine", "my.yaml")]
     assert parameter(reading, "t", "a").default == "in"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcube_cli.definition.model import Author
-from tests.cubes import codes, options, parameter, problems, read_inline, task
+from tests.cubes import bound, codes, options, parameter, problems, read_inline, task
 
 
 def test_parameters_as_text_null_and_mapping(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_the_compact_form(tmp_path: Path) -> None:
     train = task(reading, "train")
     assert [(one.name, one.direction, one.type, one.default) for one in train.parameters] == [
         ("data_dir", "input", "directory", "$WORKSPACE/data"), ("model_dir", "output", "directory", "$WORKSPACE/model")]
-    assert [(group.name, group.values) for group in train.groups] == [
+    assert [(group.name, bound(group)) for group in train.groups] == [
         ("train", (("data_dir", "$WORKSPACE/data"), ("model_dir", "$WORKSPACE/model"))),
         ("other", (("data_dir", "more"),))]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlcube_cli.errors import UsageError
-from tests.cubes import options, parameter, platform, problems, read, task, write_tree
+from tests.cubes import bound, options, parameter, platform, problems, read, task, write_tree
 from tests.unit.test_seed_pages import MLBOX
 
 IMPLEMENTATION = "implementation/mlbox_implementation.yaml"
@@ -29,7 +29,7 @@ def test_descriptions_groups_and_skipped_parameters(tmp_path: Path) -> None:
     assert reading.problems == ()
     assert [(one.name, one.description, one.default) for one in task(reading, "t").parameters] == [
         ("a", "x", "in"), ("b", "y", "out")]
-    assert [(group.name, group.values, str(group.location)) for group in task(reading, "t").groups] == [
+    assert [(group.name, bound(group), str(group.location)) for group in task(reading, "t").groups] == [
         ("big", (("a", None), ("b", "/abs")), "tasks/t/big.yaml"),
         ("default", (("a", "in"), ("b", "out")), "tasks/t/default.yaml")]
 
@@ -71,7 +71,7 @@ def test_a_task_without_its_default_group(tmp_path: Path) -> None:
     reading = read(tmp_path)
     assert problems(reading) == ["warning mlbox.yaml:4:3 missing-file tasks.t"]
     assert parameter(reading, "t", "a").default is None
-    assert task(reading, "t").groups[0].value("a") == "1"
+    assert task(reading, "t").groups[0].binding("a").value == "1"
 
 
 @pytest.mark.parametrize("line", ["implementation: docker", "implementation_type: docker", "implementation: python", ""])

@@ -142,15 +142,15 @@ def test_mlbox_and_directory_cubes_are_addressed_alike(tmp_path: Path) -> None:
                "tasks.train.parameters.inputs.data_dir.default=/d", "name=B")
     assert (options(box, "docker")["image"], options(box, "docker")["docker"], box.cube.name) == ("x", "docker", "B")  # type: ignore[union-attr]
     assert parameter(box, "train", "data_dir").default == "/d"
-    assert task(box, "train").groups[0].value("data_dir") == "/d"
+    assert task(box, "train").groups[0].binding("data_dir").value == "/d"
 
     cube = read(write_tree(tmp_path / "cube", DIRECTORY), "docker.--network=none", "singularity.image=s.sif",
                 "tasks.train.parameters.inputs.data_dir=/d", "platform.accelerator_count=1")
     assert options(cube, "docker")["network"] == "none"
     assert options(cube, "singularity")["image"] == "s.sif"
     assert parameter(cube, "train", "data_dir").default == "/d"
-    assert task(cube, "train").groups[0].value("data_dir") == "/d"
-    assert task(cube, "train").groups[0].value("model_dir") == "$WORKSPACE/model"
+    assert task(cube, "train").groups[0].binding("data_dir").value == "/d"
+    assert task(cube, "train").groups[0].binding("model_dir").value == "$WORKSPACE/model"
     assert cube.cube.requirements == {"accelerator_count": 1}  # type: ignore[union-attr]
 
 

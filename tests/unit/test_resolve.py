@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlcube_cli.definition.model import Cube, Group, Parameter, Platform, Task
+from mlcube_cli.definition.model import Binding, Cube, Group, Parameter, Platform, Task
 from mlcube_cli.errors import DefinitionError, Location
 from mlcube_cli.facts import Facts, Missing, PathFact, PathKind
 from mlcube_cli.resolve import Wish, absolute_path, expand, resolve
@@ -157,7 +157,8 @@ def test_an_mlbox_output_without_a_kind_stays_unknown() -> None:
 
 def test_values_come_from_the_command_line_then_the_group_then_the_default() -> None:
     the_cube = cube(given("a", "default"), given("b", "default"), given("c", "default"))
-    group = Group("g", "train", (("a", "grouped"), ("b", "grouped"), ("c", None)), HERE)
+    values = (("a", "grouped"), ("b", "grouped"), ("c", None))
+    group = Group("g", "train", tuple(Binding(name, value, HERE) for name, value in values), HERE)
     known = at(*((f"/cube/workspace/{name}", PathFact("file")) for name in ("typed", "grouped", "default")))
     job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0], group, {"a": "typed"}), known)
     assert [(one.name, one.host_path.rsplit("/", 1)[1]) for one in job.arguments] == [("a", "typed"), ("b", "grouped")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlcube_cli.definition.model import Author, Cube, Group, Option, Parameter, Platform, Task
+from mlcube_cli.definition.model import Author, Binding, Cube, Group, Option, Parameter, Platform, Task
 from mlcube_cli.errors import Location
 from tests.cubes import read, write_tree
 
@@ -163,6 +163,12 @@ DIRECTORY = {
 GROUP = Author("MLPerf Best Practices Working Group")
 
 
+def task_of(name: str, group: str, file: str, place: Location, *parameters: Parameter) -> Task:
+    """A task with one group, which gives the parameters their defaults."""
+    bindings = tuple(Binding(one.name, one.default, one.location) for one in parameters)
+    return Task(name, parameters, None, (Group(group, name, bindings, Location(file)),), place)
+
+
 def test_the_mlbox_of_the_page_reads_without_a_word(tmp_path: Path) -> None:
     reading = read(write_tree(tmp_path, MLBOX))
 
@@ -178,21 +184,18 @@ def test_the_mlbox_of_the_page_reads_without_a_word(tmp_path: Path) -> None:
         root=str(tmp_path), file=str(tmp_path / "mlbox.yaml"), dialect="mlbox", name="MNIST", version="0.1",
         description="", authors=(GROUP,), workspace=str(tmp_path / "workspace"),
         tasks=(
-            Task("downloaddata", (
+            task_of("downloaddata", "default", download, Location("mlbox.yaml", 8, 3),
                 parameter("data_dir", "output", "data", "A directory where MNIST dataset is downloaded.", download, 1),
                 parameter("log_dir", "output", "log", "Directory for MLPerf log files.", download, 2),
-            ), None, (Group("default", "downloaddata", (("data_dir", "data"), ("log_dir", "log")), Location(download)),),
-                Location("mlbox.yaml", 8, 3)),
-            Task("train", (
+            ),
+            task_of("train", "default", train, Location("mlbox.yaml", 15, 3),
                 parameter("data_dir", "input", "data", "Input MNIST data set downloaded by the 'downloaddata' task.",
                           train, 2),
                 parameter("parameters_file", "input", "parameters/default.parameters.yaml",
                           "Default values for the MNIST training implementation.", train, 1),
                 parameter("log_dir", "output", "log", "Directory for MLPerf log files.", train, 3),
                 parameter("model_dir", "output", "model", "Directory to save MNIST model training checkpoints.", train, 4),
-            ), None, (Group("default", "train", (
-                ("data_dir", "data"), ("parameters_file", "parameters/default.parameters.yaml"), ("log_dir", "log"),
-                ("model_dir", "model")), Location(train)),), Location("mlbox.yaml", 15, 3)),
+            ),
         ),
         platforms=(Platform("docker", "docker", (
             Option("image", "mlperf/mlbox-example-mnist", f"{implementation}:4:8"),
@@ -219,21 +222,16 @@ def test_the_directory_cube_of_the_page_reads_without_a_word(tmp_path: Path) -> 
         root=str(tmp_path), file=str(tmp_path / "mlcube.yaml"), dialect="directory", name="mnist", version="0.1.0",
         description="", authors=(GROUP,), workspace=str(tmp_path / "workspace"),
         tasks=(
-            Task("download", (
+            task_of("download", "download", download, Location("tasks/download.yaml"),
                 parameter("data_dir", "output", "directory", "$WORKSPACE/data", Location(download, 9, 19)),
                 parameter("log_dir", "output", "directory", "$WORKSPACE/download_logs", Location(download, 10, 18)),
-            ), None, (Group("download", "download", (
-                ("data_dir", "$WORKSPACE/data"), ("log_dir", "$WORKSPACE/download_logs")), Location(download)),),
-                Location("tasks/download.yaml")),
-            Task("train", (
+            ),
+            task_of("train", "train", train, Location("tasks/train.yaml"),
                 parameter("data_dir", "input", "directory", "$WORKSPACE/data", Location(train, 7, 19)),
                 parameter("parameters_file", "input", "file", parameters_file, Location(train, 8, 26)),
                 parameter("log_dir", "output", "directory", "$WORKSPACE/train_logs", Location(train, 11, 18)),
                 parameter("model_dir", "output", "directory", "$WORKSPACE/model", Location(train, 12, 20)),
-            ), None, (Group("train", "train", (
-                ("data_dir", "$WORKSPACE/data"), ("parameters_file", parameters_file),
-                ("log_dir", "$WORKSPACE/train_logs"), ("model_dir", "$WORKSPACE/model")), Location(train)),),
-                Location("tasks/train.yaml")),
+            ),
         ),
         platforms=(
             Platform("docker", "docker", (
