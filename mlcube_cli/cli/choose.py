@@ -75,9 +75,10 @@ def assign(tasks: Sequence[Task], values: Sequence[tuple[str, str]]) -> dict[str
     for name, value in values:
         if name not in known:
             guess = nearest(name, known)
-            which = "task " + ", ".join(f"'{task.name}'" for task in tasks)
-            raise UsageError(f"{which} has no parameter '{name}'", f"did you mean '{guess}'?" if guess else
-                             f"its parameters are: {', '.join(dict.fromkeys(known)) or 'none'}")
+            names = ", ".join(dict.fromkeys(f"'{task.name}'" for task in tasks))
+            which = f"tasks {names} have" if "," in names else f"task {names} has"
+            raise UsageError(f"{which} no parameter '{name}'", f"did you mean '{guess}'?" if guess else
+                             f"the parameters are: {', '.join(dict.fromkeys(known)) or 'none'}")
         if not value:
             raise UsageError(f"parameter '{name}' is given an empty path", f"write {name}=PATH")
         if name in chosen:

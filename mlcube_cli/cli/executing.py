@@ -18,7 +18,7 @@ from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Outcome, Session, ask, die_by
 from mlcube_cli.records import rfc3339, run_directory, write_record
-from mlcube_cli.report import plan_data, printable, result_data
+from mlcube_cli.report import plan_data, printable, result_data, validate_data
 from mlcube_cli.resolve import resolve
 from mlcube_cli.values import dataclass, field
 
@@ -35,6 +35,7 @@ class _Result:
     hint: str = ""
     signal: int | None = None
     tasks: list[dict[str, object]] = field(default_factory=list)
+    problems: object = ()  # of an error, as in mlcube.validate.v1
 
 
 def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> int:
@@ -52,10 +53,12 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> 
     except MLCubeError as error:
         result.status, result.exit_code, result.message, result.hint = (
             error.status, error.exit_code, error.message, error.hint)
+        result.problems = validate_data(getattr(error, "problems", ()))["problems"]
         output.show_error(error)
     if arguments.json:
-        output.json_result(result_data(result.status, result.exit_code, prepared.platform.name, result.tasks,
-                                       result.message, result.hint))
+        document = result_data(result.status, result.exit_code, prepared.platform.name, result.tasks,
+                               result.message, result.hint)
+        output.json_result({**document, "problems": result.problems} if result.problems else document)
     if result.signal is not None:
         die_by(result.signal)
     return result.exit_code

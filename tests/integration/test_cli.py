@@ -190,6 +190,14 @@ def test_a_signal_ends_a_task_that_ignores_it(cube: Path, home: Path, tmp_path: 
         assert check_schema("mlcube.result.v1", stdout)["status"] == "cancelled"
 
 
+def test_an_input_that_an_earlier_task_did_not_make_is_a_problem_in_the_document(run_mlcube: RunMLCube, cube: Path) -> None:
+    (cube / "write.sh").write_text("exit 0\n")
+    done = run_mlcube("run", "my cube", "--task", "write,read", "--json")
+    document = check_schema("mlcube.result.v1", done.stdout)
+    assert (done.exit_code, document["status"], [task["status"] for task in document["tasks"]]) == (3, "invalid", ["succeeded"])
+    assert document["problems"][0]["code"] == "missing-input" and "made/file" in document["problems"][0]["message"]
+
+
 def test_a_time_limit_ends_a_task_with_124(run_mlcube: RunMLCube, cube: Path, tmp_path: Path) -> None:
     (cube / "write.sh").write_text("trap '' TERM; sleep 61; sleep 61")
     done = run_mlcube("run", "my cube", "--task=write", "--timeout=1s", "--grace=0.5s", env={"MARK": str(tmp_path)})
