@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import IO, Protocol
 
 from mlcube_cli.command import Command, Stop
 from mlcube_cli.family import Family
-from mlcube_cli.values import dataclass
 
 LINES = 25
 _LONGEST_LINE = 4096  # bytes of a line that are kept, the last ones

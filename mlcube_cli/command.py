@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.job import Argument
-from mlcube_cli.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

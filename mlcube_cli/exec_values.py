@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlcube_cli.definition.model import Data
 from mlcube_cli.definition.source import Document, parse_document
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import replace
 
 PARAMETERS_FILE = "parameters_file"
 

@@ -7,7 +7,9 @@ and a remote machine is asked for everything missing in one round trip.
 
 from __future__ import annotations
 
-from mlcube_cli.values import TYPE_CHECKING, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+
+from mlcube_cli import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-
-from mlcube_cli.values import dataclass
+from dataclasses import dataclass
 
 MARKER = "MLCUBE_RUN_ID"
 _SETTLE = 3.0  # seconds for killed processes to go away; longer means uninterruptible sleep, which nobody can end

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.model import Data, Option, Platform
-from mlcube_cli.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

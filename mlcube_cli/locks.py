@@ -12,9 +12,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from mlcube_cli.errors import MachineError
-from mlcube_cli.values import dataclass
 
 HALF_MADE = 5.0  # seconds without an entry, watched by the one who waits, after which a directory is nobody's
 

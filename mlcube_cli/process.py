@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
 from mlcube_cli.child import Child, Manner, Process, why_not_started
@@ -17,7 +18,6 @@ from mlcube_cli.facts import Observation
 from mlcube_cli.family import MARKER
 from mlcube_cli.signals import Watch
 from mlcube_cli.signals import die_by as die_by
-from mlcube_cli.values import dataclass, replace
 
 TIMED_OUT = 124
 _PROBE = 60.0  # seconds for a question

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import DefinitionError, MLCubeError, Problem
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

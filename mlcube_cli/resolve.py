@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mlcube_cli.definition.model import OVERRIDE, Cube, Group, Parameter, Platform, Task
 from mlcube_cli.errors import DefinitionError, Location, Problem
 from mlcube_cli.facts import Facts, PathFact, PathKind
 from mlcube_cli.job import Argument, Job
-from mlcube_cli.values import dataclass, field
 
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 COMMAND_LINE = Location("the command line")

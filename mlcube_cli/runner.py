@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
@@ -10,7 +11,6 @@ from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import UsageError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
 
 
 class Runner(Protocol):

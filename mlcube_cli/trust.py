@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.facts import PathKind
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator

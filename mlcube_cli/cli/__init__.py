@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from mlcube_cli import __version__
+from mlcube_cli import TYPE_CHECKING, __version__
 from mlcube_cli.cli import output
 from mlcube_cli.errors import MLCubeError, UsageError
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

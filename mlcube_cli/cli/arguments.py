@@ -6,8 +6,10 @@ for every command line that leaves room for doubt; parser.py builds it from the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import UsageError
-from mlcube_cli.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from typing import Any

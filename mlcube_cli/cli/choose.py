@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.model import Cube, Group, Platform, Task
 from mlcube_cli.errors import MachineError, UsageError
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

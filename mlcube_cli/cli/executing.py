@@ -7,6 +7,7 @@ import os
 import platform as python_platform
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
@@ -20,7 +21,6 @@ from mlcube_cli.process import Outcome, Session, ask, die_by
 from mlcube_cli.records import rfc3339, run_directory, write_record
 from mlcube_cli.report import plan_data, printable, result_data, validate_data
 from mlcube_cli.resolve import resolve
-from mlcube_cli.values import dataclass, field
 
 _ENGINE_CODES = (125, 126, 127)
 

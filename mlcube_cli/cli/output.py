@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import MLCubeError, Problem
 from mlcube_cli.report import error_lines, printable, problem_lines
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

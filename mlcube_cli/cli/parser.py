@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.cli.arguments import Arguments, Option, Verb
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import UsageError
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

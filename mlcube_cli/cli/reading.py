@@ -72,7 +72,7 @@ def _validate_one(arguments: Arguments, place: str) -> tuple[Problem, ...]:
 
 
 def _strict(problem: Problem) -> Problem:
-    from mlcube_cli.values import replace
+    from dataclasses import replace
 
     return replace(problem, severity="error")
 

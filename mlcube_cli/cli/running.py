@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
@@ -22,7 +23,6 @@ from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
 from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
 from mlcube_cli.trust import job_reach
-from mlcube_cli.values import dataclass, replace
 
 # Flags of `run` act by the platform's options, whatever the platform is called (spec/dialects 4.1).
 _FLAGS = {"gpus": "gpus", "memory": "memory", "cpu": "cpuset_cpus", "network": "network", "security": "security_opt"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import UsageError
-from mlcube_cli.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

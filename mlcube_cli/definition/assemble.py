@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.model import OVERRIDE, Author, Binding, Cube, Data, Group, Option, Parameter, Platform, Task
@@ -21,7 +22,6 @@ from mlcube_cli.definition.tree import (
     text_at,
     text_of,
 )
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

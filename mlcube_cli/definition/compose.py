@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import yaml
 from yaml.events import (
@@ -18,6 +17,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.nodes import DEEPEST, Alias, Anchored, Entry, Expansion, Leaf, Node, Sequence, Table
 from mlcube_cli.definition.scalars import read_scalar
 from mlcube_cli.definition.source import Mark, Path, format_path, refusal

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, entries, find, is_set, items, text_of
 from mlcube_cli.errors import NOWHERE, Location, Problem
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

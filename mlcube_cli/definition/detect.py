@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import DefinitionError, Location, Problem
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.load import Files
@@ -10,7 +11,6 @@ from mlcube_cli.definition.platforms import read_platform_file
 from mlcube_cli.definition.source import Document, format_path
 from mlcube_cli.definition.tree import Node, entries, find, items, mapping, text_at, text_of
 from mlcube_cli.errors import Location
-from mlcube_cli.values import replace
 
 # Platform files of the dialect's first stage, beside the main file.
 _ROOT_PLATFORMS = {"mlbox_docker.yaml": "docker", "mlcube_docker.yaml": "docker",

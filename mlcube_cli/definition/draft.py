@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mlcube_cli.definition.tree import Node
 from mlcube_cli.errors import Location
-from mlcube_cli.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.hints import did_you_mean, nearest
 from mlcube_cli.definition.schema import Schema, properties_of, schema_at
 from mlcube_cli.definition.source import Document, Path, find_node, format_path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcube_cli.values import TYPE_CHECKING
+from mlcube_cli import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

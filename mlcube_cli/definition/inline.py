@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
@@ -9,7 +11,6 @@ from mlcube_cli.definition.platforms import RUNNER_NAMES
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, entries, find, items, mapping, text_at, text_of
 from mlcube_cli.errors import NOWHERE
-from mlcube_cli.values import replace
 
 
 def read_inline(files: Files, file: str, node: Node) -> Draft:

@@ -6,11 +6,13 @@ parameter's value it becomes `$$` and is not taken for a variable when the value
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.load import Guesses
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, text_of
 from mlcube_cli.errors import Problem
-from mlcube_cli.values import TYPE_CHECKING, dataclass, field, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition import tree
 from mlcube_cli.definition.detect import shown_path
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import DefinitionError, Location, Problem
-from mlcube_cli.values import TYPE_CHECKING, dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

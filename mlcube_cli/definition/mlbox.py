@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.detect import IMPLEMENTATION, names_in
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.load import Files
@@ -12,7 +14,6 @@ from mlcube_cli.definition.platforms import runner_of
 from mlcube_cli.definition.source import Document, format_path
 from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, mapping, text_at, text_of
 from mlcube_cli.errors import Location
-from mlcube_cli.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

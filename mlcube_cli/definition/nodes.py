@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Union
+from dataclasses import dataclass
+from typing import Union
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.scalars import Scalar
 from mlcube_cli.definition.source import Mark, Path, format_path, refusal
 from mlcube_cli.errors import Location, Problem
-from mlcube_cli.values import dataclass
 
 if TYPE_CHECKING:
     from mlcube_cli.definition.model import Data

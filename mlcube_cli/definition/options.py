@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.tree import Node, entries, is_set, items, mapping, text_of
 from mlcube_cli.errors import Location, Problem
-from mlcube_cli.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

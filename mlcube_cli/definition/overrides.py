@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.hints import did_you_mean
@@ -12,7 +13,6 @@ from mlcube_cli.definition.options import canonical_name
 from mlcube_cli.definition.platforms import RUNNER_NAMES
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, mapping, plain, put
 from mlcube_cli.errors import DefinitionError, Location, UsageError
-from mlcube_cli.values import dataclass, replace
 
 DEEPEST = 50  # names in one path
 _SHAPE_CODES = ("wrong-type", "bad-value")

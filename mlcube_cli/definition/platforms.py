@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlcube_cli.definition.draft import PlatformDraft
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
 from mlcube_cli.definition.source import Document
 from mlcube_cli.definition.tree import Node, entries, find, is_set, mapping, text_at, text_of
 from mlcube_cli.errors import UsageError
-from mlcube_cli.values import replace
 
 RUNNER_NAMES = ("docker", "singularity", "local", "ssh", "slurm")
 # Other words for a runner: those of MLBox, of nested platform files, and engines that take another engine's words.

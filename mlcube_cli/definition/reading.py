@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition import Effective, Reading, ReadRequest
 from mlcube_cli.definition.assemble import build_cube
 from mlcube_cli.definition.crosscheck import crosscheck
@@ -19,7 +21,6 @@ from mlcube_cli.definition.platforms import read_platform_file
 from mlcube_cli.definition.source import Document, find_node
 from mlcube_cli.definition.tree import Node, entries, find, from_data, mapping
 from mlcube_cli.errors import Problem, UsageError
-from mlcube_cli.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.bundled import schema_bytes
 from mlcube_cli.definition.hints import did_you_mean
 from mlcube_cli.errors import Problem
-from mlcube_cli.values import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

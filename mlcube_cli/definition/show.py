@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.tree import (
     HIDDEN,
     Node,
@@ -20,7 +22,6 @@ from mlcube_cli.definition.tree import (
     sequence,
     text_of,
 )
-from mlcube_cli.values import TYPE_CHECKING, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,12 +9,12 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+from dataclasses import dataclass
 
-from mlcube_cli import __version__
+from mlcube_cli import TYPE_CHECKING, __version__
 from mlcube_cli.definition.bundled import schema_bytes
 from mlcube_cli.definition.source import Document, parse_document, read_bytes
 from mlcube_cli.errors import Problem
-from mlcube_cli.values import TYPE_CHECKING, dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

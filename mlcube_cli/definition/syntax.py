@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import Location, Problem
 
 if TYPE_CHECKING:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import NOWHERE, Location
-from mlcube_cli.values import TYPE_CHECKING, dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

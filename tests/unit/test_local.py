@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,6 @@ from mlcube_cli.facts import (
 )
 from mlcube_cli.job import Argument, Job
 from mlcube_cli.runner import load_runner
-from mlcube_cli.values import replace
 from mlcube_shell import local
 
 PYTHON = "cpython\n3.11.7\nlinux-x86_64\ncpython-311-x86_64-linux-gnu\nyes\n/usr/bin/python3.11"

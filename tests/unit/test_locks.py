@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ import pytest
 from mlcube_cli import locks
 from mlcube_cli.errors import MachineError
 from mlcube_cli.locks import Owner, lock
-from mlcube_cli.values import replace
 
 ROOT = Path(__file__).resolve().parents[2]
 

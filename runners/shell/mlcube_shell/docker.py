@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mlcube_cli.command import Command, Plan, Step, Stop, TaskPlan
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
 from mlcube_shell.docker_engine import Engine, enforces_selinux, find_engine, find_image
 from mlcube_shell.docker_image import for_configure, for_run, image_name
 from mlcube_shell.docker_mounts import dropped_mount_options, mount_words, refuse_paths

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from mlcube_cli.command import Command, Variable
 from mlcube_cli.errors import DefinitionError, MachineError, MLCubeError
 from mlcube_cli.facts import Facts, FileText, Observation, Tool
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass, field, replace
 from mlcube_shell.options import refuse, split_option
 from mlcube_shell.shell_setup import has_setup, with_setup
 

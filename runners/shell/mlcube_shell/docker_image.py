@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command, Step, Variable
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import PathKind, Probe
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass, replace
 from mlcube_shell.docker_engine import Engine, Image, find_image, presence
 from mlcube_shell.options import refuse, text_option
 from mlcube_shell.passing import given_build_args, pass_proxies, taken_names

@@ -9,12 +9,12 @@ is noticed and made again.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from mlcube_cli.command import Command, Step, Variable
 from mlcube_cli.errors import MachineError
 from mlcube_cli.facts import Facts, Tool
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
 from mlcube_shell.interpreters import CLEAN, interpreter_kind, look_at_python, python_word, wanted_version
 from mlcube_shell.requirements import Requirements, find_requirements
 from mlcube_shell.shell_setup import has_setup, setup_lines, with_setup

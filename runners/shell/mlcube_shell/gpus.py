@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mlcube_cli.definition.model import Data, Option
 from mlcube_cli.facts import PathKind, Probe, Tool
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
 from mlcube_shell.docker_engine import Engine, read_map
 from mlcube_shell.options import refuse, scalar
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 
 from mlcube_cli.command import Command, Variable
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import DefinitionError, MachineError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
 
 KINDS = ("system", "virtualenv", "conda", "current")
 # Settings of the caller's own Python that would reach into another one (RULINGS 23).

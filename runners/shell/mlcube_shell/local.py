@@ -7,13 +7,13 @@ container is an error.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import DefinitionError, MLCubeError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import replace
 from mlcube_shell.environments import Environment, environment_step, find_environment, is_whole
 from mlcube_shell.interpreters import CLEAN, interpreter_kind, locate_python, python_word, wanted_python
 from mlcube_shell.local_entry import entry_words

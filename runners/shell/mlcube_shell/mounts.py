@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts, PathKind
 from mlcube_cli.job import Argument, Job
-from mlcube_cli.values import dataclass
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Variable
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass, replace
 from mlcube_shell.options import is_map, is_secret, mapping_option, split_option
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)

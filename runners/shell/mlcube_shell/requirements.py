@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts, FileText, PathKind
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
 
 _MOST_FILES = 100
 _INCLUDE = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s*=\s*|\s+|(?<=-[rc]))(?P<path>\S.*)\Z")

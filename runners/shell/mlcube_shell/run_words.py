@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from mlcube_cli.command import Variable
 from mlcube_cli.definition.model import Option
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import dataclass
 from mlcube_shell.options import refuse, split_option
 from mlcube_shell.passing import pass_variable
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlcube_cli.command import Command, Variable, in_shell
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.values import replace
 
 # Carries lines that hold a value taken from the environment, so that it stands in no argv and no printed script.
 HIDDEN_LINES = "MLCUBE_SETUP"
