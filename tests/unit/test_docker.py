@@ -13,6 +13,7 @@ from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import DefinitionError, Location, MachineError
 from mlcube_cli.facts import Probe
 from mlcube_shell import docker
+from mlcube_shell.docker_image import copied_sources
 from tests.world import World, job_of
 
 THERE = {"stdout": '{"Config": {"Entrypoint": ["main"]}}'}
@@ -537,7 +538,7 @@ def test_an_image_whose_files_changed_since_is_noted_and_others_are_not() -> Non
     changed = plan_of({"build_strategy": "build", "build_args": {"A": 1}}, same)
     assert any("changed since" in note for note in changed.notes)
     assert plan_of({"build_strategy": "build"}, world_of(THERE, paths=FILE)).notes == ()
-    too_big = world_of({"stdout": labels % "x"}, paths=FILE, digests={"/cube": None})
+    too_big = world_of({"stdout": labels % "x"}, paths=FILE, digests={"/cube/Dockerfile": None})
     assert plan_of({"build_strategy": "build"}, too_big).notes == ()
 
 
@@ -558,3 +559,19 @@ def test_what_an_engine_cannot_mount_is_refused_by_name() -> None:
             plan_of({"docker": engine}, arguments=[{"name": "data", "host_path": path}])
         assert "'data'" in caught.value.message and engine in caught.value.message
     assert plan_of({}, arguments=[{"name": "data", "host_path": "/w/a\nb"}])
+
+
+@pytest.mark.parametrize(("text", "sources"), [
+    ("FROM a\nRUN b\n", ()),
+    ("COPY requirements.txt /r\ncopy --chown=1:1 src/a.py lib /x/\n", ("requirements.txt", "src/a.py", "lib")),
+    ("COPY . /x\n", (".",)),
+    ("COPY ./ /x\n", (".",)),
+    ("COPY --from=base /a /b\nADD https://example.org/x /x\nCOPY <<EOF /x\nhi\nEOF\n", ()),
+    ('COPY ["two words", "/x"]\nCOPY [broken\n', ("two words", ".")),
+    ("COPY src/*.py a$B/c /x/\n", ("src", ".")),
+    ("COPY \\\n  # why\n  /abs/x \\\n  /y\n", ("abs/x",)),
+    ("RUN --mount=type=bind,source=.,target=/s make\n", (".",)),
+    ("RUN --mount=type=cache,target=/root/.cache pip install x\n", ()),
+])
+def test_what_a_build_file_copies_out_of_its_context(text: str, sources: tuple[str, ...]) -> None:
+    assert copied_sources(text.encode()) == sources

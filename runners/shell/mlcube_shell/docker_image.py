@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command, Step, Variable
@@ -155,8 +157,8 @@ def build_digest(engine: Engine, recipe: Recipe) -> str | None:
     import hashlib
 
     job = engine.job
-    tree_of = os.path.join(job.root, "implementation") if job.dialect == "mlbox" else recipe.context
-    paths = (tree_of,) if recipe.file.startswith(tree_of.rstrip("/") + "/") else (tree_of, recipe.file)
+    sources = copied_sources(engine.facts.text(recipe.file) or b"")
+    paths = (recipe.file, *(os.path.normpath(os.path.join(recipe.context, source)) for source in sources))
     workspaces = dict.fromkeys((job.workspace, os.path.join(job.root, "workspace")))
     tree = engine.facts.digest(paths, exclude=tuple(workspaces))
     if tree is None:
@@ -164,6 +166,49 @@ def build_digest(engine: Engine, recipe: Recipe) -> str | None:
     arguments = given_build_args(job, engine.facts).words
     text = "\0".join((tree, os.path.relpath(recipe.file, recipe.context), *arguments))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def copied_sources(build_file: bytes) -> tuple[str, ...]:
+    """What a build file copies out of its context, as paths relative to it; "." where that is all of it or cannot be told.
+
+    So a stamp or a log beside the build file does not make an image look old
+    (https://docs.docker.com/reference/dockerfile/, COPY and ADD).
+    """
+    text = re.sub(r"\\\s*\n(\s*#.*\n)*", " ", build_file.decode("utf-8", "surrogateescape"))
+    sources: list[str] = []
+    for line in text.splitlines():
+        word, _, rest = line.strip().partition(" ")
+        if word.upper() in ("COPY", "ADD"):
+            sources += _sources(rest.strip())
+        elif word.upper() == "RUN" and "--mount=" in rest and "type=bind" in rest:
+            sources.append(".")
+    return tuple(dict.fromkeys(sources))
+
+
+def _sources(rest: str) -> list[str]:
+    """The sources of one COPY or ADD; none for another stage's files, addresses and inline texts."""
+    words = rest.split()
+    while words and words[0].startswith("--"):
+        if words[0].startswith("--from="):
+            return []
+        words.pop(0)
+    if words and words[0].startswith("["):
+        try:
+            words = [str(word) for word in json.loads(" ".join(words))]
+        except ValueError:
+            return ["."]
+    found = [word.strip("\"'") for word in words[:-1]]
+    return [_fixed_part(word) for word in found if "://" not in word and not word.startswith("<<")]
+
+
+def _fixed_part(source: str) -> str:
+    """The path up to the first component with a wildcard or a variable."""
+    parts: list[str] = []
+    for part in source.strip("/").split("/"):
+        if any(char in part for char in "*?[$"):
+            break
+        parts.append(part)
+    return "/".join(parts) or "."
 
 
 # --- notes ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 # note: docker does not answer here; the plan assumes that it does and that image mnist is absent
 
 # pull image mnist
-docker image inspect --format '{{.Id}}' mnist </dev/null >/dev/null 2>&1 || { docker pull mnist </dev/null || docker build --tag mnist --file /cube/Dockerfile --label org.mlcommons.mlcube.inputs=4d8ef22fa9a06e83a37958c886d654ee5412b3f1bf361b2b74b324ff4e8dc43c /cube </dev/null; }
+docker image inspect --format '{{.Id}}' mnist </dev/null >/dev/null 2>&1 || { docker pull mnist </dev/null || docker build --tag mnist --file /cube/Dockerfile --label org.mlcommons.mlcube.inputs=b85c2f19b040759b9355d13db2bdb9fb6f361c56f0c70cc40ef56109b9b41752 /cube </dev/null; }
 
 # make output directories
 mkdir -p -- /cube/workspace/model </dev/null

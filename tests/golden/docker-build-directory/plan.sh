@@ -5,7 +5,7 @@ set -eu
 RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 
 # build image mlcommons/mnist:0.0.1
-docker image inspect --format '{{.Id}}' mlcommons/mnist:0.0.1 </dev/null >/dev/null 2>&1 || docker build --tag mlcommons/mnist:0.0.1 --file /cube/build/Dockerfile --label org.mlcommons.mlcube.inputs=f309e505dad860e5efefad6d974cf848437e4a800db86b88b50a61f6d84e3310 --build-arg http_proxy --build-arg BASE=debian:12 --build-arg LEVEL=2 /cube/build </dev/null
+docker image inspect --format '{{.Id}}' mlcommons/mnist:0.0.1 </dev/null >/dev/null 2>&1 || docker build --tag mlcommons/mnist:0.0.1 --file /cube/build/Dockerfile --label org.mlcommons.mlcube.inputs=b80c776a4201d1ef8ac613fb82f71a24d6d0aed024783b5e1d5bad519ae1adbd --build-arg http_proxy --build-arg BASE=debian:12 --build-arg LEVEL=2 /cube/build </dev/null
 
 # make output directories
 mkdir -p -- /cube/workspace/model </dev/null
