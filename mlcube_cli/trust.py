@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.definition.model import OVERRIDE
 from mlcube_cli.facts import PathKind
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def _passed(platform: Platform, option: Option) -> Iterator[str]:
     """Values of the caller's environment that the cube asks for. Without a container the task has them all."""
     value = option.value
     by_name = option.name in ("env", *_USER_WORDS) and isinstance(value, dict) and None in value.values()
-    if platform.runner != "local" and (option.secret or by_name):
+    typed = option.origin == OVERRIDE
+    if platform.runner != "local" and not typed and (option.secret or by_name):
         yield f"values of your environment ('{option.name}')"
 
 

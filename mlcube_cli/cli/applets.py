@@ -88,11 +88,16 @@ def links(arguments: Arguments) -> int:
         raise UsageError(f"{directory} is not a directory", f"mkdir -p {directory} first")
     for name in APPLETS:
         path = os.path.join(directory, name)
-        if os.path.lexists(path) and not os.path.islink(path):
-            raise UsageError(f"{path} is there already and is not a link", "move it away, or choose another directory")
+        if os.path.lexists(path) and not _is_ours(path):
+            raise UsageError(f"{path} is there already and is no link of ours", "move it away, or choose another directory")
         _link(program, path)
         output.result(f"{path}\n")
     return 0
+
+
+def _is_ours(path: str) -> bool:
+    """Is it a link to an mlcube, under whatever name the program has there?"""
+    return os.path.islink(path) and "mlcube" in os.path.basename(os.readlink(path))
 
 
 def _link(program: str, path: str) -> None:

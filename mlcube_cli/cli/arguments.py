@@ -26,6 +26,8 @@ class Arguments:
     if TYPE_CHECKING:
         def __getattr__(self, name: str) -> Any: ...  # as argparse.Namespace
 
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
 
 @dataclass(frozen=True)
 class Option:
@@ -64,6 +66,8 @@ DEBUG = _option("--debug", action="store_true", help="show the Python traceback 
 LOG_LEVEL = _option("--log-level", "--log_level", metavar="LEVEL", default="warning",
                     choices=("critical", "error", "warning", "info", "debug"), help="as in earlier programs")
 
+UNTRUSTED = _option("--untrusted", action="store_true", help="refuse a cube that reaches beyond its inputs and outputs "
+                    "(privileged, host network, setup lines, ...)")
 RUN_ONLY = (
     _option("--task", metavar="T[,T]", action="append", default=[],
             help="task names, or run configuration files; several run in this order"),
@@ -73,8 +77,7 @@ RUN_ONLY = (
     _option("--stamp", metavar="FILE", help="write FILE, only after success (for make)"),
     _option("--deps", metavar="FILE", help="write a make dependency file of the inputs (with --stamp)"),
     _option("--interactive", action="store_true", help="give the task our stdin and terminal"),
-    _option("--untrusted", action="store_true",
-            help="refuse a cube that reaches beyond its inputs and outputs (privileged, host network, setup lines, ...)"),
+    UNTRUSTED,
     _option("--gpus", metavar="G", help="none, a number, all, or device ids"),
     _option("--memory", metavar="SIZE", help="memory limit (8g)"),
     _option("--cpu", metavar="CPUS", help="the CPUs to use (0-3)"),
@@ -111,7 +114,7 @@ VERBS = (
          aliases=("show_config",)),
     Verb("configure", "prepare a cube: build or pull its image, make its Python environment",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, DRY_RUN,
-          _option("--force", action="store_true", help="make it anew"), JSON, *_COMMON),
+          _option("--force", action="store_true", help="make it anew"), UNTRUSTED, JSON, *_COMMON),
          "[CUBE]",
          ("mlcube configure . --platform docker", "mlcube configure . --platform=platforms/docker.yaml --dry-run")),
     Verb("run", "run tasks of a cube", (CUBE, PLATFORM, RUNNER, OVERRIDE, *RUN_ONLY, DRY_RUN, JSON, *_COMMON),

@@ -22,7 +22,7 @@ from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
 from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
-from mlcube_cli.trust import job_reach
+from mlcube_cli.trust import job_reach, platform_reach
 
 # Flags of `run` act by the platform's options, whatever the platform is called (spec/dialects 4.1).
 _FLAGS = {"gpus": "gpus", "memory": "memory", "cpu": "cpuset_cpus", "network": "network", "security": "security_opt"}
@@ -50,9 +50,10 @@ def run(arguments: Arguments) -> int:
 
         if not can_hold(arguments.stamp):
             raise UsageError(f"--stamp: no make rule can mean a file called {arguments.stamp!r}", "give it a simpler name")
+    arguments.timeout = parse_duration(arguments.timeout, "--timeout") if arguments.timeout else None
+    arguments.grace = parse_duration(arguments.grace, "--grace")
     prepared = _prepare(arguments)
     plans, facts = with_facts(lambda known: tuple(prepared.runner.plan(job, known) for job in prepared.jobs), prepared.facts)
-    _guard_against_strangers(arguments, prepared)
     if arguments.dry_run:
         return _show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
@@ -93,6 +94,7 @@ Chosen = Sequence[tuple[Task, "Group | None"]]
 
 def _prepare(arguments: Arguments) -> Prepared:
     words = sort_out(arguments.words, arguments.mlcube, getattr(arguments, "task", ()))
+    running = hasattr(arguments, "task")
     facts = machine(os.environ)
     reading = read_cube(_read_request(arguments, words, facts))
     if reading.cube is None:
@@ -100,12 +102,10 @@ def _prepare(arguments: Arguments) -> Prepared:
     cube = reading.cube
     if arguments.platform is not None and reading.platform is None:
         raise DefinitionError("this platform cannot be used", problems=reading.problems)
-    running = hasattr(arguments, "task")
     tasks = choose_tasks(cube, words.tasks, facts.cwd) if running else []
     values = assign([task for task, _ in tasks], words.values)
     (platform, why), facts = with_facts(lambda known: choose_platform(
-        cube, reading.platform, arguments.runner,
-        lambda candidate: load_runner(candidate.runner).available(candidate, known)), facts)
+        cube, reading.platform, arguments.runner, lambda candidate: _unavailable(arguments, candidate, known)), facts)
     if why:
         output.say(f"{'running on' if running else 'configuring'} {why}")
     platform = _with_flags(platform, arguments)
@@ -114,7 +114,15 @@ def _prepare(arguments: Arguments) -> Prepared:
     _judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
     wishes = _wishes(arguments, tasks, values)
     jobs, facts = with_facts(lambda known: _jobs(cube, platform, wishes, known), facts)
-    return Prepared(cube, platform, runner, jobs, wishes, facts, files)
+    prepared = Prepared(cube, platform, runner, jobs, wishes, facts, files)
+    _guard_against_strangers(arguments, prepared)
+    return prepared
+
+
+def _unavailable(arguments: Arguments, platform: Platform, facts: Facts) -> str | None:
+    """Why this machine cannot run the platform, or None. With --untrusted nothing that a stranger names is asked."""
+    reach = platform_reach(platform) if arguments.untrusted else ()
+    return f"it asks for {'; '.join(reach)}" if reach else load_runner(platform.runner).available(platform, facts)
 
 
 def _read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadRequest:
@@ -137,11 +145,9 @@ def _wishes(arguments: Arguments, tasks: Chosen, values: Mapping[str, str]) -> t
     if not tasks:
         return ()
     run_id = new_run_id(time.time(), os.urandom(3))
-    timeout = parse_duration(arguments.timeout, "--timeout") if arguments.timeout else None
-    grace = parse_duration(arguments.grace, "--grace")
     return tuple(
         Wish(task, group, {name: value for name, value in values.items() if task.parameter(name)}, arguments.mount,
-             f"{run_id}-{number}", arguments.interactive, grace, timeout, arguments.dry_run)
+             f"{run_id}-{number}", arguments.interactive, arguments.grace, arguments.timeout, arguments.dry_run)
         for number, (task, group) in enumerate(tasks, 1))
 
 
@@ -215,7 +221,10 @@ def _judge_problems(reading: Reading, used: Used) -> None:
 
 
 def _guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
-    """RULINGS 25: what reaches beyond the contract is said before the first run, and refused with --untrusted."""
+    """What reaches beyond the contract is said before the first run, and refused with --untrusted (RULINGS 25).
+
+    Before anything of the platform is asked, since a cube may name the executable to ask.
+    """
     reach, _ = with_facts(lambda known: _reach(arguments, prepared, known), prepared.facts)
     if reach and arguments.untrusted:
         raise DefinitionError("this cube asks for more than its inputs and outputs: " + "; ".join(reach),
@@ -228,6 +237,8 @@ def _guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
 
 
 def _reach(arguments: Arguments, prepared: Prepared, facts: Facts) -> tuple[str, ...]:
+    if not prepared.jobs:
+        return job_reach(_preparation_job(prepared.cube, prepared.platform, False), facts)
     ours = {"--workspace"} if arguments.workspace else set()
     return tuple(dict.fromkeys(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
                                for phrase in job_reach(job, facts, {*wish.values, *ours})))

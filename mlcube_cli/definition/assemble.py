@@ -135,8 +135,11 @@ def _entrypoint(files: Files, task: str, node: Node | None) -> tuple[str, ...] |
 
 
 def _platform(draft: PlatformDraft) -> Platform:
-    options = tuple(
-        Option(name, plain(node), origin_of(node), is_secret(node),
-               tuple(key for key, item in entries(node).items() if is_secret(item)))
-        for name, node in typed_options(entries(draft.options)).items())
+    options = tuple(_option(name, node) for name, node in typed_options(entries(draft.options)).items())
     return Platform(draft.name, draft.runner, options, draft.location)
+
+
+def _option(name: str, node: Node) -> Option:
+    hidden = {key: item for key, item in entries(node).items() if is_secret(item)}
+    taken = any(item.origin != OVERRIDE for item in hidden.values()) if hidden else is_secret(node)
+    return Option(name, plain(node), origin_of(node), taken, tuple(hidden))

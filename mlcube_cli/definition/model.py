@@ -78,8 +78,9 @@ class Task:
 class Option:
     """A platform's setting under its canonical name (docs/platforms.md), with where the value came from.
 
-    `origin` is `FILE:LINE:COLUMN`, `default`, `-P` or the flag's name. `secret` marks a value that was taken from
-    the environment (`${oc.env:X}`) and is therefore neither printed nor recorded; of a map only its `secret_keys` were.
+    `origin` is `FILE:LINE:COLUMN`, `default`, `-P` or the flag's name. `secret` marks a value that was taken from the
+    environment (`${oc.env:X}`) and is therefore neither printed nor recorded; of a map only its `secret_keys` are,
+    among them what `-P` put into it.
     """
 
     name: str
@@ -90,7 +91,7 @@ class Option:
 
     def hides(self, key: str) -> bool:
         """Is the map's value under `key` a secret?"""
-        return self.secret and (not self.secret_keys or key in self.secret_keys)
+        return key in self.secret_keys if self.secret_keys else self.secret
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from mlcube_cli.definition.tree import Node, Path, entries, find, items, mapping
 from mlcube_cli.errors import DefinitionError, Location, UsageError
 
 DEEPEST = 50  # names in one path
+_ENVIRONMENT = ("env", "env_args")  # options that hold what a task finds in its environment
 _SHAPE_CODES = ("wrong-type", "bad-value")
 
 
@@ -100,7 +101,16 @@ def _on_platform(platform: PlatformDraft, override: Override) -> PlatformDraft:
     value = override.value
     if not steps:
         value = mapping({canonical_name(platform.runner, key): item for key, item in entries(value).items()}, value)
+    elif steps[0] in _ENVIRONMENT:
+        value = _hidden(value)
     return replace(platform, options=put(platform.options, _indices(platform.options, steps), value))
+
+
+def _hidden(node: Node) -> Node:
+    """The value as a secret: of environment values only those show that the definition itself states (CONTRIBUTING)."""
+    if isinstance(node.value, dict):
+        return replace(node, value={key: _hidden(item) for key, item in node.value.items()})
+    return replace(node, secret=node.value is not None)
 
 
 def _knows(platform: PlatformDraft, override: Override) -> bool:

@@ -363,3 +363,34 @@ def test_a_value_of_a_run_configuration_is_named_with_its_line(run_mlcube: RunML
 def test_an_empty_word_is_not_the_current_directory(run_mlcube: RunMLCube, cube: Path, verb: str) -> None:
     done = run_mlcube(verb, "", cwd=cube)
     assert done.exit_code == 2 and "is empty" in done.stderr
+
+
+def test_an_environment_value_of_the_command_line_is_used_but_never_shown(run_mlcube: RunMLCube, cube: Path) -> None:
+    words = ("run", "my cube", "--task", "write", "-Plocal.env.GREETING=hunter2")
+    assert run_mlcube(*words).exit_code == 0
+    assert (cube / "workspace/made/file").read_text() == "hunter2\n"
+    shown = [run_mlcube(*words, "--dry-run").stdout, run_mlcube(*words, "--dry-run", "--json").stdout,
+             run_mlcube("show-config", "my cube", "-Plocal.env.GREETING=hunter2").stdout,
+             *(path.read_text() for path in (cube / "workspace/.mlcube").glob("**/record.json"))]
+    assert all("hunter2" not in text and "GREETING" in text for text in shown)
+
+
+def test_an_untrusted_cubes_own_executable_is_never_started(run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "c", {"mlcube.yaml": """
+        name: c
+        tasks: {t: {entrypoint: [echo]}}
+        docker: {image: i, docker: ./evil}
+        local: {}
+        """})
+    (root / "evil").write_text(f"#!/bin/sh\necho ran >> {tmp_path}/proof\n")
+    (root / "evil").chmod(0o755)
+    for words in (("run", "."), ("run", ".", "--platform=docker"), ("configure", ".", "--platform=docker"),
+                  ("run", ".", "--dry-run", "--platform=docker")):
+        done = run_mlcube(*words, "--untrusted", cwd=root)
+        assert done.exit_code in (3, 4) and "another executable" in done.stderr + done.stdout, done
+    assert not (tmp_path / "proof").exists()
+
+
+def test_a_wrong_time_limit_is_refused_before_the_machine_is_asked(run_mlcube: RunMLCube, cube: Path) -> None:
+    done = run_mlcube("run", "no such cube", "--timeout", "0")
+    assert done.exit_code == 2 and "--timeout" in done.stderr
