@@ -26,7 +26,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Command:
-    """Words for execve, never a shell string. Building one touches nothing (CONVENTIONS, rule 1)."""
+    """Words for execve, never a shell string. Building one touches nothing (CONTRIBUTING, rule 1)."""
 
     argv: tuple[str, ...]
     env: tuple[Variable, ...] = ()  # on top of the caller's environment

@@ -243,7 +243,7 @@ class Session:
         child.drain()
 
     def _end_container(self, child: Child, stop: Stop, known: int) -> None:
-        """Through the engine, since signals to its client do not reach what runs in the container (ENGINES)."""
+        """Through the engine, since signals to its client do not reach what runs in the container."""
         manner = child.manner
         until = time.monotonic() + manner.grace
         existed = self._engine(stop.ask, manner.grace + _SLACK, known)

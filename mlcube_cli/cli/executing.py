@@ -117,7 +117,7 @@ def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
 
 
 def _step_error(step: Step, outcome: Outcome) -> MLCubeError:
-    """A tool's failure: the step, the command ready to paste, its last lines, its exit code (CONVENTIONS, Errors)."""
+    """A tool's failure: the step, the command ready to paste, its last lines, its exit code (CONTRIBUTING, Errors)."""
     last = step.otherwise if outcome.before and step.otherwise else step.command
     tried = [(step.command, outcome.before)] if outcome.before else []
     lines = [line for command, ended in (*tried, (last, outcome)) for line in _tried(command, ended)]
