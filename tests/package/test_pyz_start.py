@@ -290,7 +290,7 @@ def test_reading_an_unchanged_cube_imports_no_validator_and_nothing_that_runs(py
                                                                               verb: str) -> None:
     found = imported(pyz, start, verb, str(cube))
     denied = {"jsonschema", "plumbum", "attr", "yaml", "subprocess", "urllib.request", "logging", "zipfile", "pathlib",
-              "typing", "contextlib", "argparse", "gettext", "locale", "shutil", "tempfile",
+              "typing", "argparse", "gettext", "locale", "shutil", "tempfile",
               "shlex", "hashlib", "traceback", "mlcube_cli.definition.schema", "mlcube_cli.runner", "mlcube_cli.process",
               "mlcube_shell.environments", "mlcube_shell.mounts"}
     if verb != "show-config":  # it quotes with json
