@@ -36,10 +36,16 @@ def with_facts(function: Callable[[Facts], T], facts: Facts, answer: Look | None
     raise RuntimeError(f"asked for facts {ROUNDS} times, last for {questions}")
 
 
-def look(questions: tuple[Question, ...], environment: Mapping[str, str] | None = None) -> dict[Question, Answer]:
-    """The answers of this machine."""
+def look(questions: tuple[Question, ...], environment: Mapping[str, str] | None = None,
+         starting: bool = False) -> dict[Question, Answer]:
+    """The answers of this machine. `starting`: something will be started afterwards, so get ready while tools answer."""
     here = os.environ if environment is None else environment
-    return {question: _answer(question, here) for question in questions}
+    return {question: _answer(question, here, starting) for question in questions}
+
+
+def look_before_starting(questions: tuple[Question, ...]) -> dict[Question, Answer]:
+    """`look` for a command line that starts what it decides."""
+    return look(questions, starting=True)
 
 
 def machine(environment: Mapping[str, str]) -> Facts:
@@ -70,12 +76,14 @@ def _home(environment: Mapping[str, str]) -> str:
         return "/"
 
 
-def _answer(question: Question, environment: Mapping[str, str]) -> Answer:
+def _answer(question: Question, environment: Mapping[str, str], starting: bool) -> Answer:
     if isinstance(question, Tool):
         return find_executable(question.name, environment)
     if isinstance(question, Probe):
-        from mlcube_cli.process import ask
+        from mlcube_cli.process import ask, get_ready
 
+        if starting:
+            return ask(question.command, environment=environment, meanwhile=get_ready)
         return ask(question.command, environment=environment)
     if isinstance(question, PathKind):
         return path_fact(question.path)

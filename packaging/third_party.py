@@ -42,6 +42,7 @@ else:  # pragma: no cover
     ("jsonschema/validators.py", "from urllib.request import urlopen\n", ""),
     ("jsonschema/validators.py", "            with urlopen(uri) as url:\n",
      "            from urllib.request import urlopen\n\n            with urlopen(uri) as url:\n"),
+    ("plumbum/machines/local.py", "platform.uname()[0]", "platform.uname().system"),  # [0] asks the program uname too
     ("plumbum/path/local.py", "import urllib.request as urllib\n", ""),
     ("plumbum/path/local.py", "urllib.pathname2url(", "urlparse.quote("),
     ("plumbum/path/remote.py", "import urllib.request as urllib\n", "import urllib.parse as urllib\n"),

@@ -18,7 +18,7 @@ from mlcube_cli.errors import DefinitionError, Problem, UsageError
 from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.observe import machine, with_facts
+from mlcube_cli.observe import Look, look, look_before_starting, machine, with_facts
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
 from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
@@ -53,7 +53,8 @@ def run(arguments: Arguments) -> int:
     arguments.timeout = parse_duration(arguments.timeout, "--timeout") if arguments.timeout else None
     arguments.grace = parse_duration(arguments.grace, "--grace")
     prepared = _prepare(arguments)
-    plans, facts = with_facts(lambda known: tuple(prepared.runner.plan(job, known) for job in prepared.jobs), prepared.facts)
+    plans, facts = with_facts(lambda known: tuple(prepared.runner.plan(job, known) for job in prepared.jobs), prepared.facts,
+                              _look(arguments))
     if arguments.dry_run:
         return _show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
@@ -67,7 +68,8 @@ def configure(arguments: Arguments) -> int:
         raise UsageError("configure takes no task parameters", "give them to mlcube run")
     prepared = _prepare(arguments)
     job = _preparation_job(prepared.cube, prepared.platform, arguments.dry_run)
-    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts)
+    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts,
+                             _look(arguments))
     if arguments.dry_run:
         return _show(plan, arguments.json)
     from mlcube_cli.cli.executing import execute
@@ -105,7 +107,8 @@ def _prepare(arguments: Arguments) -> Prepared:
     tasks = choose_tasks(cube, words.tasks, facts.cwd) if running else []
     values = assign([task for task, _ in tasks], words.values)
     (platform, why), facts = with_facts(lambda known: choose_platform(
-        cube, reading.platform, arguments.runner, lambda candidate: _unavailable(arguments, candidate, known)), facts)
+        cube, reading.platform, arguments.runner, lambda candidate: _unavailable(arguments, candidate, known)),
+        facts, _look(arguments))
     if why:
         output.say(f"{'running on' if running else 'configuring'} {why}")
     platform = _with_flags(platform, arguments)
@@ -117,6 +120,11 @@ def _prepare(arguments: Arguments) -> Prepared:
     prepared = Prepared(cube, platform, runner, jobs, wishes, facts, files)
     _guard_against_strangers(arguments, prepared)
     return prepared
+
+
+def _look(arguments: Arguments) -> Look:
+    """How facts are looked up: a dry run starts nothing, so it need not get ready for it."""
+    return look if arguments.dry_run else look_before_starting
 
 
 def _unavailable(arguments: Arguments, platform: Platform, facts: Facts) -> str | None:
