@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from mlcube_cli.command import Command, Stop
+from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.family import Family
 
 LINES = 25
@@ -34,6 +34,32 @@ class Manner:
     def foreground(self) -> bool:
         """Does it have the terminal, and with it our process group?"""
         return self.interactive and os.isatty(0)
+
+
+def manner_of(step: Step, limits: TaskPlan | None, stdout: int | None, forward: bool) -> Manner:
+    """The manner that a step asks for, with the limits of its task."""
+    if limits is None:
+        limits = TaskPlan("", "", ())
+    if not step.payload:
+        return Manner(forward=forward, grace=limits.grace)
+    return Manner(payload=True, stdout=stdout, interactive=limits.interactive, grace=limits.grace,
+                  timeout=limits.timeout, stop=step.stop, run_id="" if step.stop else limits.run_id)
+
+
+def environment_of(command: Command, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The command's whole environment; `base` is the caller's, by default ours."""
+    environment = dict(os.environ if base is None else base)
+    for variable in command.env:
+        if variable.value is None:
+            environment.pop(variable.name, None)
+        else:
+            environment[variable.name] = variable.value
+    return environment
+
+
+def exit_code(returncode: int) -> int:
+    """A child's exit code as shells count: 128+n for one that died of signal n."""
+    return 128 - returncode if returncode < 0 else returncode
 
 
 class Process(Protocol):

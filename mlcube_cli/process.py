@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import cast
 
-from mlcube_cli.child import Child, Manner, Process, why_not_started
+from mlcube_cli.child import Child, Manner, Process, environment_of, exit_code, manner_of, why_not_started
 from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.errors import Interrupted, MachineError
 from mlcube_cli.executables import find_executable
@@ -53,7 +53,7 @@ def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str
 
     try:
         process = subprocess.Popen(
-            command.argv, env=_environment(command, environment), cwd=command.cwd, stdout=subprocess.PIPE,
+            command.argv, env=environment_of(command, environment), cwd=command.cwd, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL)
     except (OSError, ValueError) as error:
         code = 126 if isinstance(error, PermissionError) else 127
@@ -70,7 +70,7 @@ def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
-    return Observation(_exit_code(process.returncode), stdout.decode("utf-8", "surrogateescape"),
+    return Observation(exit_code(process.returncode), stdout.decode("utf-8", "surrogateescape"),
                        stderr.decode("utf-8", "surrogateescape"))
 
 
@@ -112,7 +112,7 @@ class Session:
         """
         began = time.monotonic()
         try:
-            outcome = self._run(step, _manner(step, limits, stdout, self._forward))
+            outcome = self._run(step, manner_of(step, limits, stdout, self._forward))
         except Interrupted:
             outcome = Outcome("cancelled", 0, 0.0)
         except MachineError as error:
@@ -184,7 +184,7 @@ class Session:
                 self._tidy(child)
             else:
                 self._end(child)
-        code = _exit_code(child.poll() or 0)
+        code = exit_code(child.poll() or 0)
         if manner.foreground and code != 128 + signal.SIGINT:
             self._forgive_interrupts()
         if not ended and self.signal is None:
@@ -294,7 +294,7 @@ def _start(command: Command, manner: Manner) -> Child:
 
     from plumbum.machines.local import LocalCommand, local  # noqa: TID251 - this is the place
 
-    environment = _environment(command)
+    environment = environment_of(command)
     environment.setdefault("PATH", os.defpath)
     if manner.run_id:
         environment[MARKER] = manner.run_id
@@ -316,29 +316,6 @@ def _unusable(command: Command) -> OSError:
     """Why there is nothing to execute: absent, or there and not executable."""
     path = os.path.join(command.cwd or ".", command.argv[0])
     return (PermissionError if "/" in command.argv[0] and os.path.exists(path) else FileNotFoundError)(path)
-
-
-def _manner(step: Step, limits: TaskPlan | None, stdout: int | None, forward: bool) -> Manner:
-    if limits is None:
-        limits = TaskPlan("", "", ())
-    if not step.payload:
-        return Manner(forward=forward, grace=limits.grace)
-    return Manner(payload=True, stdout=stdout, interactive=limits.interactive, grace=limits.grace,
-                  timeout=limits.timeout, stop=step.stop, run_id="" if step.stop else limits.run_id)
-
-
-def _environment(command: Command, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    environment = dict(os.environ if base is None else base)
-    for variable in command.env:
-        if variable.value is None:
-            environment.pop(variable.name, None)
-        else:
-            environment[variable.name] = variable.value
-    return environment
-
-
-def _exit_code(returncode: int) -> int:
-    return 128 - returncode if returncode < 0 else returncode
 
 
 def _lock_directory() -> str:
