@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import re
@@ -17,7 +18,6 @@ import pytest
 from tests.package.tools import CHECKOUT, PATH, Start, assert_valid, assert_version, interpreters
 
 SEPARATOR = b"\n#---\n"
-OLDER = ("3.8.18", "3.7.16", "3.6.15")
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +212,16 @@ def test_an_older_python_alone_is_told_in_one_sentence(pyz: Path, start: Start, 
         assert (done.returncode, done.stderr.count("\n")) == (4, 1) and "MLCUBE_PYTHON" in done.stderr, done
 
 
+def test_what_an_older_python_reads_is_in_its_syntax() -> None:
+    """The stand-in is a new Python, and would read anything."""
+    tree = ast.parse((CHECKOUT / "packaging/older.py").read_text(), feature_version=(3, 7))
+    newer = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.AsyncFunctionDef)
+    assert [node for node in ast.walk(tree) if isinstance(node, newer)] == []
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert functions and not [node.name for node in functions if node.returns or node.args.kwonlyargs]
+    assert [node for node in ast.walk(tree) if isinstance(node, ast.arg) and node.annotation] == []
+
+
 def test_no_python_at_all_is_told_in_one_sentence(pyz: Path, start: Start) -> None:
     for env in ({"PATH": "/nonexistent"}, {"MLCUBE_PYTHON": "/nonexistent/python"}, {"MLCUBE_PYTHON": "/"}):
         done = start(pyz, "--version", env=env)
@@ -219,7 +229,7 @@ def test_no_python_at_all_is_told_in_one_sentence(pyz: Path, start: Start) -> No
 
 
 def older_pythons(tmp_path: Path) -> list[Path]:
-    """Directories whose python3 is too old: a stand-in for one, and the real ones of a version manager."""
+    """Directories whose python3 is too old: a stand-in for one, and the real ones on PATH."""
     stand_in = tmp_path / "stand-in"
     stand_in.mkdir()
     pretend = 'import sys; sys.version_info = (3, 6, 15, "final", 0); exec(sys.argv.pop(1))'
@@ -233,10 +243,10 @@ esac
 """)
     (stand_in / "python3").chmod(0o755)
     found = [stand_in]
-    for version in OLDER:
-        real = Path.home() / f".pyenv/versions/{version}/bin/python3"
-        if os.access(real, os.X_OK):
-            directory = tmp_path / version
+    for name in ("python3.8", "python3.7", "python3.6"):
+        real = shutil.which(name)
+        if real and subprocess.run([real, "-c", ""], capture_output=True, check=False).returncode == 0:
+            directory = tmp_path / name
             directory.mkdir()
             (directory / "python3").symlink_to(real)
             found.append(directory)
