@@ -1,7 +1,8 @@
 """Measure mlcube.pyz and print a table: `make bench`, or `python benchmarks/bench.py --only start-up --rounds 50`.
 
-Every group is measured in one go, its cases interleaved; ratios are ratios of medians to the group's first case. CPU time
-counts a command and everything that it started and waited for. The figures also go to benchmarks/results.json.
+Every group is measured in one go, its cases interleaved (but for `many`, where what was new becomes unchanged); ratios are
+ratios of medians to the group's first case. CPU time counts a command and everything that it started and waited for. The
+figures also go to benchmarks/results.json.
 """
 
 from __future__ import annotations
