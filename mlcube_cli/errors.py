@@ -86,13 +86,6 @@ class PreparationError(MLCubeError):
     status = "preparation"
 
 
-class TransferError(MLCubeError):
-    """A transfer to or from a remote host failed."""
-
-    exit_code = 6
-    status = "transfer"
-
-
 class Interrupted(MLCubeError):  # noqa: N818 - not a fault, but what the user asked for
     """A signal ended the command; `exit_code` is 128 + its number."""
 

@@ -28,12 +28,12 @@ class Runner(Protocol):
     def available(self, platform: Platform, facts: Facts) -> str | None: ...
 
 
-CONTAINER, HOST, REMOTE = "container", "host", "remote"
+CONTAINER, HOST = "container", "host"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a runner's module is, and what it isolates: a container, nothing (this host), or another machine."""
+    """Where a runner's module is, and what it isolates: a container, or nothing (this host)."""
 
     module: str
     kind: str

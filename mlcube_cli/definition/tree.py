@@ -36,9 +36,6 @@ class Node:
     folded: bool = False
 
 
-EMPTY = Node({})
-
-
 def from_document(document: Document, path: Path = ()) -> Node:
     """The document's node at `path` as a tree."""
     return _build(document, _data_at(document.data, path), path)

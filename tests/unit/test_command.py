@@ -12,7 +12,6 @@ from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable, as_data,
 from mlcube_cli.report import plan_data
 
 WORDS = st.binary(max_size=40).filter(lambda raw: b"\0" not in raw).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
-ECHO = ("python3", "-c", "import os, sys; sys.stdout.buffer.write(b'\\0'.join(os.fsencode(a) for a in sys.argv[1:]))")
 
 
 def run_sh(text: str, **env: str) -> bytes:
