@@ -9,7 +9,7 @@
 .PHONY: help demo test check fmt golden pyz engines bench stress clean again
 
 python := .venv/bin/python
-sources := $(shell find mlcube_cli runners mlbox schemas packaging -type f ! -name '*.pyc' 2>/dev/null)
+sources := LICENSE $(shell find mlcube_cli runners mlbox schemas packaging -type f ! -name '*.pyc' 2>/dev/null)
 set_up := PYTHON='$(PYTHON)' scripts/venv
 
 help: ## list the targets

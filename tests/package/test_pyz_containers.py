@@ -53,6 +53,18 @@ def test_debians_python_does_the_whole_job(inside: Inside, suite: str, home: str
     assert_checked(done, "hello world")
 
 
+def test_a_real_older_python_finds_a_newer_one(inside: Inside) -> None:
+    done = inside("python2.7 /opt/mlcube.pyz --version && python2.7 /opt/mlcube.pyz validate --json /cube",
+                  image="mlcube-test/python:bullseye")
+    assert_checked(done)
+
+
+def test_a_real_older_python_alone_gets_one_sentence(inside: Inside) -> None:
+    done = inside("PATH=/nowhere; /usr/bin/python2.7 /opt/mlcube.pyz --version", image="mlcube-test/python:bullseye")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.count("\n") == 1 and "needs Python 3.9 or newer" in done.stderr and "2.7" in done.stderr
+
+
 @pytest.mark.parametrize("options", ["size=256k", "size=1m", "size=3m", "nr_inodes=1", "nr_inodes=6", "nr_inodes=200"])
 def test_a_home_that_is_full_or_out_of_inodes_is_left_as_it_was(inside: Inside, options: str) -> None:
     done = inside(f"{CHECKED}; find /full -path '*/pyz/*' -o -name '*.partial'",
