@@ -72,7 +72,8 @@ def _call(words: list[str], leading: list[str]) -> int:
         words = [words[1], "--help"]
     verb = find_verb(words[0])
     arguments = parse(verb, [*leading, *words[1:]])
-    output.QUIET = arguments.quiet
+    output.QUIET = arguments.quiet or arguments.log_level in ("error", "critical")
+    output.DEBUG = arguments.debug or arguments.log_level == "debug"
     module, function = _HANDLERS[verb.name]
     code = getattr(import_module(module), function)(arguments)
     assert isinstance(code, int)

@@ -64,7 +64,8 @@ DRY_RUN = _option("--dry-run", action="store_true", help="print the plan as a sh
 QUIET = _option("--quiet", action="store_true", help="no messages of ours, only errors")
 DEBUG = _option("--debug", action="store_true", help="show the Python traceback of an error")
 LOG_LEVEL = _option("--log-level", "--log_level", metavar="LEVEL", default="warning",
-                    choices=("critical", "error", "warning", "info", "debug"), help="as in earlier programs")
+                    choices=("critical", "error", "warning", "info", "debug"),
+                    help="as in earlier programs: error and critical mean --quiet, debug means --debug")
 
 UNTRUSTED = _option("--untrusted", action="store_true", help="refuse a cube that reaches beyond its inputs and outputs "
                     "(privileged, host network, setup lines, ...)")

@@ -12,7 +12,8 @@ from mlcube_cli.report import error_lines, printable, problem_lines
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-QUIET = False  # --quiet: set once, by the command line
+QUIET = False  # --quiet and --debug: set once, by the command line
+DEBUG = False
 _COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "mlcube": "2"}
 
 
@@ -58,7 +59,7 @@ def on_terminal() -> bool:
 def fail(error: MLCubeError, verb: str, words: Sequence[str]) -> int:
     """Show an error and return its exit code; with --json also one document (RULINGS 28)."""
     _stderr(error_lines(error))
-    if "--debug" in words:
+    if DEBUG or "--debug" in words:  # the latter: the words could not be read
         import traceback
 
         traceback.print_exc()

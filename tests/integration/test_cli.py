@@ -394,3 +394,12 @@ def test_an_untrusted_cubes_own_executable_is_never_started(run_mlcube: RunMLCub
 def test_a_wrong_time_limit_is_refused_before_the_machine_is_asked(run_mlcube: RunMLCube, cube: Path) -> None:
     done = run_mlcube("run", "no such cube", "--timeout", "0")
     assert done.exit_code == 2 and "--timeout" in done.stderr
+
+
+def test_the_log_level_of_earlier_programs_means_something(run_mlcube: RunMLCube, cube: Path) -> None:
+    (cube / "mlcube.yaml").write_text((cube / "mlcube.yaml").read_text() + "  envv: {}\n")
+    for words, warned, traced in (((), True, False), (("--log-level", "error"), False, False),
+                                  (("--log_level=debug",), True, True)):
+        done = run_mlcube(*words, "run", "my cube", "--task", "read")
+        assert done.exit_code == 3 and "input 'in' is missing" in done.stderr
+        assert ("did you mean 'env'?" in done.stderr, "Traceback" in done.stderr) == (warned, traced)
