@@ -55,9 +55,10 @@ def read_job(wanted: dict[str, object]) -> Job:
     assert isinstance(options, dict)
     platform = Platform("local", "local", tuple(Option(name, value, "local.yaml:1:1") for name, value in options.items()),
                         Location("local.yaml"))
+    # Each run its own id: what bears it in its environment is ended with the run (process.Session).
     arguments, variables = wanted.get("arguments", []), wanted.get("variables", {})
     assert isinstance(arguments, list) and isinstance(variables, dict)
-    return Job("run-1", "cube", root, f"{root}/workspace", str(wanted.get("dialect", "inline")), "train", None,
+    return Job(f"run-{os.getpid()}", "cube", root, f"{root}/workspace", str(wanted.get("dialect", "inline")), "train", None,
                tuple(Argument(*argument) for argument in arguments), platform, variables=tuple(variables.items()))
 
 
