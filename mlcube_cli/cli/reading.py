@@ -136,12 +136,11 @@ def _errors(reading: Reading) -> list[Problem]:
 
 
 def _read(arguments: Arguments, words: Words) -> Reading:
-    workspace = getattr(arguments, "workspace", None)
     try:
         cwd = os.getcwd()
     except OSError as error:
         raise MachineError(f"the current directory cannot be used: {error.strerror}", "cd to another directory") from None
     return read_cube(ReadRequest(
         where=words.cube, overrides=tuple(getattr(arguments, "overrides", ())), platform=getattr(arguments, "platform", None),
-        workspace=os.path.abspath(os.path.expanduser(workspace)) if workspace else None,
+        workspace=getattr(arguments, "workspace", None),
         environment=os.environ, cwd=cwd, cache=find_cache(os.environ, os.getuid())))

@@ -134,10 +134,9 @@ def _unavailable(arguments: Arguments, platform: Platform, facts: Facts) -> str 
 
 
 def _read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadRequest:
-    workspace = getattr(arguments, "workspace", None)
     return ReadRequest(
         where=words.cube, overrides=tuple(arguments.overrides), platform=arguments.platform,
-        workspace=os.path.abspath(os.path.expanduser(workspace)) if workspace else None,
+        workspace=getattr(arguments, "workspace", None),
         run_files=words.tasks, environment=facts.environment, cwd=facts.cwd, cache=facts.cache)
 
 

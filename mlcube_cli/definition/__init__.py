@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """What to read, and what the command line says to it. `cwd` and `workspace` are absolute."""
+    """What to read, and what the command line says to it. `cwd` is absolute; `workspace` is as typed."""
 
     where: str  # cube directory or definition file, as typed
     overrides: tuple[str, ...] = ()  # `-P` texts: "a.b.c=value"

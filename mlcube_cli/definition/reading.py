@@ -20,6 +20,7 @@ from mlcube_cli.definition.options import with_defaults
 from mlcube_cli.definition.platforms import read_platform_file
 from mlcube_cli.definition.source import Document, find_node
 from mlcube_cli.definition.tree import Node, entries, find, from_data, mapping
+from mlcube_cli.definition.workspace import chosen_workspace
 from mlcube_cli.errors import Problem, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def read(request: ReadRequest) -> Reading:
         from mlcube_cli.definition.overrides import apply_overrides
 
         draft = apply_overrides(draft, request.overrides, chosen)
-    workspace = request.workspace or os.path.join(root, "workspace")
+    workspace = chosen_workspace(request, root, draft.tree)
     draft = _complete(draft)
     resolved = _interpolated(request, files, draft, workspace, chosen) if draft.dialect == "inline" else draft
     if draft.dialect == "inline":
