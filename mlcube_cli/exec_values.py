@@ -20,7 +20,7 @@ def with_variables(job: Job, facts: Facts) -> Job:
     """
     if job.platform.option("kind") != "exec":
         return job
-    path = next((argument.host_path for argument in job.arguments if argument.name == PARAMETERS_FILE), None)
+    path = next((argument.host_path for argument in job.paths if argument.name == PARAMETERS_FILE), None)
     text = facts.text(path) if path else None
     if path is None or text is None:
         return job

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Argument:
-    """A parameter bound to a path of this machine. `host_path` is absolute and normalised (no `..`, no trailing slash)."""
+    """A parameter bound to a path of this machine, or to a text that the task gets as it is.
+
+    `host_path` is absolute and normalised (no `..`, no trailing slash); empty where `text` is the value.
+    """
 
     name: str
     direction: str  # "input" | "output"
-    type: str  # "file" | "directory"; "unknown" only for an MLBox output that is not there yet (RULINGS 6)
+    type: str  # "file" | "directory"; "text"; "unknown" only for an MLBox output that is not there yet (RULINGS 6)
     mode: str  # "ro" | "rw"
     host_path: str
+    text: str | None = None  # None: a path; else what the task gets after `=`, word for word
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,32 @@ class Job:
     variables: tuple[tuple[str, str], ...] = ()  # MLBox exec: keys and values of the parameters_file
     assume: bool = False  # dry run: where the engine does not answer, assume an absent image and say so in the notes
 
+    @property
+    def paths(self) -> tuple[Argument, ...]:
+        """The arguments that are paths: what is looked at, mounted and made. The others are texts."""
+        return tuple(argument for argument in self.arguments if argument.text is None)
+
+    @property
+    def host_paths(self) -> Mapping[str, str]:
+        """The paths by the arguments' names, for a runner whose tasks see this machine itself."""
+        return {argument.name: argument.host_path for argument in self.paths}
+
+    def seen(self, paths: Mapping[str, str]) -> tuple[tuple[Argument, str], ...]:
+        """Each argument with what the task gets after `=`: the path in `paths`, under the argument's name, or its text."""
+        return tuple((argument, paths[argument.name] if argument.text is None else argument.text)
+                     for argument in self.arguments)
+
     def words(self, paths: Mapping[str, str]) -> tuple[str, ...]:
-        """The task's own command line, with each argument's path as the task sees it.
+        """The task's own command line, with each argument's path as the task sees it, and texts as they are.
 
         Directory and inline: the task's name first (unless it has its own entrypoint), then `--name=path`, inputs then
         outputs. MLBox: `--mlbox_task=TASK` and the arguments, sorted (spec/dialects 1.6, 2.7, 3.8).
         """
-        seen = {argument.name: f"--{argument.name}={paths[argument.name]}" for argument in self.arguments}
+        seen = tuple(f"--{argument.name}={value}" for argument, value in self.seen(paths))
         if self.dialect == "mlbox":
-            return tuple(sorted((f"--mlbox_task={self.task}", *seen.values())))
+            return tuple(sorted((f"--mlbox_task={self.task}", *seen)))
         first = () if self.entrypoint else (self.task,)
-        return (*first, *seen.values())
+        return (*first, *seen)
 
     def option(self, name: str) -> Data:
         return self.platform.option(name)

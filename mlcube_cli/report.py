@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from mlcube_cli.command import Plan
     from mlcube_cli.definition.model import Cube, Parameter, Task
+    from mlcube_cli.job import Argument
 
 
 def printable(text: str) -> str:
@@ -146,13 +147,18 @@ def plan_data(plan: Plan) -> dict[str, object]:
         "tasks": [{
             "task": task.task,
             "run_id": task.run_id,
-            "arguments": [{
-                "name": argument.name, "direction": argument.direction, "type": argument.type, "mode": argument.mode,
-                "host_path": argument.host_path, "task_path": task_path,
-            } for argument, task_path in task.arguments],
+            "arguments": [_argument(argument, value) for argument, value in task.arguments],
             "steps": [as_data(step) for step in steps],
         } for task, steps in zip(plan.tasks, task_steps(plan))],
     }
+
+
+def _argument(argument: Argument, value: str) -> dict[str, str]:
+    """An argument of the plan; `value` is its path as the task sees it, or its text."""
+    text = argument.text is not None
+    data = {"name": argument.name, "direction": argument.direction, "type": argument.type, "mode": argument.mode,
+            "host_path": argument.host_path, "task_path": "" if text else value}
+    return {**data, "text": value} if text else data
 
 
 def result_data(status: str, exit_code: int, platform: str | None, tasks: Iterable[Mapping[str, object]] = (),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcube_cli.definition.model import OVERRIDE, Cube, Group, Parameter, Platform, Task
+from mlcube_cli.definition.model import OVERRIDE, TEXT, Cube, Group, Parameter, Platform, Task
 from mlcube_cli.errors import DefinitionError, Location, Problem
 from mlcube_cli.facts import Facts, PathFact, PathKind
 from mlcube_cli.job import Argument, Job
@@ -33,12 +33,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class _Bound:
-    """A parameter with its value as an absolute path, before the disk was asked."""
+    """A parameter with its value as an absolute path, before the disk was asked; a text has no path."""
 
     parameter: Parameter
     text: str
     path: str
     location: Location
+
+    @property
+    def is_path(self) -> bool:
+        return self.parameter.type != TEXT
 
 
 def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: tuple[Job, ...] = ()) -> Job:
@@ -50,11 +54,14 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
     """
     problems: list[Problem] = []
     bound = [item for parameter in wish.task.parameters for item in _bind(cube, parameter, wish, facts, problems)]
-    facts.need(*(PathKind(item.path) for item in bound))
-    made = tuple(argument for job in earlier for argument in job.arguments if argument.direction == "output")
-    written = {item.path: item for item in bound if item.parameter.direction == "output"}
+    facts.need(*(PathKind(item.path) for item in bound if item.is_path))
+    made = tuple(argument for job in earlier for argument in job.paths if argument.direction == "output")
+    written = {item.path: item for item in bound if item.is_path and item.parameter.direction == "output"}
     arguments = []
     for item in bound:
+        if not item.is_path:
+            arguments.append(Argument(item.parameter.name, item.parameter.direction, TEXT, "ro", "", item.text))
+            continue
         kind, faults = _judge(item, cube.dialect, facts, made)
         faults += _conflicts(item, wish, written)
         problems += faults
@@ -97,6 +104,8 @@ def _bind(cube: Cube, parameter: Parameter, wish: Wish, facts: Facts, problems: 
         text, location = parameter.default, parameter.location
     else:
         return []
+    if parameter.type == TEXT:
+        return [_Bound(parameter, text, "", location)]
     try:
         path = absolute_path(text, cube.workspace, facts, from_command_line=typed is not None)
     except DefinitionError as error:

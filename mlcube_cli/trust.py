@@ -74,10 +74,10 @@ def job_reach(job: Job, facts: Facts, typed: Container[str] = ()) -> tuple[str, 
 
     `typed`: the parameters, and `--workspace`, that the user gave. Links are followed. Raises facts.Missing.
     """
-    facts.need(*(PathKind(path) for path in (job.root, job.workspace, *(one.host_path for one in job.arguments))))
+    facts.need(*(PathKind(path) for path in (job.root, job.workspace, *(one.host_path for one in job.paths))))
     root, workspace = _real(job.root, facts), _real(job.workspace, facts)
     found = [f"{argument.direction} '{argument.name}' outside the workspace: {argument.host_path}"
-             for argument in job.arguments
+             for argument in job.paths
              if argument.name not in typed and not _within(_real(argument.host_path, facts), workspace)]
     if "--workspace" not in typed and not _within(workspace, root):
         found.append(f"a workspace outside the cube: {job.workspace}")

@@ -6,7 +6,7 @@ import os
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.hints import nearest
-from mlcube_cli.definition.model import Cube, Group, Platform, Task
+from mlcube_cli.definition.model import TEXT, Cube, Group, Platform, Task
 from mlcube_cli.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def _choose_group(task: Task, name: str) -> Group:
 def assign(tasks: Sequence[Task], values: Sequence[tuple[str, str]]) -> dict[str, str]:
     """`name=value` as a mapping. Raises UsageError for a name that none of the tasks has, or one given twice."""
     known = [parameter.name for task in tasks for parameter in task.parameters]
+    paths = {parameter.name for task in tasks for parameter in task.parameters if parameter.type != TEXT}
     chosen: dict[str, str] = {}
     for name, value in values:
         if name not in known:
@@ -79,7 +80,7 @@ def assign(tasks: Sequence[Task], values: Sequence[tuple[str, str]]) -> dict[str
             which = f"tasks {names} have" if "," in names else f"task {names} has"
             raise UsageError(f"{which} no parameter '{name}'", f"did you mean '{guess}'?" if guess else
                              f"the parameters are: {', '.join(dict.fromkeys(known)) or 'none'}")
-        if not value:
+        if not value and name in paths:
             raise UsageError(f"parameter '{name}' is given an empty path", f"write {name}=PATH")
         if name in chosen:
             raise UsageError(f"parameter '{name}' is given twice", f"give {name}=PATH once")

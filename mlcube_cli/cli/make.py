@@ -41,9 +41,9 @@ def _write(path: str, text: str, modified: float | None = None) -> None:
 
 def _inputs(jobs: Sequence[Job]) -> Iterator[str]:
     """Files that the jobs read and none of them writes; a directory as itself and everything in it."""
-    written = [argument.host_path for job in jobs for argument in job.arguments if argument.direction == "output"]
+    written = [argument.host_path for job in jobs for argument in job.paths if argument.direction == "output"]
     for job in jobs:
-        for argument in job.arguments:
+        for argument in job.paths:
             if argument.direction == "input" and not any(_at_or_below(argument.host_path, path) for path in written):
                 yield from _listing(argument.host_path)
 

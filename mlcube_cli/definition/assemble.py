@@ -6,8 +6,21 @@ import os
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
+from mlcube_cli.definition.kinds import kind_of
 from mlcube_cli.definition.load import Files
-from mlcube_cli.definition.model import OVERRIDE, Author, Binding, Cube, Data, Group, Option, Parameter, Platform, Task
+from mlcube_cli.definition.model import (
+    OVERRIDE,
+    TEXT,
+    Author,
+    Binding,
+    Cube,
+    Data,
+    Group,
+    Option,
+    Parameter,
+    Platform,
+    Task,
+)
 from mlcube_cli.definition.options import typed_options
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import (
@@ -84,15 +97,16 @@ def _parameter(dialect: str, side: str, name: str, node: Node) -> Parameter:
     direction = _SIDES[side]
     stated = opts in ("ro", "rw")
     location = default.location if default is not None and value is not None else node.key
-    return Parameter(name, direction, _type(dialect, text_at(node, "type"), value), value,
-                     opts if direction == "input" and stated else "ro" if direction == "input" else "rw",
-                     text_at(node, "description"), location, stated)
+    kind = _kind(dialect, node, value)
+    mode = "rw" if direction == "output" else opts if stated and kind != TEXT else "ro"
+    return Parameter(name, direction, kind, value, mode, text_at(node, "description") or text_at(node, "desc"), location,
+                     stated)
 
 
-def _type(dialect: str, stated: str, value: str | None) -> str:
+def _kind(dialect: str, node: Node, value: str | None) -> str:
     """The declared type, else what a trailing slash says (spec/dialects 3.4); what needs the disk stays unknown."""
-    if stated in ("file", "directory"):
-        return stated
+    if (kind := kind_of(node)) != "unknown":
+        return kind
     slash = dialect == "inline" and value is not None and value.endswith(("/", "\\"))
     return "directory" if slash else "unknown"
 

@@ -6,6 +6,7 @@ import os
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.draft import Draft, PlatformDraft
+from mlcube_cli.definition.kinds import UNUSUAL, is_text, kind_of
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, entries, find, is_set, items, text_of
@@ -60,6 +61,9 @@ def _parameters(draft: Draft, files: Files, task_name: str, task: Node) -> None:
     for side, parameters in sides.items():
         for name, node in parameters.items():
             _parameter_name(draft, files, (task_name, side, name), node)
+    for side, parameters in sides.items():
+        for name, node in parameters.items():
+            _parameter_type(draft, files, (task_name, side, name), node)
     for name, node in sides["outputs"].items():
         if draft.dialect != "mlbox" and not _has_type(node):
             files.warn(node.key, f"the type of output '{name}' is not stated: a run fails unless it exists already",
@@ -71,10 +75,32 @@ def _parameters(draft: Draft, files: Files, task_name: str, task: Node) -> None:
                        _path(draft, "tasks", task_name, "parameters", "outputs", name))
 
 
+def _parameter_type(draft: Draft, files: Files, where: tuple[str, str, str], node: Node) -> None:
+    """What is odd about a parameter's type, and about a value that the type does not fit."""
+    task, side, name = where
+    stated, default = find(node, "type"), find(node, "default")
+    word, path = text_of(stated), _path(draft, "tasks", task, "parameters", side, name)
+    place = stated.location if stated is not None else node.key
+    if word and word in UNUSUAL:
+        meant = UNUSUAL[word]
+        files.warn(place, f"'type: {word}' is read as '{meant}'", "unusual-type",
+                   f"write 'type: {meant}'" if meant != "unknown" else "write 'type: file' or 'type: directory'", path)
+    if not is_text(node):
+        if default is not None and isinstance(default.value, bool):
+            files.warn(default.location, f"the value of '{name}' is taken as the path '{text_of(default)}'", "value-as-path",
+                       "add 'type: bool' if it is no path", path)
+    elif side == "outputs":
+        files.note(place, f"output '{name}' is of the type '{word}', but an output is a file or a directory", "bad-value",
+                   "make it an input, or write 'type: file' or 'type: directory'", path)
+    elif default is not None and default.secret:
+        files.warn(default.location, f"the value of '{name}' is taken from the environment, and is passed as a word that "
+                   "everybody on the machine can see", "secret-argument", "pass a secret through the platform's 'env'", path)
+
+
 def _has_type(output: Node) -> bool:
     """True when a run can tell whether the output is a file or a directory (spec/dialects 3.4)."""
     value = text_of(find(output, "default"))
-    return value is None or value.endswith(("/", "\\")) or text_of(find(output, "type")) in ("file", "directory")
+    return value is None or value.endswith(("/", "\\")) or kind_of(output) != "unknown"
 
 
 def _parameter_name(draft: Draft, files: Files, where: tuple[str, str, str], node: Node) -> None:
@@ -108,6 +134,8 @@ def unset_variables(dialect: str, tree: Node, environment: Mapping[str, str]) ->
         groups = entries(find(node, "groups")).values()
         for side in _SIDES:
             for name, parameter in entries(find(node, "parameters", side)).items():
+                if is_text(parameter):
+                    continue  # nothing is expanded there
                 steps = {"inline": ("tasks", task, "parameters", side, name), "mlbox": (name,)}.get(
                     dialect, (f"{side[:-1]}_binding", name))
                 for value in (find(parameter, "default"), *(find(group, name) for group in groups)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
+from mlcube_cli.definition.kinds import is_text
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
 from mlcube_cli.definition.platforms import RUNNER_NAMES
@@ -48,10 +49,13 @@ def _task(name: str, task: Node, groups: list[GroupDraft]) -> Node:
 
 
 def fold(name: str, node: Node) -> Node:
-    """A parameter as a mapping: a bare value is its default, null (or no default) means the parameter's own name."""
+    """A parameter as a mapping: a bare value is its default, null (or no default) means the parameter's own name.
+
+    What is no path and has no default is left out unless it is given: its name is not its value.
+    """
     if isinstance(node.value, dict):
         default = find(node, "default")
-        if default is not None and default.value is not None:
+        if (default is not None and default.value is not None) or is_text(node):
             return node
         value = Node(name, node.key, node.key, name, node.origin)
         return mapping({**entries(node), "default": value}, node)

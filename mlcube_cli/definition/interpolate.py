@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.definition.kinds import is_text
 from mlcube_cli.definition.load import Guesses
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, text_of
@@ -332,14 +333,16 @@ def _note(scope: _Scope, path: Path, message: str, code: str, hint: str) -> None
 # --- the end -------------------------------------------------------------------------------------------------------
 
 
-def _finish(node: Node, path: Path) -> Node:
-    """Carried dollars become `$$` in the values of parameters, `$` elsewhere."""
+def _finish(node: Node, path: Path, dollar: str = "$") -> Node:
+    """Carried dollars become `$$` in what is expanded before a run, the paths of parameters, and `$` elsewhere."""
     if isinstance(node.value, dict):
-        return replace(node, value={key: _finish(item, (*path, key)) for key, item in node.value.items()})
+        parameter = len(path) == 5 and path[0] == "tasks" and path[2] == "parameters" and not is_text(node)
+        return replace(node, value={
+            key: _finish(item, (*path, key), "$$" if parameter and key == "default" else "$")
+            for key, item in node.value.items()})
     if isinstance(node.value, tuple):
         return replace(node, value=tuple(_finish(item, (*path, index)) for index, item in enumerate(node.value)))
     if not isinstance(node.value, str) or _DOLLAR not in node.value:
         return node
-    default = len(path) == 6 and path[0] == "tasks" and path[2] == "parameters" and path[5] == "default"
-    text = node.value.replace(_DOLLAR, "$$" if default else "$")
+    text = node.value.replace(_DOLLAR, dollar)
     return replace(node, value=text, text=text)

@@ -57,8 +57,8 @@ def _task(task: Node, declared: list[tuple[str, str, Node]], default: GroupDraft
     sides: dict[str, dict[str, Node | None]] = {"inputs": {}, "outputs": {}}
     for side, name, node in declared:
         described = node if isinstance(node.value, str) else _description(node)
-        sides[side][name] = mapping({"default": values.get(name), "description": described, "opts": find(node, "opts")},
-                                    node)
+        sides[side][name] = mapping({"default": values.get(name), "description": described, "opts": find(node, "opts"),
+                                     "type": find(node, "type")}, node)
     sections = {side: mapping(found, find(task, side) or task) for side, found in sides.items()}
     return mapping({"parameters": mapping(sections, task), "description": _description(task)}, task)
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias
 
+TEXT = "text"  # the type of a parameter that is no path
 OVERRIDE = "-P"  # the origin of values that the command line set; no definition file comes before them
 
 # What a YAML document can hold once it is read: plain data, never a tagged object.
@@ -26,11 +27,11 @@ class Author:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One input or output of a task: a file or a directory, passed to the task as `--name=PATH`."""
+    """One input or output of a task: a file or a directory, passed as `--name=PATH`; or a text, passed as it is."""
 
     name: str
     direction: str  # "input" | "output"
-    type: str  # "file" | "directory" | "unknown"
+    type: str  # "file" | "directory" | "unknown" | "text"
     default: str | None  # None: nothing is bound; the parameter is left out, or the user must give it
     mode: str  # "ro" | "rw": what the definition asks for (inputs "ro" unless `opts: rw`, outputs "rw")
     description: str = ""

@@ -43,7 +43,7 @@ def plan(job: Job, facts: Facts) -> Plan:
     make = Step("make output directories", Command(("mkdir", "-p", "--", *directories)), task=job.task,
                 hint="check the permissions, or give another path")
     steps = (*prepared.steps, *((make,) if directories else ()), _payload(run))
-    arguments = tuple((argument, run.view.paths[argument.name]) for argument in job.arguments)
+    arguments = job.seen(run.view.paths)
     task = TaskPlan(job.task, job.run_id, arguments, grace=job.grace, timeout=job.timeout, interactive=job.interactive)
     notes = (*run.engine.notes, *prepared.notes, *_no_start(run, prepared.starts_itself), *run.notes)
     return Plan(job.platform.name, steps, (task,), tuple(dict.fromkeys(notes)))

@@ -18,7 +18,7 @@ def refuse_paths(job: Job, engine: Engine) -> None:
     """
     refuse_undecodable(job, engine.name)
     bad, what = ("\n", "a newline") if engine.name == "podman" else ("\r\n", "a carriage return and a newline")
-    for argument in job.arguments:
+    for argument in job.paths:
         if bad in argument.host_path:
             raise DefinitionError(f"parameter '{argument.name}': {engine.name} cannot mount {argument.host_path!r}: "
                                   f"its name holds {what}", "rename it, or use a platform with the runner 'local'")

@@ -53,6 +53,7 @@ def plan(job: Job, facts: Facts) -> Plan:
     """The plan of one task: the environment where it is absent, the output directories, the task."""
     _check(job)
     preparation: tuple[Step, ...] = ()
+    environment = None
     if _kind(job) == "exec":
         preparation = directory_steps(job)
         command = run_command(job, facts)
@@ -61,8 +62,10 @@ def plan(job: Job, facts: Facts) -> Plan:
         if environment and not is_whole(environment, facts):
             preparation = (environment_step(environment),)
         command = _python_command(job, facts, environment)
-    payload = Step(f"run task {job.task}", command, task=job.task, payload=True)
-    arguments = tuple((replace(argument, mode="rw"), argument.host_path) for argument in job.arguments)
+    payload = Step(f"run task {job.task}", command, task=job.task, payload=True,
+                   keep=environment.directory if environment else None)
+    arguments = tuple((replace(argument, mode="rw" if argument.text is None else argument.mode), value)
+                      for argument, value in job.seen(job.host_paths))
     task = TaskPlan(job.task, job.run_id, arguments, job.grace, job.timeout, job.interactive)
     return Plan(job.platform.name, (*preparation, *_make_directories(job), payload), (task,), _notes(job, facts))
 
@@ -117,7 +120,7 @@ def _notes(job: Job, facts: Facts) -> tuple[str, ...]:
 
 def _make_directories(job: Job) -> tuple[Step, ...]:
     """One step that makes the output directories, and the parents of output files (RULINGS 6 for unknown types)."""
-    outputs = (argument for argument in job.arguments if argument.direction == "output")
+    outputs = (argument for argument in job.paths if argument.direction == "output")
     wanted = dict.fromkeys(argument.host_path if argument.type == "directory" else os.path.dirname(argument.host_path)
                            for argument in outputs)
     if not wanted:
@@ -151,8 +154,8 @@ def _task_words(job: Job) -> tuple[str, ...]:
     """The task's arguments, with paths of this machine. MLBox on bare metal: unsorted, the flag and the task two words
     (spec/dialects 1.6)."""
     if job.dialect != "mlbox":
-        return job.words({argument.name: argument.host_path for argument in job.arguments})
-    arguments = tuple(f"--{argument.name}={argument.host_path}" for argument in job.arguments)
+        return job.words(job.host_paths)
+    arguments = tuple(f"--{argument.name}={value}" for argument, value in job.seen(job.host_paths))
     return ("--mlbox_task", job.task, *arguments)
 
 

@@ -64,7 +64,7 @@ def _variables(job: Job, facts: Facts, name: str) -> tuple[Variable, ...]:
     values = {key: text for key, text in job.variables if _IDENTIFIER.match(key) and not _OBEYED.match(key)}
     if name == "run":
         values["mlbox_task"] = job.task
-    values.update((argument.name, argument.host_path) for argument in job.arguments if _IDENTIFIER.match(argument.name))
+    values.update((argument.name, value) for argument, value in job.seen(job.host_paths) if _IDENTIFIER.match(argument.name))
     own = {variable.name: variable for variable in (*CLEAN, Variable("PYTHONUNBUFFERED", "1"))}
     own.update((variable.name, variable) for variable in platform_variables(job, facts))
     own.update((key, Variable(key, text)) for key, text in values.items())

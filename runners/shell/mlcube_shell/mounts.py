@@ -38,12 +38,12 @@ def view_of(job: Job, facts: Facts, prefix: str = "/mlcube_io") -> View:
     read-only, and our own `.mlcube` of the workspace is hidden. Raises facts.Missing.
     """
     ours = os.path.join(job.workspace, ".mlcube")
-    sources = {argument.name: source_of(argument) for argument in job.arguments}
+    sources = {argument.name: source_of(argument) for argument in job.paths}
     facts.need(*(PathKind(path) for path in (*sources.values(), ours)))
-    written = {argument.host_path for argument in job.arguments if _is_written(argument)}
+    written = {argument.host_path for argument in job.paths if _is_written(argument)}
     mounts: dict[tuple[str, bool], Mount] = {}
     paths = {}
-    for argument in job.arguments:
+    for argument in job.paths:
         source, read_only = sources[argument.name], argument.host_path not in written
         if (source, read_only) not in mounts:
             target = _target(argument, source, f"{prefix}{len(mounts)}")
@@ -66,12 +66,12 @@ def source_of(argument: Argument) -> str:
 
 def output_directories(job: Job) -> tuple[str, ...]:
     """The directories that must be there before the task starts; inputs are never made."""
-    return tuple(dict.fromkeys(source_of(argument) for argument in job.arguments if argument.direction == "output"))
+    return tuple(dict.fromkeys(source_of(argument) for argument in job.paths if argument.direction == "output"))
 
 
 def refuse_undecodable(job: Job, engine: str) -> None:
     """Raises DefinitionError for a path that is not valid UTF-8: the engine would mount something else, silently."""
-    for argument in job.arguments:
+    for argument in job.paths:
         try:
             argument.host_path.encode("utf-8")
         except UnicodeEncodeError:
@@ -128,5 +128,5 @@ def _notes(job: Job, sources: Mapping[str, str]) -> tuple[str, ...]:
     """An input directory that an output file is written into cannot be kept read-only: say so."""
     return tuple(
         f"the task can write to input '{one.name}', because output '{other.name}' is a file in that directory"
-        for one in job.arguments for other in job.arguments
+        for one in job.paths for other in job.paths
         if not _is_written(one) and _is_written(other) and one.host_path == sources[other.name] != other.host_path)
