@@ -58,6 +58,7 @@ class Step:
     unless: Command | None = None  # skip when this succeeds, asked again under the lock
     otherwise: Command | None = None  # run when `command` fails (a pull that falls back to a build)
     lock: str | None = None  # steps with the same lock key never run at the same time on this machine
+    keep: str | None = None  # what of the cache it uses: marked as being used meanwhile, so that pruning spares it
     stop: Stop | None = None
     started: Command | None = None  # asked after exit 125, 126, 127: output means that the task itself had started
     hint: str = ""  # what to do when this step fails

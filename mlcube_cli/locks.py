@@ -53,19 +53,19 @@ def lock(directory: str, key: str, wait: float, tell: Callable[[str], None],
     up, OSError when no lock can be made there.
     """
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    place = os.path.join(directory, _file_name(key))
-    me = _myself()
+    place = os.path.join(directory, file_name(key))
+    me = myself()
     attempt = _Attempt(place, me)
     until = time.monotonic() + wait
     nap, told = 0.02, ""
     while not attempt.take():
         holder = attempt.holder
         if time.monotonic() >= until:
-            raise MachineError(f"gave up after {wait:g} seconds of waiting for {_who(holder)}, who is busy with {key}",
+            raise MachineError(f"gave up after {wait:g} seconds of waiting for {who(holder)}, who is busy with {key}",
                                f"if that process is gone, remove the directory {place}")
         if holder is not None and told != holder.name():
             told = holder.name()
-            tell(f"waiting for {_who(holder)}, who is busy with {key}")
+            tell(f"waiting for {who(holder)}, who is busy with {key}")
         pause(min(nap, max(0.0, until - time.monotonic())))
         nap = min(0.5, nap * 1.5)
     try:
@@ -90,7 +90,7 @@ class _Attempt:
         try:
             os.mkdir(self._place, 0o700)
         except FileExistsError:
-            return self._take_over()
+            return self.take_over()
         return self._enter()
 
     def give_back(self) -> None:
@@ -124,17 +124,18 @@ class _Attempt:
                 os.unlink(os.path.join(self._place, owner.name()))
         return True
 
-    def _take_over(self) -> bool:
-        owners = self._owners()
-        if not owners:
+    def take_over(self) -> bool:
+        """Try once for a lock directory that is there."""
+        there = self._owners()
+        if not there:
             return self._clear_half_made()
         self._empty_since = None
-        living = [owner for owner in owners if not owner.is_dead(self._me)]
+        living = [owner for owner in there if not owner.is_dead(self._me)]
         if living:
             self.holder = living[0]
             return False
         try:
-            os.rename(os.path.join(self._place, owners[0].name()), self._mine)
+            os.rename(os.path.join(self._place, there[0].name()), self._mine)
         except OSError:  # another one was quicker
             return False
         return self._is_alone()
@@ -150,25 +151,56 @@ class _Attempt:
         return False
 
     def _owners(self) -> list[Owner]:
-        try:
-            with os.scandir(self._place) as entries:
-                found = [_parse(entry.name) for entry in entries]
-        except OSError:
-            return []
-        return sorted((owner for owner in found if owner is not None), key=Owner.name)
+        return owners(self._place)
 
 
-def _file_name(key: str) -> str:
+def clear(place: str) -> bool:
+    """Remove the lock directory `place` unless its owner may be alive, or it is just being made; whether it is gone."""
+    attempt = _Attempt(place, myself())
+    if attempt.take_over():
+        attempt.give_back()
+    elif attempt.holder is None and _age(place) > HALF_MADE:
+        with contextlib.suppress(OSError):  # rmdir removes only what is still empty
+            os.rmdir(place)
+    return not os.path.lexists(place)
+
+
+def holder(place: str) -> Owner | None:
+    """Who holds the lock directory `place` and may be alive; None for nobody."""
+    me = myself()
+    return next((owner for owner in owners(place) if not owner.is_dead(me)), None)
+
+
+def owners(place: str) -> list[Owner]:
+    """Whose entries the directory `place` has, dead or alive; none where it is not there."""
+    try:
+        with os.scandir(place) as entries:
+            found = [parse_owner(entry.name) for entry in entries]
+    except OSError:
+        return []
+    return sorted((owner for owner in found if owner is not None), key=Owner.name)
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - os.lstat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
+def file_name(key: str) -> str:
     """Short, safe and unique for the key; its readable end comes first."""
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", key)[-40:].lstrip(".-")
     return f"{readable}.{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.lock"
 
 
-def _who(owner: Owner | None) -> str:
+def who(owner: Owner | None) -> str:
+    """The owner in a message."""
     return f"process {owner.pid} on {owner.host}" if owner else "another process"
 
 
-def _myself() -> Owner:
+def myself() -> Owner:
+    """This process as an owner, with a token of its own."""
     host = re.sub(r"[^A-Za-z0-9_.-]", "_", os.uname().nodename)[:64]
     boot = re.sub(r"[^0-9a-f]", "", _first_line("/proc/sys/kernel/random/boot_id"))[:32]
     try:
@@ -179,7 +211,7 @@ def _myself() -> Owner:
     return Owner(pid, _start_time(pid)[0], host, boot, space, os.urandom(6).hex())
 
 
-def _parse(name: str) -> Owner | None:
+def parse_owner(name: str) -> Owner | None:
     """The owner of an entry's name; None for what is none of ours (a desktop's or a network disk's own files)."""
     values = dict(part.partition("=")[::2] for part in name.split(","))
     if list(values) != ["pid", "start", "host", "boot", "space", "token"] or not values["pid"].isdigit():

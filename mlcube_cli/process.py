@@ -126,7 +126,9 @@ class Session:
         self._check()
         if step.unless and self._holds(step.unless):
             return Outcome("succeeded", 0, 0.0)
-        with self._locked(step):
+        from mlcube_cli.uses import keeping
+
+        with self._locked(step), keeping(step.keep):
             if step.lock and step.unless and self._holds(step.unless):
                 return Outcome("succeeded", 0, 0.0)
             self._announce(step)

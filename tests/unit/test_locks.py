@@ -38,7 +38,7 @@ def worker(directory: Path, inside: Path, stay: float) -> subprocess.Popen:
 
 
 def place(directory: Path, key: str = "k") -> Path:
-    return directory / locks._file_name(key)
+    return directory / locks.file_name(key)
 
 
 def hold(directory: Path, owner: Owner, key: str = "k") -> Path:
@@ -90,7 +90,7 @@ def test_any_key_becomes_a_short_safe_name(tmp_path, key):
 
 
 def test_waiting_is_bounded_and_says_for_whom(tmp_path):
-    hold(tmp_path, locks._myself())
+    hold(tmp_path, locks.myself())
     told: list[str] = []
     began = time.monotonic()
     with pytest.raises(MachineError) as caught, lock(str(tmp_path), "k", 0.3, told.append):
@@ -102,7 +102,7 @@ def test_waiting_is_bounded_and_says_for_whom(tmp_path):
 
 
 def test_the_one_who_waits_may_be_called_off(tmp_path):
-    hold(tmp_path, locks._myself())
+    hold(tmp_path, locks.myself())
 
     def pause(seconds: float) -> None:
         raise InterruptedError
@@ -117,7 +117,7 @@ def test_the_one_who_waits_may_be_called_off(tmp_path):
     lambda: {"boot": "0" * 32, "space": "1"},  # before the last start of the machine
 ])
 def test_a_dead_owners_lock_is_taken_over(tmp_path, change):
-    hold(tmp_path, replace(locks._myself(), **change()))
+    hold(tmp_path, replace(locks.myself(), **change()))
     assert take(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -127,14 +127,14 @@ def test_a_zombie_is_dead(tmp_path):
     until = time.monotonic() + 5
     while locks._start_time(zombie.pid)[1] != "Z":
         assert time.monotonic() < until
-    hold(tmp_path, replace(locks._myself(), pid=zombie.pid, start=locks._start_time(zombie.pid)[0]))
+    hold(tmp_path, replace(locks.myself(), pid=zombie.pid, start=locks._start_time(zombie.pid)[0]))
     take(tmp_path)
     zombie.wait()
 
 
 @pytest.mark.parametrize("change", [{"host": "elsewhere", "boot": "0" * 32}, {"space": "1", "pid": 4_000_000}])
 def test_another_hosts_or_containers_lock_is_waited_for(tmp_path, change):
-    entry = hold(tmp_path, replace(locks._myself(), **change))
+    entry = hold(tmp_path, replace(locks.myself(), **change))
     with pytest.raises(MachineError):
         take(tmp_path)
     assert entry.exists()
@@ -159,8 +159,8 @@ def test_a_half_made_lock_counts_until_it_is_some_seconds_old(tmp_path, monkeypa
 
 def test_one_who_was_slow_to_enter_notices_that_another_is_inside(tmp_path):
     """It made the directory and slept; others took that for half-made, and one of them holds the lock now."""
-    slow = locks._Attempt(str(place(tmp_path)), locks._myself())
-    entry = hold(tmp_path, replace(locks._myself(), token="other"))
+    slow = locks._Attempt(str(place(tmp_path)), locks.myself())
+    entry = hold(tmp_path, replace(locks.myself(), token="other"))
     assert not slow._enter()
     assert slow.holder is not None
     assert list(place(tmp_path).iterdir()) == [entry]
@@ -168,16 +168,16 @@ def test_one_who_was_slow_to_enter_notices_that_another_is_inside(tmp_path):
 
 def test_one_who_judged_too_late_takes_nothing_away(tmp_path):
     """Two saw the same dead owner; the first has taken over, held and given back, and a third holds it now."""
-    dead = replace(locks._myself(), pid=dead_process())
-    late = locks._Attempt(str(place(tmp_path)), locks._myself())
-    living = hold(tmp_path, replace(locks._myself(), token="third"))
+    dead = replace(locks.myself(), pid=dead_process())
+    late = locks._Attempt(str(place(tmp_path)), locks.myself())
+    living = hold(tmp_path, replace(locks.myself(), token="third"))
     late._owners = lambda: [dead]  # type: ignore[method-assign] # what it read before
-    assert not late._take_over()
+    assert not late.take_over()
     assert living.exists()
 
 
 def test_foreign_files_in_a_lock_do_not_hold_it(tmp_path):
-    hold(tmp_path, replace(locks._myself(), pid=dead_process()))
+    hold(tmp_path, replace(locks.myself(), pid=dead_process()))
     (place(tmp_path) / ".nfs0001").touch()
     told: list[str] = []
     with lock(str(tmp_path), "k", 1, told.append):
@@ -194,7 +194,7 @@ def test_where_no_lock_can_be_made_it_is_an_oserror(tmp_path):
 def test_of_many_at_once_only_one_is_inside(tmp_path, stale):
     directory, inside = tmp_path / "locks", tmp_path / "inside"
     if stale:
-        hold(directory, replace(locks._myself(), pid=dead_process()))
+        hold(directory, replace(locks.myself(), pid=dead_process()))
     workers = [worker(directory, inside, 0.02) for _ in range(8)]
     for one in workers:
         assert one.communicate(timeout=60)[0] == b"in\n" * 3

@@ -24,8 +24,10 @@ _COUNT = """find "$1/" -type f ! -name '*.pyc' ! -name mlcube-complete | wc -l""
 _VERSION = """"$1/bin/python" -I -S -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])'"""
 _PLACE = """cd -P -- "$1" && pwd -P"""
 
-# $1 is the environment. Succeeds when it is whole, where it was made, and its Python starts.
+# $1 is the environment. Succeeds when it is whole, where it was made, and its Python starts. It counts as used from then
+# on, so that it is not pruned under those who are about to use it.
 CHECK = f"""\
+touch -c "$1/mlcube-complete" 2>/dev/null
 {{ read -r count version && place=$(cat); }} 2>/dev/null <"$1/mlcube-complete" || exit 1
 [ "$place" = "$({_PLACE})" ] && [ "$({_COUNT})" -ge "$count" ] && [ "$({_VERSION})" = "$version" ]"""
 
@@ -45,7 +47,8 @@ made=$(mktemp -d "$1.XXXXXX")
 environment=$made/environment
 : >"$made/making"
 cd -- "$4"
-shift 4"""
+shift 4
+printf '%s\\n' "$*" >"$made/requirements\""""
 _FINISH = f"""\
 set -- "$environment"
 count=$({_COUNT})

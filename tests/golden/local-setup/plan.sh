@@ -19,7 +19,8 @@ module load python/3.11
 module load cuda/12.4
 source ./site.sh
 set +e; trap - EXIT
-exec "$@"' mlcube sh -c '{ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
+exec "$@"' mlcube sh -c 'touch -c "$1/mlcube-complete" 2>/dev/null
+{ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
 [ "$place" = "$(cd -P -- "$1" && pwd -P)" ] && [ "$(find "$1/" -type f ! -name '"'"'*.pyc'"'"' ! -name mlcube-complete | wc -l)" -ge "$count" ] && [ "$("$1/bin/python" -I -S -c '"'"'import sys; print("%d.%d.%d" % sys.version_info[:3])'"'"')" = "$version" ]' mlcube /home/user/.cache/mlcube/environments/setup-ac1c2289ea4c4119b297 </dev/null) >/dev/null 2>&1 || (cd /cube && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_PYTHON -u UV_SYSTEM_PYTHON PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 bash -c 'if ! command -v module >/dev/null 2>&1; then
   for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
       /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \
@@ -37,7 +38,8 @@ set +e; trap - EXIT
 exec "$@"' mlcube sh -c 'set -e
 link=$1 python=$2 tool=$3
 mkdir -p -- "${1%/*}"
-[ -L "$1" ] && ({ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
+[ -L "$1" ] && (touch -c "$1/mlcube-complete" 2>/dev/null
+{ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
 [ "$place" = "$(cd -P -- "$1" && pwd -P)" ] && [ "$(find "$1/" -type f ! -name '"'"'*.pyc'"'"' ! -name mlcube-complete | wc -l)" -ge "$count" ] && [ "$("$1/bin/python" -I -S -c '"'"'import sys; print("%d.%d.%d" % sys.version_info[:3])'"'"')" = "$version" ]) 2>/dev/null || rm -rf -- "$1"
 for old in "$1".*; do
   [ "$(readlink "$1")" = "${old##*/}/environment" ] || rm -rf -- "$old"
@@ -47,6 +49,7 @@ environment=$made/environment
 : >"$made/making"
 cd -- "$4"
 shift 4
+printf '"'"'%s\n'"'"' "$*" >"$made/requirements"
 "$python" -m venv "$environment"
 [ "$#" -eq 0 ] || "$environment/bin/python" -m pip install "$@"
 set -- "$environment"

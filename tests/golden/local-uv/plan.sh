@@ -5,11 +5,13 @@ set -eu
 RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 
 # make the Python environment for 2 requirements
-(cd /cube && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV sh -c '{ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
+(cd /cube && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV sh -c 'touch -c "$1/mlcube-complete" 2>/dev/null
+{ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
 [ "$place" = "$(cd -P -- "$1" && pwd -P)" ] && [ "$(find "$1/" -type f ! -name '"'"'*.pyc'"'"' ! -name mlcube-complete | wc -l)" -ge "$count" ] && [ "$("$1/bin/python" -I -S -c '"'"'import sys; print("%d.%d.%d" % sys.version_info[:3])'"'"')" = "$version" ]' mlcube /home/user/.cache/mlcube/environments/cpython-3.11.7-096ec692dced2caa45f9 </dev/null) >/dev/null 2>&1 || (cd /cube && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_PYTHON -u UV_SYSTEM_PYTHON PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 sh -c 'set -e
 link=$1 python=$2 tool=$3
 mkdir -p -- "${1%/*}"
-[ -L "$1" ] && ({ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
+[ -L "$1" ] && (touch -c "$1/mlcube-complete" 2>/dev/null
+{ read -r count version && place=$(cat); } 2>/dev/null <"$1/mlcube-complete" || exit 1
 [ "$place" = "$(cd -P -- "$1" && pwd -P)" ] && [ "$(find "$1/" -type f ! -name '"'"'*.pyc'"'"' ! -name mlcube-complete | wc -l)" -ge "$count" ] && [ "$("$1/bin/python" -I -S -c '"'"'import sys; print("%d.%d.%d" % sys.version_info[:3])'"'"')" = "$version" ]) 2>/dev/null || rm -rf -- "$1"
 for old in "$1".*; do
   [ "$(readlink "$1")" = "${old##*/}/environment" ] || rm -rf -- "$old"
@@ -19,6 +21,7 @@ environment=$made/environment
 : >"$made/making"
 cd -- "$4"
 shift 4
+printf '"'"'%s\n'"'"' "$*" >"$made/requirements"
 settings=$("$python" -I -m pip config list 2>/dev/null) || settings=
 setting() {
   [ -z "$2" ] || { printf %s "$2"; return; }
