@@ -48,6 +48,15 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Reason:
+    """What is meant when a tool's output holds `text` (case does not count): one sentence, and what to type."""
+
+    text: str
+    sentence: str
+    hint: str
+
+
+@dataclass(frozen=True)
 class Step:
     """One command of a plan. `task` None: preparation, shared by the tasks of one command line."""
 
@@ -60,8 +69,12 @@ class Step:
     lock: str | None = None  # steps with the same lock key never run at the same time on this machine
     keep: str | None = None  # what of the cache it uses: marked as being used meanwhile, so that pruning spares it
     stop: Stop | None = None
-    started: Command | None = None  # asked after exit 125, 126, 127: output means that the task itself had started
+    started: Command | None = None  # asked after an exit code of `engine_codes`: output means that the task itself had started
+    engine_codes: tuple[int, ...] | None = (125, 126, 127)  # exit codes that may be the engine's own; None: any but 0
+    why: Command | None = None  # asked when the task had not started: says on stderr what is wrong
+    after: Command | None = None  # run when the command has ended, however it ended; how it ends does not count
     hint: str = ""  # what to do when this step fails
+    reasons: tuple[Reason, ...] = ()  # what a failure's last lines mean; the first that fits replaces `hint`
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,12 @@ def merge(plans: Iterable[Plan]) -> Plan:
         tasks=tuple(task for plan in everything for task in plan.tasks),
         notes=tuple(dict.fromkeys(note for plan in everything for note in plan.notes)),
     )
+
+
+def find_reason(step: Step, lines: Iterable[str]) -> Reason | None:
+    """What these lines of a tool's output mean, as far as the step knows; None where it knows nothing of them."""
+    text = "\n".join(lines).lower()
+    return next((reason for reason in step.reasons if reason.text.lower() in text), None)
 
 
 def in_shell(lines: tuple[str, ...], command: Command, shell: str = "bash") -> Command:
@@ -166,7 +185,7 @@ def script(plan: Plan) -> str:
         lines.append(f"# note: {_comment(note)}")
     interactive = any(task.interactive for task in plan.tasks)
     for step in plan.steps:
-        lines += ["", f"# {_comment(step.title)}", _step_line(step, base, interactive)]
+        lines += ["", f"# {_comment(step.title)}", *_step_lines(step, base, interactive)]
     return "\n".join(lines) + "\n"
 
 
@@ -177,6 +196,15 @@ def _comment(text: str) -> str:
 def _common_run_id(plan: Plan) -> str:
     """The part of the run ids that all tasks of one command share: `ID` of `ID-1`, `ID-2`."""
     return plan.tasks[0].run_id.rsplit("-", 1)[0] if plan.tasks else ""
+
+
+def _step_lines(step: Step, run_id: str, interactive: bool) -> list[str]:
+    """The step's line; what comes after it is done on the ways out as well."""
+    line = _step_line(step, run_id, interactive)
+    if not step.after:
+        return [line]
+    after = _command_text(step.after, run_id)
+    return [f"trap {quote(after)} EXIT; trap 'exit 130' INT; trap 'exit 143' TERM", line, f"{after}; trap - EXIT INT TERM"]
 
 
 def _step_line(step: Step, run_id: str, interactive: bool) -> str:
@@ -223,4 +251,6 @@ def as_data(step: Step) -> dict[str, object]:
         data["unless"] = list(step.unless.argv)
     if step.otherwise:
         data["otherwise"] = list(step.otherwise.argv)
+    if step.after:
+        data["after"] = list(step.after.argv)
     return data

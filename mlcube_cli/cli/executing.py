@@ -13,7 +13,7 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.make import write_deps, write_stamp
 from mlcube_cli.cli.running import Prepared
-from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, merge, shell_line
+from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, find_reason, merge, shell_line
 from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
@@ -22,7 +22,7 @@ from mlcube_cli.records import rfc3339, run_directory, write_record
 from mlcube_cli.report import plan_data, printable, result_data, validate_data
 from mlcube_cli.resolve import resolve
 
-_ENGINE_CODES = (125, 126, 127)
+_LONGEST_TIDY = 600.0  # seconds
 
 
 @dataclass
@@ -105,7 +105,10 @@ def _ended(task: str, outcome: Outcome) -> str:
 
 def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
     """Run a preparation step; False when a signal ended it. Raises PreparationError, MachineError."""
-    outcome = session.run(step)
+    try:
+        outcome = session.run(step)
+    finally:
+        _tidy(step)
     if outcome.status == "succeeded":
         return True
     if outcome.status == "cancelled":
@@ -121,9 +124,12 @@ def _step_error(step: Step, outcome: Outcome) -> MLCubeError:
     last = step.otherwise if outcome.before and step.otherwise else step.command
     tried = [(step.command, outcome.before)] if outcome.before else []
     lines = [line for command, ended in (*tried, (last, outcome)) for line in _tried(command, ended)]
-    message = "\n  ".join((f"could not {step.title} (exit code {outcome.exit_code})", *lines))
+    reason = find_reason(step, outcome.tail)
+    title = f"could not {step.title} (exit code {outcome.exit_code})"
+    message = "\n  ".join((f"{title}: {reason.sentence}" if reason else title, *lines))
     kind = MachineError if outcome.status == "environment" else PreparationError
-    return kind(message, step.hint or "the lines above are the tool's own; the command can be pasted into a shell")
+    hint = reason.hint if reason else step.hint
+    return kind(message, hint or "the lines above are the tool's own; the command can be pasted into a shell")
 
 
 def _tried(command: Command, outcome: Outcome) -> list[str]:
@@ -177,16 +183,25 @@ class _TaskRun:
 
     def _step(self, step: Step) -> Outcome:
         limits: TaskPlan = self.plan.tasks[0]
-        outcome = self.session.run(step, limits, stdout=2 if self.to_stderr else None)
+        try:
+            outcome = self.session.run(step, limits, stdout=2 if self.to_stderr else None)
+            self._judge(step, outcome)
+        finally:
+            _tidy(step)
+        return outcome
+
+    def _judge(self, step: Step, outcome: Outcome) -> None:
+        """Leave in `failure` what was not the task's own doing."""
         if not step.payload and outcome.status in ("failed", "environment"):
             self.failure = _step_error(step, outcome)
         elif outcome.status == "environment":
             self.failure = MachineError("; ".join(outcome.tail) or f"could not {step.title}", step.hint)
         elif outcome.status == "failed" and not _had_started(step, outcome):
+            reason = find_reason(step, ask(step.why).stderr.splitlines()) if step.why else None
+            title = f"the engine could not start task '{self.job.task}' (its exit code {outcome.exit_code})"
             self.failure = MachineError(
-                f"the engine could not start task '{self.job.task}' (its exit code {outcome.exit_code})\n"
-                f"  $ {shell_line(step.command)}", step.hint or "the engine's own message stands above")
-        return outcome
+                f"{title}: {reason.sentence}" if reason else f"{title}\n  $ {shell_line(step.command)}",
+                reason.hint if reason else step.hint or "the engine's own message stands above")
 
     def _record(self, started: float, ended: float | None) -> None:
         record = {
@@ -208,9 +223,15 @@ class _TaskRun:
 
 def _had_started(step: Step, outcome: Outcome) -> bool:
     """Was it the task that failed? The number alone does not tell its failure from the engine's (RULINGS 20)."""
-    if outcome.exit_code not in _ENGINE_CODES or step.started is None:
+    if step.started is None or (step.engine_codes is not None and outcome.exit_code not in step.engine_codes):
         return True
     return bool(ask(step.started).stdout.strip())
+
+
+def _tidy(step: Step) -> None:
+    """What is to be done after a step. The session is still open, so that no signal ends us meanwhile."""
+    if step.after:
+        ask(step.after, timeout=_LONGEST_TIDY)
 
 
 def _user() -> str:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable, as_data, in_shell, merge, quote, script, shell_line
+from mlcube_cli.command import (
+    Command,
+    Plan,
+    Reason,
+    Step,
+    TaskPlan,
+    Variable,
+    as_data,
+    find_reason,
+    in_shell,
+    merge,
+    quote,
+    script,
+    shell_line,
+)
 from mlcube_cli.report import plan_data
 
 WORDS = st.binary(max_size=40).filter(lambda raw: b"\0" not in raw).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
@@ -124,3 +140,21 @@ def test_merging_does_shared_preparation_once_and_first() -> None:
 
 def test_a_title_cannot_break_out_of_its_comment() -> None:
     assert run_sh(script(plan_of(Step("name\necho broken out", Command(("true",)))))) == b""
+
+
+@pytest.mark.parametrize(("text", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $PPID; exec sleep 0.2", 143)])
+def test_what_comes_after_a_step_is_done_however_it_ends(tmp_path: Path, text: str, code: int) -> None:
+    place = tmp_path / "it's 20260101T000000-abcdef-1"
+    place.mkdir()
+    step = Step("run", Command(("sh", "-c", text)), "train", payload=True, after=Command(("rmdir", str(place))))
+    done = subprocess.run(["sh"], input=script(plan_of(step)).encode(), capture_output=True, check=False,
+                          env={**os.environ, "RUN_ID": "20260101T000000-abcdef"})
+    assert (done.returncode, place.exists()) == (code, False), done.stderr
+    assert as_data(step)["after"] == ["rmdir", str(place)]
+
+
+def test_a_reason_is_found_in_what_a_tool_said() -> None:
+    known = Reason("no space left", "the disk is full", "make room")
+    step = Step("build", Command(("true",)), reasons=(Reason("else", "", ""), known))
+    assert find_reason(step, ("FATAL: write: No space", "left", "write: No Space Left on device")) is known
+    assert find_reason(step, ("fine",)) is None
