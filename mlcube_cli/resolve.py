@@ -62,14 +62,14 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
         if not item.is_path:
             arguments.append(Argument(item.parameter.name, item.parameter.direction, TEXT, "ro", "", item.text))
             continue
-        kind, faults = _judge(item, cube.dialect, facts, made)
+        kind, faults = _judge(item, cube.calling, facts, made)
         faults += _conflicts(item, wish, written)
         problems += faults
         mode = "rw" if item.path in written else _input_mode(item.parameter, wish)
         arguments.append(Argument(item.parameter.name, item.parameter.direction, kind, mode, item.path))
     if problems:
         raise DefinitionError(f"task '{wish.task.name}' cannot start", problems=problems)
-    return Job(run_id=wish.run_id, cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.dialect,
+    return Job(run_id=wish.run_id, cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.calling,
                task=wish.task.name, entrypoint=wish.task.entrypoint, arguments=_once(arguments), platform=platform,
                requirements=cube.requirements, interactive=wish.interactive, grace=wish.grace, timeout=wish.timeout,
                assume=wish.assume)

@@ -174,7 +174,7 @@ def _jobs(cube: Cube, platform: Platform, wishes: Sequence[Wish], facts: Facts) 
 
 def _preparation_job(cube: Cube, platform: Platform, assume: bool) -> Job:
     """What `configure` prepares: the platform, for no task in particular."""
-    return Job(run_id="", cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.dialect, task="",
+    return Job(run_id="", cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.calling, task="",
                entrypoint=None, arguments=(), platform=platform, requirements=cube.requirements, assume=assume)
 
 

@@ -52,7 +52,7 @@ def build_cube(draft: Draft, files: Files, workspace: str) -> Cube:
         description=text_at(tree, "description"), authors=_authors(find(tree, "authors")), workspace=workspace,
         tasks=tuple(_task(draft, files, name, node) for name, node in entries(find(tree, "tasks")).items()),
         platforms=tuple(_platform(platform) for platform in draft.platforms),
-        requirements=_requirements(requirements),
+        requirements=_requirements(requirements), convention=text_at(tree, "calling_convention"),
     )
 
 

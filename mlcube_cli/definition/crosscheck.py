@@ -64,8 +64,9 @@ def _parameters(draft: Draft, files: Files, task_name: str, task: Node) -> None:
     for side, parameters in sides.items():
         for name, node in parameters.items():
             _parameter_type(draft, files, (task_name, side, name), node)
+    free = "mlbox" in (draft.dialect, text_of(find(draft.tree, "calling_convention")))
     for name, node in sides["outputs"].items():
-        if draft.dialect != "mlbox" and not _has_type(node):
+        if not free and not _has_type(node):
             files.warn(node.key, f"the type of output '{name}' is not stated: a run fails unless it exists already",
                        "unknown-type", "add 'type: file' or 'type: directory', or end a directory's path with '/'",
                        _path(draft, "tasks", task_name, "parameters", "outputs", name))

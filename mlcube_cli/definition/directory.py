@@ -25,6 +25,7 @@ def read_directory(files: Files, file: str, node: Node, run_files: tuple[str, ..
     root = mapping({
         "name": find(node, "name"), "version": find(node, "version"), "description": find(node, "description"),
         "authors": find(node, "author") or find(node, "authors"), "platform": find(node, "platform"),
+        "calling_convention": find(node, "calling_convention"),
         "tasks": mapping({name: _with_defaults(task, name, groups) for name, task in tasks.items()}, node),
     }, node)
     return Draft("directory", file, root, tuple(groups), tuple(_platforms(files)))

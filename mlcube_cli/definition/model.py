@@ -128,6 +128,12 @@ class Cube:
     tasks: tuple[Task, ...]
     platforms: tuple[Platform, ...]
     requirements: Mapping[str, Data] = field(default_factory=dict)  # the `platform:` section: accelerator_count, ...
+    convention: str = ""  # "mlbox": its programs are called as those of an MLBox, whatever the dialect of the definition
+
+    @property
+    def calling(self) -> str:
+        """The dialect by whose rules the programs are called (spec/dialects 1.6, 2.7, 3.8)."""
+        return self.convention or self.dialect
 
     def task(self, name: str) -> Task | None:
         return next((task for task in self.tasks if task.name == name), None)
