@@ -10,6 +10,8 @@ from mlcube_cli.definition.model import Data, Option, Platform
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mlcube_cli.identity import Pin
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -24,6 +26,15 @@ class Argument:
     mode: str  # "ro" | "rw"
     host_path: str
     text: str | None = None  # None: a path; else what the task gets after `=`, word for word
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An input of the cube's own workspace that a workspace elsewhere lacks: copied there before the run. Absolute paths."""
+
+    name: str  # the parameter's
+    source: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,9 @@ class Job:
     timeout: float | None = None  # seconds, for the payload only
     variables: tuple[tuple[str, str], ...] = ()  # MLBox exec: keys and values of the parameters_file
     assume: bool = False  # dry run: where the engine does not answer, assume an absent image and say so in the notes
+    copies: tuple[Copy, ...] = ()  # done before the task, as preparation (staging.with_copies)
+    lock: str = ""  # the cube's lock file, as shown to the user; "" where there is none, or where it is to be renewed
+    pins: tuple[Pin, ...] = ()  # what it says of this platform, one an architecture
 
     @property
     def paths(self) -> tuple[Argument, ...]:

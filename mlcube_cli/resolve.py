@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlcube_cli.definition.model import OVERRIDE, TEXT, Cube, Group, Parameter, Platform, Task
 from mlcube_cli.errors import DefinitionError, Location, Problem
 from mlcube_cli.facts import Facts, PathFact, PathKind
-from mlcube_cli.job import Argument, Job
+from mlcube_cli.job import Argument, Copy, Job
 
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 COMMAND_LINE = Location("the command line")
@@ -57,12 +57,13 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
     facts.need(*(PathKind(item.path) for item in bound if item.is_path))
     made = tuple(argument for job in earlier for argument in job.paths if argument.direction == "output")
     written = {item.path: item for item in bound if item.is_path and item.parameter.direction == "output"}
+    copies = _copies(cube, wish, [item for item in bound if item.is_path and item.path not in written], facts, made)
     arguments = []
     for item in bound:
         if not item.is_path:
             arguments.append(Argument(item.parameter.name, item.parameter.direction, TEXT, "ro", "", item.text))
             continue
-        kind, faults = _judge(item, cube.calling, facts, made)
+        kind, faults = _judge(item, cube.calling, facts, made, copies.get(item.path))
         faults += _conflicts(item, wish, written)
         problems += faults
         mode = "rw" if item.path in written else _input_mode(item.parameter, wish)
@@ -72,7 +73,7 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
     return Job(run_id=wish.run_id, cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.calling,
                task=wish.task.name, entrypoint=wish.task.entrypoint, arguments=_once(arguments), platform=platform,
                requirements=cube.requirements, interactive=wish.interactive, grace=wish.grace, timeout=wish.timeout,
-               assume=wish.assume)
+               assume=wish.assume, copies=tuple(copies.values()))
 
 
 def _input_mode(parameter: Parameter, wish: Wish) -> str:
@@ -147,15 +148,67 @@ def expand(text: str, workspace: str, facts: Facts) -> str:
     return tilde + _VARIABLE.sub(value, text)
 
 
+# --- inputs that a workspace elsewhere lacks -----------------------------------------------------------------------
+
+
+def _copies(cube: Cube, wish: Wish, inputs: list[_Bound], facts: Facts, made: tuple[Argument, ...]) -> dict[str, Copy]:
+    """The inputs to copy from the cube's own workspace into the one that was asked for, by target (spec/dialects 3.6).
+
+    Those that lie in the workspace, are there in the cube's own and absent in this one, and that no task of the cube
+    writes. MLBox knows no other workspace, so there is nothing to copy.
+    """
+    own = os.path.join(cube.root, "workspace")
+    if cube.dialect == "mlbox" or cube.workspace == own:
+        return {}
+    outputs = [*(argument.host_path for argument in made), *_all_outputs(cube, wish, facts)]
+    found: dict[str, Copy] = {}
+    for item in inputs:
+        below = item.path[len(cube.workspace.rstrip("/")) + 1:] if _at_or_below(item.path, cube.workspace) else ""
+        typed_whole = item.location == COMMAND_LINE and os.path.isabs(item.text)
+        if below and not typed_whole and not any(_at_or_below(item.path, output) for output in outputs):
+            found[item.path] = Copy(item.parameter.name, os.path.join(own, below), item.path)
+    facts.need(*(PathKind(copy.source) for copy in found.values()))
+    return {target: copy for target, copy in found.items()
+            if facts.path(target).kind == "absent" and facts.path(copy.source).kind != "absent"}
+
+
+def _all_outputs(cube: Cube, wish: Wish, facts: Facts) -> list[str]:
+    """The paths that any task of the cube writes, as far as they can be told: its defaults, its groups', those typed."""
+    texts = []
+    for task in cube.tasks:
+        names = [parameter.name for parameter in task.parameters if parameter.direction == "output"]
+        texts += [(parameter.default, False) for parameter in task.parameters if parameter.direction == "output"]
+        texts += [(binding.value, False) for group in task.groups for binding in group.bindings if binding.parameter in names]
+        texts += [(wish.values[name], True) for name in names if name in wish.values]
+    paths = []
+    for text, typed in texts:
+        try:
+            paths += [absolute_path(text, cube.workspace, facts, typed)] if text is not None else []
+        except DefinitionError:
+            continue  # a fault of that task, and said where it runs
+    return paths
+
+
+def _at_or_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
 # --- what the disk says --------------------------------------------------------------------------------------------
 
 
-def _judge(item: _Bound, dialect: str, facts: Facts, made: tuple[Argument, ...]) -> tuple[str, list[Problem]]:
-    """The artefact's kind (file, directory, unknown) and what is wrong with it."""
+def _judge(item: _Bound, dialect: str, facts: Facts, made: tuple[Argument, ...],
+           copy: Copy | None = None) -> tuple[str, list[Problem]]:
+    """The artefact's kind (file, directory, unknown) and what is wrong with it. One that will be copied: its source's."""
     fact = facts.path(item.path)
     wanted = item.parameter.type
     if wanted == "unknown" and item.text.endswith(("/", "\\")):
         wanted = "directory"
+    if copy is not None and not fact.creatable:
+        return wanted, [_problem(item, f"input '{item.parameter.name}' cannot be copied from {_shown(copy.source)}: "
+                                       f"{_obstacle(item.path, fact, facts)}", "not-creatable",
+                                 f"give another path: {item.parameter.name}=PATH, or check the permissions")]
+    if copy is not None:
+        return _judge_input(replace(item, path=copy.source), wanted, facts.path(copy.source), facts, made)
     if item.parameter.direction == "input":
         return _judge_input(item, wanted, fact, facts, made)
     return _judge_output(item, wanted, facts, dialect)
@@ -190,7 +243,7 @@ def _judge_input(item: _Bound, wanted: str, fact: PathFact, facts: Facts,
 
 
 def _holds(output: Argument, path: str) -> bool:
-    return path == output.host_path or path.startswith(output.host_path.rstrip("/") + "/")
+    return _at_or_below(path, output.host_path)
 
 
 def _missing_input(item: _Bound, facts: Facts) -> Problem:

@@ -79,6 +79,10 @@ def job_reach(job: Job, facts: Facts, typed: Container[str] = ()) -> tuple[str, 
     found = [f"{argument.direction} '{argument.name}' outside the workspace: {argument.host_path}"
              for argument in job.paths
              if argument.name not in typed and not _within(_real(argument.host_path, facts), workspace)]
+    own = os.path.join(job.root, "workspace")
+    facts.need(*(PathKind(path) for path in (own, *(copy.source for copy in job.copies)) if job.copies))
+    found += [f"a copy of input '{copy.name}' from outside the cube's workspace: {_real(copy.source, facts)}"
+              for copy in job.copies if not _within(_real(copy.source, facts), _real(own, facts))]
     if "--workspace" not in typed and not _within(workspace, root):
         found.append(f"a workspace outside the cube: {job.workspace}")
     base = job.root

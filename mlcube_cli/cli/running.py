@@ -22,10 +22,18 @@ from mlcube_cli.observe import Look, look, look_before_starting, machine, with_f
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
 from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
+from mlcube_cli.staging import with_copies
 from mlcube_cli.trust import job_reach, platform_reach
 
-# Flags of `run` act by the platform's options, whatever the platform is called (spec/dialects 4.1).
-_FLAGS = {"gpus": "gpus", "memory": "memory", "cpu": "cpuset_cpus", "network": "network", "security": "security_opt"}
+# Flags of `run` set options of the platform by its runner, whatever the platform is called (spec/dialects 3.9, 4.1). What
+# of a container's options local cannot honour, it says itself, and names the flag.
+_CONTAINER_FLAGS = {"gpus": "gpus", "memory": "memory", "cpu": "cpuset_cpus", "network": "network", "security": "security_opt"}
+_FLAGS = {
+    "docker": _CONTAINER_FLAGS,
+    "singularity": {"gpus": "gpus", "memory": "vm_ram", "cpu": "vm_cpu", "network": "network", "security": "security"},
+    "local": _CONTAINER_FLAGS,
+}
+_ALL_FLAGS = tuple(dict.fromkeys(flag for flags in _FLAGS.values() for flag in flags))
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,8 @@ def run(arguments: Arguments) -> int:
     arguments.timeout = parse_duration(arguments.timeout, "--timeout") if arguments.timeout else None
     arguments.grace = parse_duration(arguments.grace, "--grace")
     prepared = _prepare(arguments)
-    plans, facts = with_facts(lambda known: tuple(prepared.runner.plan(job, known) for job in prepared.jobs), prepared.facts,
-                              _look(arguments))
+    plans, facts = with_facts(lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
+                              prepared.facts, _look(arguments))
     if arguments.dry_run:
         return _show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
@@ -111,8 +119,8 @@ def _prepare(arguments: Arguments) -> Prepared:
         facts, _look(arguments))
     if why:
         output.say(f"{'running on' if running else 'configuring'} {why}")
-    platform = _with_flags(platform, arguments)
     runner = load_runner(platform.runner)
+    platform = _with_flags(platform, arguments)
     files = _used_files(cube, platform, tasks)
     _judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
     wishes = _wishes(arguments, tasks, values)
@@ -141,9 +149,15 @@ def _read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadReque
 
 
 def _with_flags(platform: Platform, arguments: Arguments) -> Platform:
-    """The platform with what `run`'s flags say put over its own options."""
-    added = tuple(Option(name, getattr(arguments, flag), f"--{flag}")
-                  for flag, name in _FLAGS.items() if getattr(arguments, flag, None) is not None)
+    """The platform with what `run`'s flags say put over its own options. Raises UsageError for a flag that the platform's
+    runner has no option for."""
+    known = _FLAGS.get(platform.runner, {})
+    given = {flag: getattr(arguments, flag) for flag in _ALL_FLAGS if getattr(arguments, flag, None) is not None}
+    for flag in given:
+        if flag not in known:
+            raise UsageError(f"--{flag}: platform '{platform.name}' (runner {platform.runner}) cannot honour it",
+                             "leave it out, or choose another platform with --platform")
+    added = tuple(Option(known[flag], value, f"--{flag}") for flag, value in given.items())
     kept = tuple(option for option in platform.options if option.name not in {one.name for one in added})
     return replace(platform, options=kept + added)
 
