@@ -103,6 +103,7 @@ class Facts:
     terminal: bool = False  # stdin and stdout are a terminal
     answers: Mapping[Question, Answer] = field(default_factory=dict)
     python: str = ""  # the interpreter that runs mlcube itself (sys.executable); "" where it is not known
+    processor: str = ""  # as `uname -m` names it: x86_64, aarch64
 
     def learn(self, answers: Mapping[Question, Answer]) -> Facts:
         return replace(self, answers={**self.answers, **answers})

@@ -61,7 +61,8 @@ def machine(environment: Mapping[str, str]) -> Facts:
                            "cd to a directory that exists") from error
     return Facts(
         uid=os.getuid(), gid=os.getgid(), home=_home(environment), cwd=cwd, environment=dict(environment),
-        cache=find_cache(environment, os.getuid()), terminal=os.isatty(0) and os.isatty(1), python=sys.executable or "")
+        cache=find_cache(environment, os.getuid()), terminal=os.isatty(0) and os.isatty(1), python=sys.executable or "",
+        processor=os.uname().machine)
 
 
 def _home(environment: Mapping[str, str]) -> str:

@@ -10,15 +10,18 @@ from mlcube_cli.command import Plan
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import UsageError
 from mlcube_cli.facts import Facts
+from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
 
 
 class Runner(Protocol):
-    """A runner is a module with these three functions. All are pure; any may raise `facts.Missing` or an MLCubeError.
+    """A runner is a module with these functions. All are pure; any may raise `facts.Missing` or an MLCubeError.
 
     `configure(job, facts, force)`: the plan that prepares (build, pull, make the environment), whether or not it is there.
     `plan(job, facts)`: the plan of one task: preparation that is absent, then the task.
     `available(platform, facts)`: None when this machine can run the platform, else the reason in half a sentence.
+    `identify(job, facts)`: what the platform's image on this machine is; under `job.pins`, the cube's lock, the first two
+    raise PreparationError for another one.
     """
 
     def configure(self, job: Job, facts: Facts, force: bool) -> Plan: ...
@@ -26,6 +29,8 @@ class Runner(Protocol):
     def plan(self, job: Job, facts: Facts) -> Plan: ...
 
     def available(self, platform: Platform, facts: Facts) -> str | None: ...
+
+    def identify(self, job: Job, facts: Facts) -> Identity: ...
 
 
 CONTAINER, HOST = "container", "host"

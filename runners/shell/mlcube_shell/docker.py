@@ -8,9 +8,12 @@ from mlcube_cli.command import Command, Plan, Step, Stop, TaskPlan
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.facts import Facts
+from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
 from mlcube_shell.docker_engine import Engine, enforces_selinux, find_engine, find_image
-from mlcube_shell.docker_image import for_configure, for_run, image_name
+from mlcube_shell.docker_image import image_name
+from mlcube_shell.docker_lock import identify as identify_image
+from mlcube_shell.docker_lock import prepare
 from mlcube_shell.docker_mounts import dropped_mount_options, mount_words, refuse_paths
 from mlcube_shell.gpus import Gpus, accelerator_count, gpus_of, request_of
 from mlcube_shell.mounts import View, output_directories, view_of
@@ -27,7 +30,7 @@ def configure(job: Job, facts: Facts, force: bool) -> Plan:
     Raises facts.Missing, DefinitionError, and MachineError when the engine does not answer.
     """
     engine = find_engine(job, facts)
-    prepared = for_configure(engine, force)
+    prepared = prepare(engine, configuring=True, force=force)
     return Plan(job.platform.name, prepared.steps, notes=(*engine.notes, *prepared.notes))
 
 
@@ -38,11 +41,11 @@ def plan(job: Job, facts: Facts) -> Plan:
     """
     image_name(job)
     run = _read(job, facts)
-    prepared = for_run(run.engine)
+    prepared = prepare(run.engine, configuring=False)
     directories = (*output_directories(job), *run.view.covered)
     make = Step("make output directories", Command(("mkdir", "-p", "--", *directories)), task=job.task,
                 hint="check the permissions, or give another path")
-    steps = (*prepared.steps, *((make,) if directories else ()), _payload(run))
+    steps = (*prepared.steps, *((make,) if directories else ()), _payload(run, prepared.reference))
     arguments = job.seen(run.view.paths)
     task = TaskPlan(job.task, job.run_id, arguments, grace=job.grace, timeout=job.timeout, interactive=job.interactive)
     notes = (*run.engine.notes, *prepared.notes, *_no_start(run, prepared.starts_itself), *run.notes)
@@ -58,6 +61,11 @@ def available(platform: Platform, facts: Facts) -> str | None:
     except MLCubeError as error:
         return error.message
     return None
+
+
+def identify(job: Job, facts: Facts) -> Identity:
+    """What the platform's image is. Raises facts.Missing, DefinitionError, MachineError when the engine does not answer."""
+    return identify_image(find_engine(job, facts))
 
 
 # --- the container -------------------------------------------------------------------------------------------------
@@ -94,8 +102,8 @@ def _read(job: Job, facts: Facts) -> _Run:
     return _Run(engine, view, flags, gpus, environment, words, notes)
 
 
-def _payload(run: _Run) -> Step:
-    """The task itself, with how to stop it and how to learn whether it had started."""
+def _payload(run: _Run, image: str) -> Step:
+    """The task itself, with how to stop it and how to learn whether it had started. `image`: a locked one; else ""."""
     engine, job = run.engine, run.engine.job
     entrypoint = job.entrypoint or ()
     terminal = ("--interactive", *(("--tty",) if engine.facts.terminal else ())) if job.interactive else ()
@@ -115,7 +123,7 @@ def _payload(run: _Run) -> Step:
         *mount_words(engine, run.view.mounts),
         *(word for flag in run.flags for word in flag.words),
         *((f"--entrypoint={entrypoint[0]}",) if entrypoint else ()),
-        image_name(job),
+        image or image_name(job),
         *entrypoint[1:],
         *job.words(run.view.paths),
     )

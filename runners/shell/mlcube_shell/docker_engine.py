@@ -54,6 +54,9 @@ class Image:
     present: bool
     labels: Mapping[str, str] = field(default_factory=dict)
     starts_itself: bool = True  # it has an entry point
+    id: str = ""  # as the engine writes it
+    digests: tuple[str, ...] = ()  # NAME@sha256:... in registries, as the engine remembers them
+    architecture: str = ""  # "linux/amd64"
     assumed: bool = False  # dry run: nobody could be asked
 
 
@@ -194,8 +197,12 @@ def _read_image(text: str) -> Image:
     config = data.get("Config")
     config = config if isinstance(config, dict) else {}
     labels = config.get("Labels") or data.get("Labels")
+    digests = data.get("RepoDigests")
+    place = [_text(data, key) for key in ("Os", "Architecture", "Variant")]
     return Image(present=True, labels=labels if isinstance(labels, dict) else {},
-                 starts_itself=bool(config.get("Entrypoint")) if config else True)
+                 starts_itself=bool(config.get("Entrypoint")) if config else True, id=_text(data, "Id"),
+                 digests=tuple(str(digest) for digest in digests) if isinstance(digests, list) else (),
+                 architecture="/".join(part for part in place if part))
 
 
 def _says(said: Observation, *texts: str) -> bool:

@@ -35,6 +35,7 @@ class Preparation:
     steps: tuple[Step, ...]
     notes: tuple[str, ...] = ()
     starts_itself: bool = True  # as far as is known: the image has an entry point
+    reference: str = ""  # what to run: the locked image itself; "": by the platform's name for it
 
 
 def image_name(job: Job) -> str:
@@ -74,47 +75,50 @@ def for_configure(engine: Engine, force: bool) -> Preparation:
     """Build where there is a build file, else pull; an image that only this machine has will do for a pull."""
     recipe, image = find_recipe(engine), image_name(engine.job)
     state = find_image(engine, image)  # shows an engine that does not answer before anything starts
-    if strategy_of(engine.job) != "pull" and _can_build(engine, recipe):
+    if strategy_of(engine.job) != "pull" and can_build(engine, recipe):
         build = _build(engine, recipe, image, force)
-        return Preparation((_build_step(engine, image, build),), _build_notes(engine, recipe, state))
+        return Preparation((build_step(engine, image, build),), _build_notes(engine, recipe, state))
     here = None if force else presence(engine, image)
-    return Preparation((_pull_step(engine, image, otherwise=here),), _assumption(engine, image, state))
+    return Preparation((pull_step(engine, image, otherwise=here),), _assumption(engine, image, state))
 
 
-def for_run(engine: Engine) -> Preparation:
-    """What is missing before a run: nothing where the image is here, unless the strategy is `always`."""
+def for_run(engine: Engine, never_pull: bool = False) -> Preparation:
+    """What is missing before a run: nothing where the image is here, unless the strategy is `always`.
+
+    `never_pull`: an absent image is built, since a registry's may be another one.
+    """
     image, strategy = image_name(engine.job), strategy_of(engine.job)
     recipe, state = find_recipe(engine), find_image(engine, image)
     if state.present and strategy != "always":
         return Preparation((), _stale(engine, recipe, state, image), state.starts_itself)
-    if strategy == "pull" or not _can_build(engine, recipe):
+    if strategy == "pull" or not can_build(engine, recipe):
         unless = None if strategy == "always" else presence(engine, image)
-        return Preparation((_pull_step(engine, image, unless=unless),), _assumption(engine, image, state))
+        return Preparation((pull_step(engine, image, unless=unless),), _assumption(engine, image, state))
     build, notes = _build(engine, recipe, image), _build_notes(engine, recipe, state)
-    if strategy == "fallback":
+    if strategy == "fallback" and not never_pull:
         note = f"image {image} is not here: it is pulled, and if that fails built from {recipe.file}"
-        step = _pull_step(engine, image, unless=presence(engine, image), otherwise=build)
+        step = pull_step(engine, image, unless=presence(engine, image), otherwise=build)
         step = replace(step, hint=f"mend {recipe.file}, or check the image's name and the network")
         return Preparation((step,), (note, *notes))
     unless = None if strategy == "always" else presence(engine, image)
-    return Preparation((_build_step(engine, image, build, unless),), notes)
+    return Preparation((build_step(engine, image, build, unless),), notes)
 
 
 # --- steps ---------------------------------------------------------------------------------------------------------
 
 
-def _build_step(engine: Engine, image: str, build: Command, unless: Command | None = None) -> Step:
+def build_step(engine: Engine, image: str, build: Command, unless: Command | None = None) -> Step:
     return Step(f"build image {image}", build, unless=unless, lock=f"{engine.name}-image-{image}",
                 hint="mend the build file, or take a finished image: -Prunner.build_strategy=pull")
 
 
-def _pull_step(engine: Engine, image: str, unless: Command | None = None, otherwise: Command | None = None) -> Step:
+def pull_step(engine: Engine, image: str, unless: Command | None = None, otherwise: Command | None = None) -> Step:
     return Step(f"pull image {image}", engine.command("pull", image), unless=unless, otherwise=otherwise,
                 lock=f"{engine.name}-image-{image}",
                 hint=f"check the name and the network; a private image needs: {' '.join(engine.words)} login")
 
 
-def _can_build(engine: Engine, recipe: Recipe) -> bool:
+def can_build(engine: Engine, recipe: Recipe) -> bool:
     """Whether there is a build file. Raises DefinitionError where the platform names one that is not there."""
     option = engine.job.find_option("build_file")
     if recipe.found or option is None or option.value is None or option.origin == "default":

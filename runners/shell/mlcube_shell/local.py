@@ -13,6 +13,7 @@ from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import DefinitionError, MLCubeError
 from mlcube_cli.facts import Facts
+from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
 from mlcube_shell.environments import Environment, environment_step, find_environment, is_whole
 from mlcube_shell.interpreters import CLEAN, interpreter_kind, locate_python, python_word, wanted_python
@@ -68,6 +69,22 @@ def plan(job: Job, facts: Facts) -> Plan:
                       for argument, value in job.seen(job.host_paths))
     task = TaskPlan(job.task, job.run_id, arguments, job.grace, job.timeout, job.interactive)
     return Plan(job.platform.name, (*preparation, *_make_directories(job), payload), (task,), _notes(job, facts))
+
+
+def identify(job: Job, facts: Facts) -> Identity:
+    """The Python environment, by its directory: interpreter, processor and requirements stand in its name. No image.
+
+    `present` is False where it was not made yet. Raises facts.Missing, DefinitionError, MachineError.
+    """
+    _check(job)
+    if _kind(job) == "exec":
+        return Identity("bash", "interpreter", source="kind: exec")
+    environment = find_environment(job, facts)
+    if environment:
+        key = os.path.basename(environment.directory).rpartition("-")[2]
+        return Identity(environment.directory, "environment", is_whole(environment, facts), id=key)
+    used = python_word(job, facts) if has_setup(job) else locate_python(job.platform, job.root, facts)
+    return Identity(used, "interpreter", source=f"interpreter: {interpreter_kind(job.platform)}")
 
 
 def available(platform: Platform, facts: Facts) -> str | None:

@@ -1,0 +1,180 @@
+"""What a docker or podman image is, and how a locked one comes to be there: that very image, or none (RULINGS 15)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlcube_cli.command import Step
+from mlcube_cli.errors import PreparationError
+from mlcube_cli.identity import (
+    IMAGE,
+    INPUTS,
+    MANIFEST,
+    METHODS,
+    Identity,
+    Pin,
+    different,
+    find_pin,
+    machine_architecture,
+    prefixed,
+    refuse_other_name,
+    unlocked_notes,
+    update_command,
+)
+from mlcube_shell.docker_engine import Engine, Image, find_image, presence
+from mlcube_shell.docker_image import (
+    INPUTS_LABEL,
+    Preparation,
+    Recipe,
+    build_digest,
+    find_recipe,
+    for_configure,
+    for_run,
+    image_name,
+    pull_step,
+    strategy_of,
+)
+
+_OFFICIAL = ("index.docker.io/", "docker.io/", "library/")  # what docker leaves out of a name and podman spells out
+
+
+def identify(engine: Engine) -> Identity:
+    """The platform's image as the engine has it. Raises facts.Missing, and MachineError when the engine does not answer."""
+    name = image_name(engine.job)
+    state = find_image(engine, name)
+    if not state.present:
+        return Identity(name, "image", present=False)
+    inputs = prefixed(state.labels.get(INPUTS_LABEL, ""))
+    pin = _pin(engine, state)
+    notes: tuple[str, ...] = ()
+    if pin.method == IMAGE:
+        notes = (f"image {name} came from no registry, and mlcube did not build it: it is locked by its id, and another "
+                 "machine has to load the very same one",)
+    return Identity(name, "image", id=prefixed(state.id), digests=state.digests, inputs=inputs,
+                    architecture=state.architecture, pin=pin, notes=notes)
+
+
+def _pin(engine: Engine, state: Image) -> Pin:
+    """How to know the image again: built ones by their inputs, pulled ones by the manifest, others by their id.
+
+    podman, and docker with containerd's store, have a "registry's digest" for what was built here too, so where the
+    platform builds its image the inputs count.
+    """
+    name, inputs = image_name(engine.job), prefixed(state.labels.get(INPUTS_LABEL, ""))
+    manifest = _manifest(name, state)
+    builds = bool(inputs) and strategy_of(engine.job) != "pull" and find_recipe(engine).found
+    invented = manifest and (engine.name == "podman" or manifest == prefixed(state.id))
+    architecture = state.architecture or machine_architecture(engine.facts)
+    if builds and (invented or not manifest or strategy_of(engine.job) != "fallback"):
+        return Pin(name, INPUTS, inputs, architecture)
+    if manifest:
+        return Pin(name, MANIFEST, manifest, architecture)
+    return Pin(name, IMAGE, prefixed(state.id), architecture)
+
+
+def _manifest(name: str, state: Image) -> str:
+    """The digest under which the image's own repository has it; "" where it is from none."""
+    own = short_repository(name)
+    found = (digest.partition("@") for digest in state.digests if not digest.startswith("localhost/"))
+    return next((digest for repository, _, digest in found if short_repository(repository) == own), "")
+
+
+def repository(name: str) -> str:
+    """An image's name without tag and digest: `host:5000/group/name:tag` -> `host:5000/group/name`."""
+    name = name.partition("@")[0]
+    before, colon, tag = name.rpartition(":")
+    return before if colon and "/" not in tag else name
+
+
+def short_repository(name: str) -> str:
+    """The repository as docker shortens it: `docker.io/library/debian` -> `debian`."""
+    short = repository(name)
+    for prefix in _OFFICIAL:
+        short = short[len(prefix):] if short.startswith(prefix) else short
+    return short
+
+
+# --- what a lock asks for ------------------------------------------------------------------------------------------
+
+
+def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparation:
+    """The steps before a run, or of `configure`; under a lock they bring the locked image, and `reference` names it.
+
+    Raises PreparationError, before anything starts, where the image that is here, or that would be, is another one.
+    """
+    job, facts, name = engine.job, engine.facts, image_name(engine.job)
+    state = find_image(engine, name) if job.lock else Image(present=False)
+    pin = find_pin(job, facts, state.architecture)
+    if pin is None:
+        found = for_configure(engine, force) if configuring else for_run(engine)
+        return replace(found, notes=(*found.notes, *unlocked_notes(job, facts, state.architecture)))
+    refuse_other_name(job, pin, name)
+    if pin.method == INPUTS:
+        return _built(engine, pin, state, configuring, force)
+    if state.present and not configuring:
+        found_digest = _manifest(name, state) if pin.method == MANIFEST else prefixed(state.id)
+        if not _is(pin, state):
+            remedy = f"to get the locked one: mlcube configure --platform {job.platform.name}" * (pin.method == MANIFEST)
+            raise different(job, pin, name, found_digest or f"{prefixed(state.id)}, {METHODS[IMAGE]}", remedy)
+        return Preparation((), (), state.starts_itself, state.id)
+    if pin.method == MANIFEST:
+        return _pulled(engine, pin, state)
+    if pin.method == IMAGE and state.present and _is(pin, state):
+        return Preparation(())
+    here = f"{prefixed(state.id)}, {METHODS[IMAGE]}" if state.present else "no image of that name"
+    raise different(job, pin, name, here, "load the locked image into the engine, as its maker did")
+
+
+def _is(pin: Pin, state: Image) -> bool:
+    if pin.method == MANIFEST:
+        return pin.digest in {digest.partition("@")[2] for digest in state.digests}
+    return pin.digest == prefixed(state.id)
+
+
+def _pulled(engine: Engine, pin: Pin, state: Image) -> Preparation:
+    """Pull by digest, which no registry can answer with another image, and give it the name that the platform uses."""
+    name = pin.image
+    reference = f"{repository(name)}@{pin.digest}"
+    notes = (f"{engine.name} does not answer here; the plan assumes that it does and that image {name} is absent",)
+    steps: tuple[Step, ...] = (pull_step(engine, reference, unless=presence(engine, reference)),)
+    if "@" not in name:
+        steps += (Step(f"name the locked image {name}", engine.command("tag", reference, name)),)
+    return Preparation(steps, notes if state.assumed else (), reference=reference)
+
+
+def _built(engine: Engine, pin: Pin, state: Image, configuring: bool, force: bool) -> Preparation:
+    """Build from the locked inputs. An image that is here must have been built from them."""
+    job, name, recipe = engine.job, pin.image, find_recipe(engine)
+    if not recipe.found or strategy_of(job) == "pull":
+        why = "the strategy is 'pull'" if recipe.found else f"{recipe.file} is not there"
+        raise PreparationError(f"image {name} is locked as one that is built here ({pin.digest}), but {why}",
+                               f"build it, or renew the lock: {update_command(job)}", pin.location)
+    notes = _same_inputs(engine, pin, recipe)
+    if configuring:
+        return _with_notes(for_configure(engine, force), notes)
+    if state.present and strategy_of(job) != "always":
+        built_from = prefixed(state.labels.get(INPUTS_LABEL, ""))
+        if built_from != pin.digest:
+            found = f"{built_from}, {METHODS[INPUTS]}" if built_from else \
+                f"{prefixed(state.id)}, {METHODS[IMAGE]} (mlcube did not build it)"
+            raise different(job, pin, name, found,
+                            f"to build it from the locked files: mlcube configure --platform {job.platform.name}")
+        return Preparation((), notes, state.starts_itself, state.id)
+    return _with_notes(for_run(engine, never_pull=True), notes)
+
+
+def _same_inputs(engine: Engine, pin: Pin, recipe: Recipe) -> tuple[str, ...]:
+    """Raises PreparationError where the build files or build arguments have changed since the image was locked."""
+    digest = build_digest(engine, recipe)
+    if digest is None:
+        return (f"the build of image {pin.image} has too many files to compare them with the lock",)
+    if prefixed(digest) != pin.digest:
+        raise PreparationError(
+            f"the build files or build arguments of image {pin.image} have changed since it was locked\n"
+            f"  locked: {pin.digest}\n  now:    {prefixed(digest)}",
+            f"undo the change, or build it anew and renew the lock: {update_command(engine.job)}", pin.location)
+    return ()
+
+
+def _with_notes(preparation: Preparation, notes: tuple[str, ...]) -> Preparation:
+    return replace(preparation, notes=(*preparation.notes, *notes))
