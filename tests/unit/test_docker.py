@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,6 +72,8 @@ def after(words: Sequence[str], flag: str) -> list[str]:
     ({"env": {"A": "b c", "N": 1.5, "T": True}}, "--env", ["HOME=/tmp", "PYTHONUNBUFFERED=1", "A=b c", "N=1.5", "T=true"]),
     ({"env_args": {"A": "b"}, "env": {"A": "c"}}, "--env", ["HOME=/tmp", "PYTHONUNBUFFERED=1", "A=b"]),
     ({"env_args": "--env HOME=/h"}, "--env", ["PYTHONUNBUFFERED=1", "HOME=/h"]),
+    ({"env_args": "A=B C='d e' --env HOME=/h"}, "--env", ["PYTHONUNBUFFERED=1", "A=B", "C=d e", "HOME=/h"]),
+    ({"env_args": ["A=B", "-e", "C=D"]}, "--env", ["HOME=/tmp", "PYTHONUNBUFFERED=1", "A=B"]),
     ({"gpus": "all"}, "--gpus", ["all"]),
     ({"gpus": 2}, "--gpus", ["2"]),
     ({"gpus": "device=0"}, "--gpus", ["device=0"]),
@@ -131,6 +134,26 @@ def test_gpus_that_are_none_are_refused(value: Any) -> None:
 
 
 # --- the user's own words --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "origins", "flag", "values"), [
+    ({"network": "none", "cpu_args": "--network=host"}, {}, "--network", []),
+    ({"network": "none", "cpu_args": "--network=host"}, {"network": "-P"}, "--network", ["none"]),
+    ({"network": "none", "cpu_args": "--net host"}, {"network": "--network", "cpu_args": "-P"}, "--network", ["none"]),
+    ({"network": "none", "cpu_args": "--network=host"}, {"network": "-P", "cpu_args": "-P"}, "--network", []),
+    ({"gpus": "1", "run_args": "--gpus=all"}, {"gpus": "--gpus"}, "--gpus", ["1"]),
+    ({"memory": "1g", "run_args": "-m 8g"}, {"memory": "--memory"}, "--memory", ["1g"]),
+])
+def test_what_is_typed_wins_over_the_definitions_words(options: dict[str, Any], origins: dict[str, str], flag: str,
+                                                       values: list[str]) -> None:
+    job = job_of("docker", {"image": "mnist", **options})
+    typed = tuple(replace(option, origin=origins.get(option.name, option.origin)) for option in job.platform.options)
+    job = replace(job, platform=replace(job.platform, options=typed))
+    plan = world_of().decide(lambda facts: docker.plan(job, facts))
+    words = payload_of(plan).command.argv
+    others = {"--network=host", "--net", "--gpus=all", "-m"} & set(words)
+    assert (after(words, flag), bool(others)) == (values, not values)
+    assert any("is left out, since" in note for note in plan.notes) is bool(values)
 
 
 def test_string_options_are_split_by_shell_rules_and_stand_last() -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from mlcube_cli.command import Variable
-from mlcube_cli.definition.model import Option
+from mlcube_cli.definition.model import OVERRIDE, Option
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
@@ -44,6 +44,11 @@ class Flag:
         return self.name in _SWITCHES and (self.value or "").lower() in ("false", "f", "0")
 
 
+# Options of the platform that one flag of the engine sets: typed, they win over what the definition's words say of it.
+_SET_BY = {"--network": "network", "--memory": "memory", "--cpuset-cpus": "cpuset_cpus", "--gpus": "gpus", "--user": "user",
+           "--shm-size": "shm_size", "--workdir": "workdir", "--runtime": "container_runtime"}
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
+
 # Options that would take from us what we have to know: that the container ends with its client, under our name.
 _REFUSED = {
     "--detach": "the run has to wait for the task",
@@ -56,6 +61,8 @@ _REFUSED = {
 def user_flags(job: Job, facts: Facts, options: tuple[str, ...]) -> tuple[tuple[Flag, ...], tuple[str, ...]]:
     """The user's own words in these options as flags, and notes on what was left out.
 
+    They replace what the platform's options say of the same thing (RULINGS 18), unless that was typed: a flag of the
+    command line wins over `-P`, and `-P` over the definition (`--network=none` holds whatever `cpu_args` say).
     Raises DefinitionError for options that we need ourselves (RULINGS 18) and for words that are no options.
     """
     flags: list[Flag] = []
@@ -71,8 +78,17 @@ def user_flags(job: Job, facts: Facts, options: tuple[str, ...]) -> tuple[tuple[
             if flag.name == "--tty" and not flag.off and not (job.interactive and facts.terminal):
                 notes.append(f"'{name}': {flag.words[0]} is left out, since there is no terminal without --interactive")
                 continue
+            winner = job.find_option(_SET_BY.get(flag.name, ""))
+            if winner is not None and winner.value is not None and _rank(winner) > _rank(option):
+                notes.append(f"'{name}': {' '.join(flag.words)} is left out, since {winner.name} is given by {winner.origin}")
+                continue
             flags.append(_by_name(flag) if option.secret else flag)
     return tuple(flags), tuple(notes)
+
+
+def _rank(option: Option) -> int:
+    """Whose word an option is: the definition's or the settings', that of `-P`, that of a flag."""
+    return 2 if option.origin.startswith("--") and ":" not in option.origin else 1 if option.origin == OVERRIDE else 0
 
 
 def _fault(option: Option, flag: Flag) -> DefinitionError | None:
@@ -107,6 +123,8 @@ def scan_run_words(option: Option, words: tuple[str, ...]) -> tuple[Flag, ...]:
             flags.append(_long_flag(word, rest))
         elif word.startswith("-") and len(word) > 1 and word != "--":
             flags.extend(_short_flags(option, word, rest))
+        elif option.name == "env_args" and _ASSIGNMENT.match(word):
+            flags.append(Flag("--env", word, ("--env", word)))
         else:
             raise refuse(option, f"the word {word!r} is not an option; the engine would take it for the image",
                          "quote a value that has spaces, or write a list with one word each")
