@@ -21,21 +21,22 @@ def find_cache(environment: Mapping[str, str], uid: int) -> str | None:
     directory of another owner, one that group or others can write into, and one below a HOME that is not the
     caller's (sudo keeps HOME). Never raises.
     """
-    candidate = _candidate(environment, uid)
-    if candidate is None:
+    place = candidate(environment, uid)
+    if place is None:
         return None
     try:
-        _make(candidate)
-        status = os.stat(candidate)
+        _make(place)
+        status = os.stat(place)
         usable = (stat.S_ISDIR(status.st_mode) and status.st_uid == uid
                   and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-                  and os.access(candidate, os.R_OK | os.W_OK | os.X_OK))
+                  and os.access(place, os.R_OK | os.W_OK | os.X_OK))
     except (OSError, ValueError):
         return None
-    return candidate if usable else None
+    return place if usable else None
 
 
-def _candidate(environment: Mapping[str, str], uid: int) -> str | None:
+def candidate(environment: Mapping[str, str], uid: int) -> str | None:
+    """Where the cache would be, usable or not; None where there is no place for one."""
     chosen = environment.get("MLCUBE_HOME", "")
     if os.path.isabs(chosen):
         return os.path.normpath(chosen)

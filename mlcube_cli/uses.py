@@ -41,9 +41,9 @@ def keeping(path: str | None) -> Iterator[None]:
         _touch(real)
 
 
-def users(cache: str, real: str) -> list[Owner]:
-    """Who uses what is at this real path, as far as can be known here."""
-    place, me = place_of(cache, real), myself()
+def users(place: str) -> list[Owner]:
+    """Whose marks in the directory `place` count, as far as can be known here."""
+    me = myself()
     return [owner for owner in owners(place) if not _is_over(place, owner, me)]
 
 

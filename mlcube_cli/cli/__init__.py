@@ -18,6 +18,9 @@ _HANDLERS = {
     "schema": ("mlcube_cli.cli.reading", "schema"),
     "configure": ("mlcube_cli.cli.running", "configure"),
     "run": ("mlcube_cli.cli.running", "run"),
+    "cache": ("mlcube_cli.cli.cache", "cache"),
+    "inspect": ("mlcube_cli.cli.inspect", "inspect"),
+    "lock": ("mlcube_cli.cli.lock", "lock"),
     "links": ("mlcube_cli.cli.applets", "links"),
 }
 _BEFORE_THE_VERB = ("--log-level", "--log_level")

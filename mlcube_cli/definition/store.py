@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+import time
 from dataclasses import dataclass
 
 from mlcube_cli import TYPE_CHECKING, __version__
@@ -28,6 +29,7 @@ except ImportError:
 FORMAT = 1  # raise it when reading or checking changes its results
 LARGEST_KEPT = 1_000_000  # bytes of source; larger files are read afresh each time
 _DIGEST = 16  # bytes
+_DAY = 24 * 3600  # seconds
 Choose: TypeAlias = "Callable[[Document], str | None]"
 
 
@@ -77,14 +79,25 @@ def _load(entry: str, source: bytes, file: str) -> Checked | None:
     try:
         with open(entry, "rb") as stream:
             digest, payload = stream.read(_DIGEST), stream.read()
+            written = os.fstat(stream.fileno()).st_mtime
         if blake2b(payload, digest_size=_DIGEST).digest() != digest:
             return None
         key, known_source, schema, data, marks, texts = marshal.loads(payload)
         if known_source != source or key != _key(schema):
             return None
+        if time.time() - written > _DAY:
+            _note_use(entry)
     except Exception:  # whatever a foreign or damaged entry causes: it does not count
         return None
     return Checked(Document(file, data, marks, texts), schema, ())
+
+
+def _note_use(entry: str) -> None:
+    """By its time an entry shows when it was last of use, to the day; old ones are pruned."""
+    try:
+        os.utime(entry)
+    except OSError:  # a cache that can only be read
+        pass
 
 
 def _save(entry: str, source: bytes, document: Document, schema: str | None) -> None:
