@@ -22,6 +22,8 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 BASE_IMAGE = "mlcube-test/base:latest"  # Debian, Python, pip that reaches the registry; made by scripts/engines
 TINY_IMAGE = "mlcube-test/tiny:latest"  # busybox
+# Files that scripts/engines makes: NAME.tar as `docker save` writes it, NAME.sif for apptainer; NAME is tiny or base.
+IMAGE_FILES = Path(os.environ.get("MLCUBE_TEST_CACHE", "/var/cache/mlcube-test")) / "images"
 SET_UP = "as root: make engines"
 
 
@@ -39,7 +41,19 @@ def docker_absence() -> str | None:
     return lines[-1] if lines else f"docker image inspect ended with exit code {asked.returncode}"
 
 
-ENGINES = {"docker": docker_absence}
+def singularity_absence() -> str | None:
+    """None when apptainer or singularity starts and its test images are there, else what is absent."""
+    name = shutil.which("apptainer") or shutil.which("singularity")
+    if name is None:
+        return "there is no apptainer or singularity command"
+    asked = subprocess.run([name, "version"], capture_output=True, text=True, check=False, timeout=60)
+    if asked.returncode != 0:
+        return f"'{name} version' ended with exit code {asked.returncode}: {asked.stderr.strip()[-200:]}"
+    absent = [str(path) for path in (IMAGE_FILES / "tiny.sif", IMAGE_FILES / "base.sif") if not os.access(path, os.R_OK)]
+    return f"{' and '.join(absent)} cannot be read" if absent else None
+
+
+ENGINES = {"docker": docker_absence, "singularity": singularity_absence}
 
 
 @functools.cache
