@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.definition.hints import NO_CUBE_HINT
 from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import DefinitionError, Location, Problem
 
@@ -14,24 +15,8 @@ if TYPE_CHECKING:
 MAIN_FILES = ("mlcube.yaml", "mlcube.yml", "mlbox.yaml", ".mlcube.yaml")
 IMPLEMENTATION = ("implementation", "mlbox_implementation.yaml")
 INLINE_KEYS = ("docker", "singularity", "local", "name", "platform", "ssh", "slurm", "authors", "task", "taks")
-
-# Files of other programs that carry the same name or are given by mistake: a test on the top-level keys, what it is.
-_STRANGERS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("container_type", "image"), "a MedPerf container configuration"),
-    (("container_type", "tasks"), "a MedPerf container configuration"),
-    (("runners", "platforms"), "a settings file of mlcube, not a cube"),
-    (("apiVersion", "kind"), "a Kubernetes manifest"),
-    (("jobs", "on"), "a GitHub workflow"),
-    (("entry_points",), "an MLflow project"),
-    (("channels", "dependencies"), "a conda environment"),
-    (("dependencies", "name"), "a conda environment"),
-    (("services",), "a docker compose file"),
-)
-_PARTS = {
-    "task": "a task file", "invoke": "a run configuration", "docker": "a docker platform file",
-    "singularity": "a singularity platform file", "ssh": "an ssh platform file", "platform": "a platform file",
-    "local": "a local platform file", "runner": "a runner's own file",
-}
+_UNPARSED = ("yaml", "template", "bad-key", "yaml-tag", "not-a-cube", "empty-file", "duplicate-key")
+_ENOUGH = 100_000  # bytes that tell what a file is
 
 
 def absolute(path: str, cwd: str) -> str:
@@ -92,6 +77,8 @@ def _other_places(root: str, cwd: str) -> str:
         return f"is '{guess}' the definition? Then name that file"
     for name in names:
         if any(os.path.isfile(os.path.join(root, name, main)) for main in MAIN_FILES):
+            if name.startswith("{{"):
+                return f"this is a cookiecutter template; make a cube from it: cookiecutter {shown_path(root, cwd)}"
             return f"there is one in {shown_path(os.path.join(root, name), cwd)}"
     parent = os.path.dirname(root)
     if any(os.path.isfile(os.path.join(parent, main)) for main in MAIN_FILES):
@@ -119,30 +106,63 @@ def detect_dialect(data: Data, root: str, file: str) -> str:
     """`mlbox`, `directory` or `inline` (spec/dialects 7.1). Raises DefinitionError: what it is instead."""
     if not isinstance(data, dict):
         raise _no_cube(file, f"it holds {_kind(data)}, not keys and values")
+    if _holds_template(data):
+        raise _no_cube(file, "it is a template")
+    if "tasks" not in data or "container_type" in data:
+        _refuse_stranger(data, root, file)
     if "schema_type" in data:
-        return _by_schema_type(data, file)
-    if data.get("type") == "mlbox":
-        return "mlbox"
-    for keys, what in _STRANGERS:
-        if all(key in data for key in keys) and not (keys[0] == "services" and "tasks" in data):
-            raise _no_cube(file, f"it is {what}")
-    if os.path.isfile(os.path.join(root, *IMPLEMENTATION)):
+        return "directory"
+    if data.get("type") == "mlbox" or os.path.isfile(os.path.join(root, *IMPLEMENTATION)):
         return "mlbox"
     if "tasks" in data:
-        return "directory" if isinstance(data["tasks"], list) else "inline"
+        return "directory" if _lists_files(data) else "inline"
     if any(key in data for key in INLINE_KEYS):
         return "inline"
     raise _no_cube(file, "it has no 'tasks'")
 
 
-def _by_schema_type(data: dict[str, Data], file: str) -> str:
-    kind = str(data["schema_type"])
-    if "tasks" in data or kind.endswith("_root"):
-        return "directory"
-    part = kind.rpartition("_")[2]
-    if part in _PARTS:
-        raise _no_cube(file, f"it is {_PARTS[part]}, a part of one", "name the cube's directory instead")
-    return "directory"
+def _lists_files(data: dict[str, Data]) -> bool:
+    """True for the directory dialect's list of task files; a list of mappings is a mistake in an inline cube."""
+    tasks = data["tasks"]
+    own = any(key in data for key in ("docker", "singularity", "local"))
+    return isinstance(tasks, list) and not own and not any(isinstance(item, dict) for item in tasks)
+
+
+def _holds_template(data: Data) -> bool:
+    """True when a value is a tag of a cookiecutter template."""
+    if isinstance(data, str):
+        return "{{" in data and "cookiecutter." in data
+    inner = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return any(_holds_template(item) for item in inner)
+
+
+def _refuse_stranger(data: dict[str, Data], root: str, file: str) -> None:
+    from mlcube_cli.definition.strangers import as_part, by_keys
+
+    found = as_part(data, root, file) or by_keys(data)
+    if found is not None:
+        raise _no_cube(file, f"it is {found.what}", found.hint)
+
+
+def named(problems: list[Problem], path: str, file: str) -> list[Problem]:
+    """The problems of a main file that cannot be used; a single one where its text shows that it is something else."""
+    if not any(problem.code in _UNPARSED for problem in problems):
+        return problems
+    from mlcube_cli.definition.strangers import by_text, template_line
+
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read(_ENOUGH).decode("utf-8", "replace")
+    except OSError:
+        return problems
+    if line := template_line(text):
+        return [Problem(Location(file, line, 1), "this is a cookiecutter template that has not been filled in", "template",
+                        "make a cube from it (cookiecutter DIRECTORY), and name that")]
+    found = by_text(text)
+    if found is None:
+        return problems
+    message = f"this file does not define a cube: it is {found.what}"
+    return [Problem(Location(file), message, "not-a-cube", found.hint)]
 
 
 def _kind(data: Data) -> str:
@@ -152,6 +172,6 @@ def _kind(data: Data) -> str:
 
 
 def _no_cube(file: str, why: str, hint: str = "") -> DefinitionError:
-    hint = hint or "a cube has 'name' and 'tasks'; mlcube schema mlcube shows all keys"
+    hint = hint or NO_CUBE_HINT
     message = f"this file does not define a cube: {why}"
     return DefinitionError(message, hint, Location(file), (Problem(Location(file), message, "not-a-cube", hint),))

@@ -7,6 +7,7 @@ from mlcube_cli import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+NO_CUBE_HINT = "a cube has 'name' and 'tasks'; mlcube schema mlcube shows all keys"
 _LONGEST = 64  # characters; longer words are no typing errors of a name
 
 

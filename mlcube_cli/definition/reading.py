@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition import Effective, Reading, ReadRequest
 from mlcube_cli.definition.assemble import build_cube
+from mlcube_cli.definition.chosen import choose_platform
 from mlcube_cli.definition.crosscheck import crosscheck
-from mlcube_cli.definition.detect import absolute, detect_dialect, find_definition
+from mlcube_cli.definition.detect import absolute, detect_dialect, find_definition, named
 from mlcube_cli.definition.directory import read_directory
 from mlcube_cli.definition.draft import Draft, PlatformDraft
-from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.inline import check_inline, read_inline
 from mlcube_cli.definition.load import Files
-from mlcube_cli.definition.mlbox import merge_platform, read_mlbox
+from mlcube_cli.definition.mlbox import read_mlbox
+from mlcube_cli.definition.model import OVERRIDE
 from mlcube_cli.definition.options import with_defaults
-from mlcube_cli.definition.platforms import read_platform_file
-from mlcube_cli.definition.source import Document, find_node
-from mlcube_cli.definition.tree import Node, entries, find, from_data, mapping
+from mlcube_cli.definition.settings import Settings, as_own, lay_beneath, load_settings
+from mlcube_cli.definition.source import Document, find_node, format_path
+from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, mapping
 from mlcube_cli.definition.workspace import chosen_workspace
-from mlcube_cli.errors import Problem, UsageError
+from mlcube_cli.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +37,8 @@ def read(request: ReadRequest) -> Reading:
     draft = _draft(request, files, file)
     if draft is None:
         return Reading(None, _sorted(files.problems))
-    chosen, draft = _choose_platform(request, files, draft)
+    settings = load_settings(request.environment, request.cwd, request.cache) if request.settings else Settings()
+    chosen, draft = choose_platform(request, files, draft, settings)
     if request.overrides:
         from mlcube_cli.definition.overrides import apply_overrides
 
@@ -44,9 +46,11 @@ def read(request: ReadRequest) -> Reading:
     workspace = chosen_workspace(request, root, draft.tree)
     draft = _complete(draft)
     resolved = _interpolated(request, files, draft, workspace, chosen) if draft.dialect == "inline" else draft
+    if settings.places or settings.problems:
+        draft, resolved = _with_settings(_Wish(request, settings, workspace, chosen), files, draft, resolved)
     if draft.dialect == "inline":
         check_inline(files, resolved.tree)
-    cube = build_cube(resolved, files, workspace)
+    cube = build_cube(_with_docker_image(resolved), files, workspace)
     crosscheck(resolved, files)
     effective = Effective(_effective(draft, root, workspace), _effective(resolved, root, workspace))
     return Reading(cube, _sorted(files.problems), chosen, effective)
@@ -63,6 +67,7 @@ def _draft(request: ReadRequest, files: Files, file: str) -> Draft | None:
 
     node = files.load(file, choose)
     if node is None:
+        files.problems = named(files.problems, file, files.shown(file))
         return None
     if found[-1] == "directory":
         return read_directory(files, file, node, tuple(_run_files(request, files)))
@@ -96,59 +101,6 @@ def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
         order[problem.location.file], problem.location.line, problem.location.column)))
 
 
-# --- the platform that the command line names ----------------------------------------------------------------------
-
-
-def _choose_platform(request: ReadRequest, files: Files, draft: Draft) -> tuple[str | None, Draft]:
-    """The name of the platform that `--platform` means, and the draft with that platform in it. Raises UsageError."""
-    text = request.platform
-    if text is None or any(platform.name == text for platform in draft.platforms):
-        return text, draft
-    found = _platform_file(request, files, text)
-    if found is None:
-        raise _no_platform(draft, text)
-    path, section = found
-    same = next((platform for platform in draft.platforms if not section and _same(platform.file, path)), None)
-    if same is not None and draft.dialect != "inline":
-        return same.name, draft
-    platform = read_platform_file(files, path, os.path.splitext(os.path.basename(path))[0], section)
-    if platform is None:
-        return None, draft
-    if draft.dialect == "mlbox":
-        platform = merge_platform(draft.platforms, platform)
-    if draft.dialect == "inline" and platform.name in (*entries(draft.tree), "workspace", "runtime"):
-        platform = replace(platform, name=os.path.basename(path))  # its options stand beside the cube's own keys
-    others = tuple(other for other in draft.platforms if other.name != platform.name)
-    return platform.name, replace(draft, platforms=(*others, platform))
-
-
-def _same(left: str, right: str) -> bool:
-    try:
-        return os.path.samefile(left, right)
-    except OSError:
-        return False
-
-
-def _platform_file(request: ReadRequest, files: Files, text: str) -> tuple[str, str] | None:
-    """(absolute path, section) of the file that the text names: from the current directory, else from the cube."""
-    name, colon, section = text.rpartition(":")
-    for spelled, chosen in ((text, ""), (name, section)) if colon else ((text, ""),):
-        for base in (request.cwd, files.root, os.path.join(files.root, "platforms")):
-            path = absolute(spelled, base) if spelled else ""
-            if path and "\x00" not in path and os.path.isfile(path):
-                return path, chosen
-    return None
-
-
-def _no_platform(draft: Draft, text: str) -> UsageError:
-    names = [platform.name for platform in draft.platforms]
-    stem = os.path.splitext(os.path.basename(text))[0]
-    guess = nearest(text, names) or nearest(stem, names) or (stem if stem in names else None)
-    file = text.endswith((".yaml", ".yml")) or "/" in text
-    what = f"there is no platform file '{text}'" if file else f"this cube has no platform '{text}'"
-    return UsageError(what, f"did you mean '{guess}'?" if guess else f"its platforms are: {', '.join(names) or 'none'}")
-
-
 # --- defaults and references ---------------------------------------------------------------------------------------
 
 
@@ -174,6 +126,75 @@ def _interpolated(request: ReadRequest, files: Files, draft: Draft, workspace: s
     values = entries(result)
     tree = mapping({key: node for key, node in values.items() if key in entries(draft.tree)}, draft.tree)
     return _with_platforms(replace(draft, tree=tree), lambda item: values[item.name])
+
+
+def _with_docker_image(draft: Draft) -> Draft:
+    """The draft whose singularity platforms know the image and the archive of the cube's docker platform, which they can be
+    made from (spec/dialects 3.9)."""
+    docker = [item for item in draft.platforms if item.runner == "docker"]
+    if not docker or not any(item.runner == "singularity" for item in draft.platforms):
+        return draft
+    source = entries(next((item for item in docker if item.name == "docker"), docker[0]).options)
+    told = {"docker_image": source.get("image"), "tar_file": source.get("tar_file")}
+    found = {name: node for name, node in told.items() if is_set(node)}
+    return _with_platforms(draft, lambda item: mapping({**found, **entries(item.options)}, item.options)
+                           if item.runner == "singularity" else item.options)
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What decides on settings: the command line, the settings there are, the workspace, and the chosen platform."""
+
+    request: ReadRequest
+    settings: Settings
+    workspace: str
+    chosen: str | None
+
+    def layers(self, files: Files, draft: Draft) -> dict[str, Node]:
+        """The settings' options for each platform in question; of a name that means another runner there, none."""
+        found = {}
+        for item in draft.platforms:
+            if self.chosen not in (None, item.name):
+                continue
+            asked = item.name if self.chosen is None else self.request.platform or ""
+            entry = self.settings.entries.get(asked) or self.settings.entries.get(item.name)
+            if entry is None:
+                continue
+            if entry.runner == item.runner:
+                found[item.name] = entry.options
+            elif entry.runner:
+                files.warn(entry.location, f"this platform, with the runner '{entry.runner}', is not used: the cube has a "
+                           f"'{item.name}' of its own, with the runner '{item.runner}'", "hidden-platform",
+                           f"mlcube config --rename-platform {item.name} NAME", format_path(("platforms", item.name)))
+        return found
+
+
+def _with_settings(wish: _Wish, files: Files, draft: Draft, resolved: Draft) -> tuple[Draft, Draft]:
+    """Both drafts with the settings beneath their platforms. What refers to something in them sees the cube, never the
+    other way round."""
+    asked = wish.request.platform
+    used = [item.name for item in draft.platforms] if asked is None else [asked, wish.chosen or ""]
+    files.problems += wish.settings.judged(used)
+    layers = wish.layers(files, draft)
+    if not layers:
+        return draft, resolved
+    from mlcube_cli.definition.interpolate import carried, interpolate
+
+    names = tuple(item.name for item in resolved.platforms)
+    whole = {**entries(resolved.tree), **{item.name: item.options for item in resolved.platforms},
+             **_generated(carried(files.root), carried(wish.workspace)), "platforms": mapping(dict(layers))}
+    result, problems = interpolate(mapping(whole, resolved.tree), wish.request.environment, names, wish.chosen or "",
+                                   "platforms")
+    files.problems += problems
+    return _laid(draft, layers), _laid(resolved, entries(find(result, "platforms")))
+
+
+def _laid(draft: Draft, layers: Mapping[str, Node]) -> Draft:
+    return _with_platforms(draft, lambda item: lay_beneath(as_own(layers[item.name]), item.options, OVERRIDE)
+                           if item.name in layers else item.options)
 
 
 def _generated(root: str, workspace: str) -> Mapping[str, Node]:

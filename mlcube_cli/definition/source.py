@@ -28,6 +28,7 @@ _BYTE_ORDER_MARKS = (
     (b"\xfe\xff", "utf-16-be"),
 )
 _BINARY_STARTS = {
+    b"#!/usr/bin/env run-singularity": "a singularity image (SIF)", b"\x89HDF": "an HDF5 file", b"hsqs": "a squashfs image",
     b"\x1f\x8b": "a gzip archive", b"PK\x03\x04": "a zip archive", b"\x7fELF": "a program", b"%PDF": "a PDF",
     b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"SQLite": "a database",
 }
@@ -170,13 +171,19 @@ def _decode(content: bytes, file: str) -> str:
             encoding, skip = name, len(mark)
             break
     if encoding == "utf-8" and b"\x00" in content:
-        kind = next((kind for start, kind in _BINARY_STARTS.items() if content.startswith(start)), "a binary file")
-        raise _refuse(file, "binary-file", f"this is {kind}, not text", "name a YAML file, saved as UTF-8")
+        raise _refuse(file, "binary-file", f"this is {_binary_kind(content) or 'a binary file'}, not text",
+                      "name a YAML file, saved as UTF-8")
     try:
         return content[skip:].decode(encoding)
     except UnicodeDecodeError as error:
         before = content[skip:skip + error.start].decode(encoding, "replace")
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
-        kind = next((kind for start, kind in _BINARY_STARTS.items() if content.startswith(start)), "")
+        kind = _binary_kind(content)
         message = f"this is {kind}, not text" if kind else f"the text is not {encoding.upper()}"
         raise _refuse(file, "binary-file", message, "save the file as UTF-8", line, column) from None
+
+
+def _binary_kind(content: bytes) -> str:
+    if content[257:262] == b"ustar":
+        return "a tar archive"
+    return next((kind for start, kind in _BINARY_STARTS.items() if content.startswith(start)), "")

@@ -52,6 +52,86 @@ def test_other_files_are_named_as_what_they_are(tmp_path: Path, text: str, what:
     assert reading.problems[0].location.file == "f.yaml"
 
 
+@pytest.mark.parametrize(("name", "text", "what"), [
+    ("Dockerfile", "# syntax=x\nARG A=1\nFROM debian\nRUN apt-get install -y x\n", "a Dockerfile"),
+    ("Singularity.recipe", "Bootstrap: docker\nFrom: debian\n\n%post\n    apt-get update\n", "a singularity recipe"),
+    ("MLproject", "name: x\nconda_env: c.yaml\nentry_points:\n  main: {command: python x.py}\n", "an MLflow project"),
+    ("pods.yaml", "apiVersion: v1\nkind: Pod\n---\napiVersion: v1\nkind: Pod\n", "a Kubernetes manifest"),
+    ("Chart.yaml", "apiVersion: v2\nname: x\nversion: 1.0.0\n", "a Helm chart"),
+    ("package.json", '{"name": "x", "version": "1.0.0", "dependencies": {"a": "1"}}\n', "a package.json of npm"),
+    ("fault.json", '{"name": "x",\n "tasks": {"a": {}\n', "JSON with a fault in line 3"),
+    ("settings.yaml", "platforms: {big: {runner: docker}}\n", "a settings file of mlcube"),
+    ("pyproject.toml", "[project]\nname = 'x'\n", "a TOML file"),
+    ("train.py", "import os\nprint(os.name)\n", "a Python program"),
+    ("run.sh", "#!/bin/sh\necho hello: you\n", "a program"),
+    ("requirements.txt", "numpy==1.26  # why\npandas[all]>=2\n", "a list of Python requirements"),
+    ("page.yaml", "<!DOCTYPE html>\n<html>\n", "XML or a web page"),
+    ("record.json", '{"schema": "mlcube.record.v1", "task": "x"}\n', "a document that mlcube wrote (mlcube.record.v1)"),
+    ("gcp.yaml", "gcp: {zone: x}\ninstance: {name: y}\nplatform: ssh.yaml\n", "the Google Cloud runner"),
+    ("config.yaml", "mlbox: spec.yaml\nio: {data: {path: x}}\nplatform: {}\n", "the first prototype of 2019"),
+    ("spec.yaml", "container: {image: x, command: []}\nio: {data: {mountPath: /x}}\n", "the first prototype of 2019"),
+    ("box.yaml", "box_name: x\nbox_implementation: docker\n", "a prototype of early 2020"),
+    ("hello.yaml", "implementation_type: direct_python\nmain_file: a.py\n", "a prototype of early 2020"),
+    ("impl.yaml", "implementation_type: docker\nimage: x\n", "an MLBox's implementation file"),
+    ("platform.yaml", "default: d\nd: {runner: docker}\n", "an MLBox's platform file"),
+    ("task.yaml", "inputs: {a: {desc: x}}\noutputs: {}\n", "a single task"),
+])
+def test_files_of_other_tools_are_named(tmp_path: Path, name: str, text: str, what: str) -> None:
+    reading = read(write_tree(tmp_path, {name: text}), where=name)
+    assert codes(reading) == ["not-a-cube"]
+    assert f"it is {what}" in reading.problems[0].message or what in reading.problems[0].message.partition(": ")[2]
+    assert reading.problems[0].hint
+
+
+@pytest.mark.parametrize(("content", "what"), [
+    (b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC", "a singularity image (SIF)"),
+    (b"name" + b"\0" * 253 + b"ustar\0", "a tar archive"),
+    (b"\x1f\x8b\x08\0\0", "a gzip archive"),
+    (b"\x89HDF\r\n\x1a\n\0", "an HDF5 file"),
+])
+def test_images_and_archives_are_named(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "f").write_bytes(content)
+    reading = read(tmp_path, where="f")
+    assert [(one.code, one.message) for one in reading.problems] == [("binary-file", f"this is {what}, not text")]
+
+
+@pytest.mark.parametrize("text", [
+    "name: {{ cookiecutter.name }}\ndocker: {image: x}\ntasks: {a: null}\n",
+    "name: '{{ cookiecutter.name }}'\ndocker: {image: x}\ntasks: {a: null}\n",
+    "name: x\ntasks:\n{% if cookiecutter.train %}\n  train: null\n{% endif %}\n",
+])
+def test_a_template_is_named(tmp_path: Path, text: str) -> None:
+    reading = read(write_tree(tmp_path, {"mlcube.yaml": text}))
+    assert codes(reading) == ["template"]
+    assert reading.problems[0].location.line == (1 if "name: x" not in text else 3)
+
+
+def test_other_tags_in_texts_are_no_template(tmp_path: Path) -> None:
+    reading = read(write_tree(tmp_path, {
+        "mlcube.yaml": "docker: {image: x}\ntasks: {a: {entrypoint: \"docker inspect --format '{{.Id}}'\"}}\n"}))
+    assert reading.problems == ()
+
+
+def test_a_part_names_its_cube(tmp_path: Path) -> None:
+    write_tree(tmp_path, {
+        "cube/mlcube.yaml": "schema_type: mlcube_root\nname: x\ntasks: [tasks/a.yaml]\n",
+        "cube/tasks/a.yaml": "schema_type: mlcube_task\ninputs: []\n",
+        "box/mlbox.yaml": "type: mlbox\nname: x\ntasks: {t: {inputs: {a: {}}, outputs: {}}}\n",
+        "box/tasks/t/default.yaml": "a: 1\n",
+        "{{cookiecutter.name}}/mlcube.yaml": "tasks: {a: null}\n",
+    })
+    assert read(tmp_path, where="cube/tasks/a.yaml").problems[0].hint == "name the cube's directory instead: cube"
+    assert read(tmp_path, where="a.yaml", cwd=tmp_path / "cube/tasks").problems[0].hint == (
+        "name the cube's directory instead: ..")
+    assert read(tmp_path, where="box/tasks/t/default.yaml").problems[0].hint == "name the cube's directory instead: box"
+
+
+def test_a_list_of_tasks_with_mappings_is_a_mistake_of_the_inline_dialect(tmp_path: Path) -> None:
+    reading = read(write_tree(tmp_path, {"mlcube.yaml": "name: x\ndocker: {image: a}\ntasks: [{train: null}]\n"}))
+    assert codes(reading) == ["wrong-type"]
+    assert reading.problems[0].message == "'tasks' must be a mapping, not a list"
+
+
 @pytest.mark.parametrize("name", ["mlcube.yaml", "mlcube.yml", "mlbox.yaml", ".mlcube.yaml"])
 def test_a_directory_is_searched_for_the_usual_names(tmp_path: Path, name: str) -> None:
     write_tree(tmp_path, {name: "tasks: {a: null}\n"})
