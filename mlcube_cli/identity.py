@@ -91,11 +91,19 @@ def unlocked_notes(job: Job, facts: Facts, architecture: str = "") -> tuple[str,
             f"to lock it: mlcube lock --platform {job.platform.name}",)
 
 
-def refuse_other_name(job: Job, pin: Pin, name: str) -> None:
-    """Raises PreparationError where the platform names another image than the one that was locked."""
+def is_same(pin: Pin, found: Identity) -> bool:
+    """Whether this image is the one that was locked. A digest is content: which registry had it does not matter."""
+    if pin.method == MANIFEST:
+        return pin.digest in {digest.partition("@")[2] for digest in found.digests}
+    return pin.digest == {INPUTS: found.inputs, FILE: found.sha256, IMAGE: found.id}.get(pin.method)
+
+
+def refuse_other_name(job: Job, pin: Pin, name: str, found: str) -> None:
+    """Raises PreparationError where the platform names another image than the one that was locked. `found`: what it is."""
     if pin.image != name:
         raise PreparationError(
-            f"platform '{job.platform.name}' asks for image {name}, but the lock is of {pin.image} ({pin.digest})",
+            f"platform '{job.platform.name}' asks for another image than the one that was locked\n"
+            f"  locked: {pin.image}, {pin.digest}\n  found:  {name}, {found}",
             f"ask for the locked image, or lock the other one: {update_command(job)}", pin.location)
 
 

@@ -6,7 +6,7 @@ import getpass
 import os
 import platform as python_platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mlcube_cli.cli import output
@@ -38,8 +38,12 @@ class _Result:
     problems: object = ()  # of an error, as in mlcube.validate.v1
 
 
-def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> int:
-    """Start the plans in order; stop at the first failure. Returns the exit code, or dies by the signal that ended it."""
+def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
+            afterwards: Callable[[], object] | None = None) -> int:
+    """Start the plans in order; stop at the first failure. Returns the exit code, or dies by the signal that ended it.
+
+    `afterwards` is called once all has succeeded; an MLCubeError of it is the command's own.
+    """
     result = _Result()
     started = time.time()
     plan = merge(plans)
@@ -50,6 +54,8 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> 
             _run_all(arguments, prepared, plans, session, result)
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
             _finish_for_make(arguments, prepared, started)
+        if result.status == "succeeded" and afterwards:
+            afterwards()
     except MLCubeError as error:
         result.status, result.exit_code, result.message, result.hint = (
             error.status, error.exit_code, error.message, error.hint)

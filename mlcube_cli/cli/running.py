@@ -13,12 +13,13 @@ from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
 from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
-from mlcube_cli.definition.model import OVERRIDE, Cube, Group, Option, Platform, Task
+from mlcube_cli.definition.model import OVERRIDE, TYPED, Cube, Group, Option, Platform, Task
 from mlcube_cli.errors import DefinitionError, Problem, UsageError
 from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_cli.observe import Look, look, look_before_starting, machine, with_facts
+from mlcube_cli.pins import Lock, read_lock, under
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
 from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
@@ -47,6 +48,7 @@ class Prepared:
     wishes: tuple[Wish, ...]
     facts: Facts
     files: tuple[str, ...]  # the definition files that this command line uses, as shown to the user
+    lock: Lock  # the cube's own
 
 
 def run(arguments: Arguments) -> int:
@@ -60,9 +62,9 @@ def run(arguments: Arguments) -> int:
             raise UsageError(f"--stamp: no make rule can mean a file called {arguments.stamp!r}", "give it a simpler name")
     arguments.timeout = parse_duration(arguments.timeout, "--timeout") if arguments.timeout else None
     arguments.grace = parse_duration(arguments.grace, "--grace")
-    prepared = _prepare(arguments)
+    prepared = prepare(arguments)
     plans, facts = with_facts(lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
-                              prepared.facts, _look(arguments))
+                              prepared.facts, ways_to_look(arguments))
     if arguments.dry_run:
         return _show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
@@ -74,15 +76,24 @@ def configure(arguments: Arguments) -> int:
     """`mlcube configure`: prepares the platform, whether or not it was prepared before."""
     if "=" in "".join(word for word in arguments.words if not os.path.lexists(word)):
         raise UsageError("configure takes no task parameters", "give them to mlcube run")
-    prepared = _prepare(arguments)
-    job = _preparation_job(prepared.cube, prepared.platform, arguments.dry_run)
+    prepared = prepare(arguments)
+    job = preparation_job(prepared, arguments.dry_run, arguments.update_lock)
     plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts,
-                             _look(arguments))
+                             ways_to_look(arguments))
+    prepared = replace(prepared, facts=facts)
+    if arguments.update_lock and RUNNERS[prepared.platform.runner].kind == HOST:
+        raise UsageError(f"--update-lock: platform '{prepared.platform.name}' has no image to lock",
+                         "leave it out, or choose a platform that runs containers")
     if arguments.dry_run:
-        return _show(plan, arguments.json)
+        note = (f"then {prepared.lock.shown} is renewed: this script does not do that",) * arguments.update_lock
+        return _show(replace(plan, notes=(*plan.notes, *note)), arguments.json)
     from mlcube_cli.cli.executing import execute
 
-    return execute(arguments, replace(prepared, facts=facts), (plan,))
+    if not arguments.update_lock:
+        return execute(arguments, prepared, (plan,))
+    from mlcube_cli.cli.lock import renew
+
+    return execute(arguments, prepared, (plan,), afterwards=lambda: renew(prepared))
 
 
 def _show(plan: Plan, as_json: bool) -> int:
@@ -102,11 +113,11 @@ def _show(plan: Plan, as_json: bool) -> int:
 Chosen = Sequence[tuple[Task, "Group | None"]]
 
 
-def _prepare(arguments: Arguments) -> Prepared:
+def prepare(arguments: Arguments) -> Prepared:
     words = sort_out(arguments.words, arguments.mlcube, getattr(arguments, "task", ()))
     running = hasattr(arguments, "task")
     facts = machine(os.environ)
-    reading = read_cube(_read_request(arguments, words, facts))
+    reading = read_cube(read_request(arguments, words, facts))
     if reading.cube is None:
         raise DefinitionError("this cube cannot be used", problems=reading.problems)
     cube = reading.cube
@@ -116,21 +127,23 @@ def _prepare(arguments: Arguments) -> Prepared:
     values = assign([task for task, _ in tasks], words.values)
     (platform, why), facts = with_facts(lambda known: choose_platform(
         cube, reading.platform, arguments.runner, lambda candidate: _unavailable(arguments, candidate, known)),
-        facts, _look(arguments))
+        facts, ways_to_look(arguments))
     if why:
-        output.say(f"{'running on' if running else 'configuring'} {why}")
+        output.say(f"{getattr(arguments, 'doing', 'running on' if running else 'configuring')} {why}")
     runner = load_runner(platform.runner)
     platform = _with_flags(platform, arguments)
     files = _used_files(cube, platform, tasks)
     _judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
     wishes = _wishes(arguments, tasks, values)
     jobs, facts = with_facts(lambda known: _jobs(cube, platform, wishes, known), facts)
-    prepared = Prepared(cube, platform, runner, jobs, wishes, facts, files)
+    lock = read_lock(os.path.join(facts.cwd, cube.file), facts.cwd, facts.cache)
+    output.show_problems(lock.warnings)
+    prepared = Prepared(cube, platform, runner, tuple(under(lock, job) for job in jobs), wishes, facts, files, lock)
     _guard_against_strangers(arguments, prepared)
     return prepared
 
 
-def _look(arguments: Arguments) -> Look:
+def ways_to_look(arguments: Arguments) -> Look:
     """How facts are looked up: a dry run starts nothing, so it need not get ready for it."""
     return look if arguments.dry_run else look_before_starting
 
@@ -141,11 +154,11 @@ def _unavailable(arguments: Arguments, platform: Platform, facts: Facts) -> str 
     return f"it asks for {'; '.join(reach)}" if reach else load_runner(platform.runner).available(platform, facts)
 
 
-def _read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadRequest:
+def read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadRequest:
     return ReadRequest(
         where=words.cube, overrides=tuple(arguments.overrides), platform=arguments.platform,
         workspace=getattr(arguments, "workspace", None),
-        run_files=words.tasks, environment=facts.environment, cwd=facts.cwd, cache=facts.cache)
+        run_files=words.tasks, environment=facts.environment, cwd=facts.cwd, cache=facts.cache, settings=True)
 
 
 def _with_flags(platform: Platform, arguments: Arguments) -> Platform:
@@ -186,10 +199,12 @@ def _jobs(cube: Cube, platform: Platform, wishes: Sequence[Wish], facts: Facts) 
     return tuple(jobs)
 
 
-def _preparation_job(cube: Cube, platform: Platform, assume: bool) -> Job:
-    """What `configure` prepares: the platform, for no task in particular."""
-    return Job(run_id="", cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.calling, task="",
-               entrypoint=None, arguments=(), platform=platform, requirements=cube.requirements, assume=assume)
+def preparation_job(prepared: Prepared, assume: bool = False, renewing: bool = False) -> Job:
+    """What `configure` prepares: the platform, for no task in particular. `renewing`: whatever the cube's lock says."""
+    cube = prepared.cube
+    job = Job(run_id="", cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.calling, task="",
+              entrypoint=None, arguments=(), platform=prepared.platform, requirements=cube.requirements, assume=assume)
+    return job if renewing else under(prepared.lock, job)
 
 
 # --- problems of files that this run does not use (RULINGS 1) ------------------------------------------------------
@@ -223,7 +238,7 @@ def _used_files(cube: Cube, platform: Platform, tasks: Chosen) -> tuple[str, ...
     places += [option.origin.rsplit(":", 2)[0] for option in platform.options if option.origin.count(":") >= 2]
     places += [place for task, group in tasks for place in (task.location.file, group.location.file if group else "")]
     places += [parameter.location.file for task, group in tasks if not group for parameter in task.parameters]
-    return tuple(dict.fromkeys(place for place in places if place not in ("", OVERRIDE)))
+    return tuple(dict.fromkeys(place for place in places if place not in ("", OVERRIDE, TYPED)))
 
 
 def _judge_problems(reading: Reading, used: Used) -> None:
@@ -259,7 +274,7 @@ def _guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
 
 def _reach(arguments: Arguments, prepared: Prepared, facts: Facts) -> tuple[str, ...]:
     if not prepared.jobs:
-        return job_reach(_preparation_job(prepared.cube, prepared.platform, False), facts)
+        return job_reach(preparation_job(prepared), facts)
     ours = {"--workspace"} if arguments.workspace else set()
     return tuple(dict.fromkeys(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
                                for phrase in job_reach(job, facts, {*wish.values, *ours})))

@@ -15,6 +15,7 @@ from mlcube_cli.identity import (
     Pin,
     different,
     find_pin,
+    is_same,
     machine_architecture,
     prefixed,
     refuse_other_name,
@@ -44,14 +45,17 @@ def identify(engine: Engine) -> Identity:
     state = find_image(engine, name)
     if not state.present:
         return Identity(name, "image", present=False)
-    inputs = prefixed(state.labels.get(INPUTS_LABEL, ""))
     pin = _pin(engine, state)
     notes: tuple[str, ...] = ()
     if pin.method == IMAGE:
         notes = (f"image {name} came from no registry, and mlcube did not build it: it is locked by its id, and another "
                  "machine has to load the very same one",)
-    return Identity(name, "image", id=prefixed(state.id), digests=state.digests, inputs=inputs,
-                    architecture=state.architecture, pin=pin, notes=notes)
+    return replace(_identity(name, state), pin=pin, notes=notes)
+
+
+def _identity(name: str, state: Image) -> Identity:
+    return Identity(name, "image", state.present, prefixed(state.id), state.digests,
+                    prefixed(state.labels.get(INPUTS_LABEL, "")), architecture=state.architecture)
 
 
 def _pin(engine: Engine, state: Image) -> Pin:
@@ -108,27 +112,21 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
     if pin is None:
         found = for_configure(engine, force) if configuring else for_run(engine)
         return replace(found, notes=(*found.notes, *unlocked_notes(job, facts, state.architecture)))
-    refuse_other_name(job, pin, name)
+    refuse_other_name(job, pin, name, prefixed(state.id) if state.present else "which is not here")
     if pin.method == INPUTS:
         return _built(engine, pin, state, configuring, force)
     if state.present and not configuring:
         found_digest = _manifest(name, state) if pin.method == MANIFEST else prefixed(state.id)
-        if not _is(pin, state):
+        if not is_same(pin, _identity(name, state)):
             remedy = f"to get the locked one: mlcube configure --platform {job.platform.name}" * (pin.method == MANIFEST)
             raise different(job, pin, name, found_digest or f"{prefixed(state.id)}, {METHODS[IMAGE]}", remedy)
         return Preparation((), (), state.starts_itself, state.id)
     if pin.method == MANIFEST:
         return _pulled(engine, pin, state)
-    if pin.method == IMAGE and state.present and _is(pin, state):
+    if pin.method == IMAGE and state.present and is_same(pin, _identity(name, state)):
         return Preparation(())
     here = f"{prefixed(state.id)}, {METHODS[IMAGE]}" if state.present else "no image of that name"
     raise different(job, pin, name, here, "load the locked image into the engine, as its maker did")
-
-
-def _is(pin: Pin, state: Image) -> bool:
-    if pin.method == MANIFEST:
-        return pin.digest in {digest.partition("@")[2] for digest in state.digests}
-    return pin.digest == prefixed(state.id)
 
 
 def _pulled(engine: Engine, pin: Pin, state: Image) -> Preparation:
