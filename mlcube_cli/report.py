@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mlcube_cli.command import Plan
     from mlcube_cli.definition.model import Cube, Parameter, Task
-    from mlcube_cli.job import Argument
+    from mlcube_cli.job import Argument, Copy
 
 
 def printable(text: str) -> str:
@@ -57,8 +57,8 @@ def validate_data(problems: Iterable[Problem], strict: bool = False) -> dict[str
 # --- describe ------------------------------------------------------------------------------------------------------
 
 
-def describe_data(cube: Cube) -> dict[str, object]:
-    """The document mlcube.describe.v1."""
+def describe_data(cube: Cube, copies: Iterable[Copy] | None = None) -> dict[str, object]:
+    """The document mlcube.describe.v1. `copies`: what runs would copy into the workspace; None where nobody asked for one."""
     return {
         "schema": "mlcube.describe.v1",
         "root": cube.root, "dialect": cube.dialect, "name": cube.name, "version": cube.version,
@@ -68,6 +68,8 @@ def describe_data(cube: Cube) -> dict[str, object]:
         "tasks": {task.name: _task_data(task) for task in cube.tasks},
         "platforms": [{"name": platform.name, "runner": platform.runner, "source": platform.location.file}
                       for platform in cube.platforms],
+        **({} if copies is None else {"copies": [
+            {"name": copy.name, "source": copy.source, "target": copy.target} for copy in copies]}),
     }
 
 
@@ -82,8 +84,9 @@ def _task_data(task: Task) -> dict[str, object]:
     }
 
 
-def describe_text(cube: Cube, spelled: str) -> str:
-    """The cube for a person: what it is, its tasks, its platforms, the commands to type next. `spelled`: as typed."""
+def describe_text(cube: Cube, spelled: str, copies: Iterable[Copy] = ()) -> str:
+    """The cube for a person: what it is, its tasks, its platforms, the commands to type next. `spelled`: as typed;
+    `copies`: what runs would copy into the workspace."""
     title = cube.name or "(no name)"
     lines = [f"{title} {cube.version}".rstrip()]
     if cube.description:
@@ -94,6 +97,8 @@ def describe_text(cube: Cube, spelled: str) -> str:
     lines += ["", f"  dialect    {cube.dialect}", f"  root       {cube.root}", f"  workspace  {cube.workspace}", "", "tasks"]
     for task in cube.tasks:
         lines += _task_lines(task)
+    copied = [f"  {copy.name}: {copy.source} -> {copy.target}" for copy in copies]
+    lines += ["", "copied by the first run, since this workspace lacks it", *copied] if copied else []
     lines += ["", "platforms"]
     lines += [f"  {platform.name:<12} {platform.runner:<12} {platform.location.file}" for platform in cube.platforms]
     if not cube.platforms:

@@ -172,6 +172,18 @@ def _copies(cube: Cube, wish: Wish, inputs: list[_Bound], facts: Facts, made: tu
             if facts.path(target).kind == "absent" and facts.path(copy.source).kind != "absent"}
 
 
+def find_copies(cube: Cube, facts: Facts) -> tuple[Copy, ...]:
+    """What runs of the cube's tasks with their defaults would copy into its workspace, each once. Raises facts.Missing."""
+    found: dict[str, Copy] = {}
+    for task in cube.tasks:
+        wish, faults = Wish(task), list[Problem]()
+        bound = [item for parameter in task.parameters for item in _bind(cube, parameter, wish, facts, faults)]
+        inputs = [item for item in bound if item.is_path and item.parameter.direction == "input"]
+        facts.need(*(PathKind(item.path) for item in inputs))
+        found.update(_copies(cube, wish, inputs, facts, ()))
+    return tuple(found.values())
+
+
 def _all_outputs(cube: Cube, wish: Wish, facts: Facts) -> list[str]:
     """The paths that any task of the cube writes, as far as they can be told: its defaults, its groups', those typed."""
     texts = []

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.cache import find_cache
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.words import Words, sort_out
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.errors import DefinitionError, MachineError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from mlcube_cli.definition.model import Cube
+    from mlcube_cli.job import Copy
 
 
 def describe(arguments: Arguments) -> int:
@@ -28,11 +33,20 @@ def describe(arguments: Arguments) -> int:
         from mlcube_cli.definition.show import without_secrets
 
         cube = without_secrets(cube, reading.effective)
+    copies = _copies(cube) if arguments.workspace else None
     if arguments.json:
-        output.json_result(describe_data(cube))
+        output.json_result(describe_data(cube, copies))
     else:
-        output.result(describe_text(cube, words.cube))
+        output.result(describe_text(cube, words.cube, copies or ()))
     return 0
+
+
+def _copies(cube: Cube) -> tuple[Copy, ...]:
+    """What runs would copy into the workspace that was asked for, since it lacks it."""
+    from mlcube_cli.observe import machine, with_facts
+    from mlcube_cli.resolve import find_copies
+
+    return with_facts(lambda known: find_copies(cube, known), machine(os.environ))[0]
 
 
 def validate(arguments: Arguments) -> int:
@@ -91,7 +105,7 @@ def show_config(arguments: Arguments) -> int:
     from mlcube_cli.definition.show import config_data, config_text, only_platform, with_values
 
     words = sort_out(arguments.words, arguments.mlcube)
-    reading = _read(arguments, words)
+    reading = _read(arguments, words, settings=True)
     if reading.cube is None or reading.effective is None or _errors(reading):
         raise DefinitionError("this cube cannot be used", problems=reading.problems)
     values = assign(reading.cube.tasks, words.values)
@@ -135,7 +149,7 @@ def _errors(reading: Reading) -> list[Problem]:
     return [problem for problem in reading.problems if problem.severity == "error"]
 
 
-def _read(arguments: Arguments, words: Words) -> Reading:
+def _read(arguments: Arguments, words: Words, settings: bool = False) -> Reading:
     try:
         cwd = os.getcwd()
     except OSError as error:
@@ -143,4 +157,4 @@ def _read(arguments: Arguments, words: Words) -> Reading:
     return read_cube(ReadRequest(
         where=words.cube, overrides=tuple(getattr(arguments, "overrides", ())), platform=getattr(arguments, "platform", None),
         workspace=getattr(arguments, "workspace", None),
-        environment=os.environ, cwd=cwd, cache=find_cache(os.environ, os.getuid())))
+        environment=os.environ, cwd=cwd, cache=find_cache(os.environ, os.getuid()), settings=settings))
