@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.model import OVERRIDE
@@ -32,9 +33,18 @@ _CONFINING = ("no-new-privileges", "label=", "label:")
 
 
 def platform_reach(platform: Platform) -> tuple[str, ...]:
-    """One phrase for each thing that a platform asks for beyond the contract, with where it is written."""
-    whats = ((what, option) for option in platform.options for what in (*_reach(option), *_passed(platform, option)))
+    """One phrase for each thing that a platform asks for beyond the contract, with where it is written. What the user's own
+    settings say is no stranger's word."""
+    whats = ((what, option) for option in _said_by_cube(platform) for what in (*_reach(option), *_passed(platform, option)))
     return tuple(f"{what} ({option.origin})" for what, option in whats)
+
+
+def _said_by_cube(platform: Platform) -> Iterator[Option]:
+    for option in platform.options:
+        if isinstance(option.value, dict) and option.own_keys and not option.own:
+            yield replace(option, value={key: item for key, item in option.value.items() if key not in option.own_keys})
+        elif not option.own:
+            yield option
 
 
 def _reach(option: Option) -> Iterator[str]:
@@ -88,7 +98,8 @@ def job_reach(job: Job, facts: Facts, typed: Container[str] = ()) -> tuple[str, 
     base = job.root
     for name in ("build_context", "build_file"):
         base = os.path.normpath(os.path.join(base, str(job.option(name) or "")))
-        if job.option(name) and not _within(_real(base, facts), root):
+        option = job.find_option(name)
+        if option and option.value and not option.own and not _within(_real(base, facts), root):
             found.append(f"a '{name}' outside the cube: {base}")
     return (*platform_reach(job.platform), *found)
 

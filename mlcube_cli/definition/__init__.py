@@ -26,6 +26,9 @@ class ReadRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     cwd: str = "/"
     cache: str | None = None
+    # For what runs, not for what looks at a cube by itself: with the user's and the site's settings, and with what a
+    # singularity platform can be made from (`docker_image`, `tar_file`).
+    settings: bool = False
 
 
 @dataclass(frozen=True)

@@ -155,5 +155,6 @@ def _platform(draft: PlatformDraft) -> Platform:
 
 def _option(name: str, node: Node) -> Option:
     hidden = {key: item for key, item in entries(node).items() if is_secret(item)}
-    taken = any(item.origin != OVERRIDE for item in hidden.values()) if hidden else is_secret(node)
-    return Option(name, plain(node), origin_of(node), taken, tuple(hidden))
+    taken = any(item.origin != OVERRIDE and not item.own for item in hidden.values()) if hidden else is_secret(node)
+    own = tuple(key for key, item in entries(node).items() if item.own)
+    return Option(name, plain(node), origin_of(node), taken, tuple(hidden), node.own, own)

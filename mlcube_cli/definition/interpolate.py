@@ -59,14 +59,15 @@ class _Unresolved(Exception):  # noqa: N818 - it ends the resolving of one value
 
 
 def interpolate(root: Node, environment: Mapping[str, str], platforms: tuple[str, ...],
-                runner: str = "") -> tuple[Node, tuple[Problem, ...]]:
-    """The tree with every reference replaced, and what could not be; such values stay as they were written.
+                runner: str = "", only: str | None = None) -> tuple[Node, tuple[Problem, ...]]:
+    """The tree (`only`: just that key of it) with every reference replaced, and what could not be; such values stay as they
+    were written.
 
     `root` holds the generated `workspace` and `runtime` too, and a section for each of `platforms`.
     """
     scope = _Scope(root, environment, runner, platforms)
     resolved = {}
-    for key, node in entries(root).items():
+    for key, node in entries(root).items() if only is None else ((only, entries(root)[only]),):
         try:
             resolved[key] = _resolve(scope, (key,))
         except RecursionError:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 TEXT = "text"  # the type of a parameter that is no path
 OVERRIDE = "-P"  # the origin of values that the command line set; no definition file comes before them
 
+TYPED = "--platform"  # the origin of what a platform's name says by itself, such as the executable of podman
+
 # What a YAML document can hold once it is read: plain data, never a tagged object.
 Data: TypeAlias = "bool | int | float | str | list[Data] | dict[str, Data] | None"
 
@@ -81,7 +83,7 @@ class Option:
 
     `origin` is `FILE:LINE:COLUMN`, `default`, `-P` or the flag's name. `secret` marks a value that was taken from the
     environment (`${oc.env:X}`) and is therefore neither printed nor recorded; of a map only its `secret_keys` are,
-    among them what `-P` put into it.
+    among them what `-P` put into it. `own` marks a value of the user's own settings; of a map only its `own_keys` are.
     """
 
     name: str
@@ -89,6 +91,8 @@ class Option:
     origin: str = "default"
     secret: bool = False
     secret_keys: tuple[str, ...] = ()
+    own: bool = False
+    own_keys: tuple[str, ...] = ()
 
     def hides(self, key: str) -> bool:
         """Is the map's value under `key` a secret?"""

@@ -50,7 +50,7 @@ def read(request: ReadRequest) -> Reading:
         draft, resolved = _with_settings(_Wish(request, settings, workspace, chosen), files, draft, resolved)
     if draft.dialect == "inline":
         check_inline(files, resolved.tree)
-    cube = build_cube(_with_docker_image(resolved), files, workspace)
+    cube = build_cube(_with_docker_image(resolved) if request.settings else resolved, files, workspace)
     crosscheck(resolved, files)
     effective = Effective(_effective(draft, root, workspace), _effective(resolved, root, workspace))
     return Reading(cube, _sorted(files.problems), chosen, effective)

@@ -34,6 +34,7 @@ class Node:
     origin: str = ""
     secret: bool = False  # taken from the environment: never shown, never recorded
     folded: bool = False
+    own: bool = False  # the user's settings say it, not the cube
 
 
 def from_document(document: Document, path: Path = ()) -> Node:

@@ -176,7 +176,7 @@ def test_an_unknown_platform_lists_those_there_are(tmp_path: Path) -> None:
     write_tree(tmp_path, MLBOX)
     with pytest.raises(UsageError) as caught:
         read(tmp_path, platform="gpu")
-    assert caught.value.hint == "its platforms are: docker"
+    assert caught.value.hint.startswith("its platforms are: docker; there are also: podman,")
     with pytest.raises(UsageError) as caught:
         read(tmp_path, platform="platforms/dokcer.yaml")
     assert caught.value.hint == "did you mean 'docker'?"
