@@ -131,8 +131,13 @@ def _entrypoint(files: Files, task: str, node: Node | None) -> tuple[str, ...] |
     if items(node):
         return tuple(text_of(item) or "" for item in items(node))
     text = text_of(node) or ""
+    if not text.strip():
+        files.warn(node.location, f"the entry point of task '{task}' is empty, so the platform's own is used, with the task's "
+                   "name as its first word", "empty-entrypoint", "remove the line, or name a command",
+                   format_path(("tasks", task, "entrypoint")))
+        return None
     if not any(char in text for char in "'\"\\"):
-        return tuple(text.split()) or None
+        return tuple(text.split())
     import shlex
 
     try:

@@ -75,6 +75,10 @@ def _other_places(root: str, cwd: str) -> str:
 
     if guess := nearest("mlcube.yaml", [name for name in names if name.endswith((".yaml", ".yml", ".ymal"))]):
         return f"is '{guess}' the definition? Then name that file"
+    others = [name for name in names if name.startswith(("mlcube", "mlbox")) and name.endswith((".yaml", ".yml"))]
+    if others:
+        listed = ", ".join(shown_path(os.path.join(root, name), cwd) for name in others[:5])
+        return f"name the file itself, with --mlcube: {listed}"
     for name in names:
         if any(os.path.isfile(os.path.join(root, name, main)) for main in MAIN_FILES):
             if name.startswith("{{"):

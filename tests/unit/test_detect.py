@@ -209,3 +209,11 @@ def test_reading_needs_no_more_than_a_place() -> None:
 
     with pytest.raises(DefinitionError):
         read_cube(ReadRequest("/nonexistent"))
+
+
+def test_definitions_of_other_names_are_listed(tmp_path: Path) -> None:
+    for name in ("mlcube.cpu.yaml", "mlcube.gpu.yml", "notes.yaml"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(DefinitionError) as caught:
+        find_definition(".", str(tmp_path), {})
+    assert caught.value.hint == "name the file itself, with --mlcube: mlcube.cpu.yaml, mlcube.gpu.yml"

@@ -64,13 +64,19 @@ def test_missing_levels_are_empty(tmp_path: Path, text: str) -> None:
     ("sh -c 'echo \"a b\"'", ("sh", "-c", 'echo "a b"')),
     ("\"['python3', '-m', 'x y']\"", ("[python3,", "-m,", "x y]")),
     ("[python3, -m, 'x y', 3]", ("python3", "-m", "x y", "3")),
-    ("''", None),
     ("null", None),
 ])
 def test_entry_points(tmp_path: Path, text: str, words: tuple[str, ...] | None) -> None:
     reading = read_inline(tmp_path, f"docker: {{image: a}}\ntasks:\n  a:\n    entrypoint: {text}\n")
     assert reading.problems == ()
     assert task(reading, "a").entrypoint == words
+
+
+@pytest.mark.parametrize("text", ["''", "' '", "[]"])
+def test_an_empty_entry_point_is_none_and_said_so(tmp_path: Path, text: str) -> None:
+    reading = read_inline(tmp_path, f"docker: {{image: a}}\ntasks:\n  a:\n    entrypoint: {text}\n")
+    assert problems(reading) == ["warning mlcube.yaml:4:17 empty-entrypoint tasks.a.entrypoint"]
+    assert task(reading, "a").entrypoint is None
 
 
 def test_an_entry_point_that_no_rule_can_split(tmp_path: Path) -> None:
