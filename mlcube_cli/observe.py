@@ -163,8 +163,8 @@ class _TooMuch(Exception):  # noqa: N818 - not an error: it ends the counting
 def tree_digest(paths: tuple[str, ...], exclude: tuple[str, ...] = ()) -> str | None:
     """sha256 over names, kinds, executable bits, link targets and contents below the paths; not over where they lie.
 
-    Left out: `exclude`, and directories called .git or .mlcube. None above 2,000 entries or 64 MB, and where something
-    cannot be read.
+    Left out: `exclude`, directories called .git or .mlcube, and lock files of ours, which state this very digest. None above
+    2,000 entries or 64 MB, and where something cannot be read.
     """
     import hashlib
 
@@ -194,7 +194,8 @@ def _below(top: str, left_out: frozenset[str], limit: int) -> list[tuple[str, st
         with os.scandir(directory) as entries:
             for entry in entries:
                 is_directory = entry.is_dir(follow_symlinks=False)
-                if os.path.normpath(entry.path) in left_out or (is_directory and entry.name in SKIPPED):
+                if os.path.normpath(entry.path) in left_out or (is_directory and entry.name in SKIPPED) \
+                        or (entry.name.endswith(".lock") and _is_our_lock(entry.path)):
                     continue
                 found.append((prefix + entry.name, entry.path))
                 if len(found) > limit:
@@ -202,6 +203,11 @@ def _below(top: str, left_out: frozenset[str], limit: int) -> list[tuple[str, st
                 if is_directory:
                     waiting.append((f"{prefix}{entry.name}/", entry.path))
     return sorted(found)
+
+
+def _is_our_lock(path: str) -> bool:
+    """By content: other programs' lock files (of packages) count in a digest."""
+    return b'"schema": "mlcube.lock.' in (_file_text(path) or b"")[:200]
 
 
 def _content(path: str, top: bool, limit: int) -> bytes:
