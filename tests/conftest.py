@@ -27,18 +27,23 @@ IMAGE_FILES = Path(os.environ.get("MLCUBE_TEST_CACHE", "/var/cache/mlcube-test")
 SET_UP = "as root: make engines"
 
 
-def docker_absence() -> str | None:
-    """None when docker and its test images are there, else what is absent, in half a sentence."""
-    if shutil.which("docker") is None:
-        return "there is no docker command"
-    asked = subprocess.run(["docker", "image", "inspect", "--format", "{{.Id}}", BASE_IMAGE, TINY_IMAGE],
+def docker_absence(engine: str = "docker") -> str | None:
+    """None when the engine and its test images are there, else what is absent, in half a sentence."""
+    if shutil.which(engine) is None:
+        return f"there is no {engine} command"
+    asked = subprocess.run([engine, "image", "inspect", "--format", "{{.Id}}", BASE_IMAGE, TINY_IMAGE],
                            capture_output=True, text=True, check=False, timeout=60)
     if asked.returncode == 0:
         return None
-    if "o such image" in asked.stderr:
-        return "its test images are not there"
+    if any(text in asked.stderr for text in ("o such image", "image not known", "failed to find image")):
+        return "its test images are not there" + ("" if engine == "docker" else f" for the user with the number {os.getuid()}")
     lines = asked.stderr.strip().splitlines()
-    return lines[-1] if lines else f"docker image inspect ended with exit code {asked.returncode}"
+    return lines[-1] if lines else f"{engine} image inspect ended with exit code {asked.returncode}"
+
+
+def podman_absence() -> str | None:
+    """As for docker; podman's images belong to a user, and scripts/engines loads them for the user mlcube-test."""
+    return docker_absence("podman")
 
 
 def singularity_absence() -> str | None:
@@ -53,7 +58,7 @@ def singularity_absence() -> str | None:
     return f"{' and '.join(absent)} cannot be read" if absent else None
 
 
-ENGINES = {"docker": docker_absence, "singularity": singularity_absence}
+ENGINES = {"docker": docker_absence, "podman": podman_absence, "singularity": singularity_absence}
 
 
 @functools.cache
@@ -142,8 +147,9 @@ class RunMLCube(Protocol):
                  stdin: str = "", timeout: float = 300, command: Iterable[str] = ...) -> Outcome: ...
 
 
-# What of the caller's environment a test needs: how to reach the package registry, and which docker.
+# What of the caller's environment a test needs: how to reach the package registry, and which docker and podman.
 KEPT = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_BUILDKIT",
+        "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF", "XDG_RUNTIME_DIR",
         "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy",
         "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 KEPT_PREFIXES = ("PIP_", "UV_")
@@ -152,11 +158,13 @@ SET_ASIDE = "MLCUBE_TEST_COVERAGE"
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """An environment with an empty home, no settings of the caller's, and the caller's way to packages and docker."""
+    """An environment with an empty home, no settings of the caller's, and the caller's way to packages and engines."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)}
     configurations = {
         "PIP_CONFIG_FILE": Path.home() / ".config/pip/pip.conf",
         "DOCKER_CONFIG": Path.home() / ".docker",
+        "CONTAINERS_CONF": Path.home() / ".config/containers/containers.conf",
+        "CONTAINERS_STORAGE_CONF": Path.home() / ".config/containers/storage.conf",
     }
     for name, path in configurations.items():
         if name not in kept and path.exists():
