@@ -42,7 +42,7 @@ def _choose_task(cube: Cube, text: str, cwd: str) -> tuple[Task, Group | None]:
     if found is not None and slash:
         return found, _choose_group(found, group_name)
     for task, group in groups:
-        if cube.dialect == "directory" and text in (group.name, f"run/{group.name}.yaml"):
+        if cube.dialect != "mlbox" and text in (group.name, f"run/{group.name}.yaml"):
             return task, group
     names = [task.name for task in cube.tasks]
     files = [group.location.file for _, group in groups] + [f"run/{group.name}.yaml" for _, group in groups]

@@ -216,7 +216,7 @@ def _place(platform: PlatformDraft, node: Node) -> Location:
 
 def _already(draft: Draft, files: Files, platform: PlatformDraft, option: str) -> bool:
     """True when the schema has said already that the option is missing or wrong."""
-    inside = f"{platform.name}." if draft.dialect == "inline" else ""
+    inside = (f"{platform.name}.", "container.") if draft.dialect == "inline" else ""
     return any(problem.location.file == files.shown(platform.file) and problem.severity == "error"
                and problem.path.startswith(inside) and problem.path.rpartition(".")[2] == option
                for problem in files.problems)

@@ -28,7 +28,7 @@ def read_directory(files: Files, file: str, node: Node, run_files: tuple[str, ..
         "calling_convention": find(node, "calling_convention"),
         "tasks": mapping({name: _with_defaults(task, name, groups) for name, task in tasks.items()}, node),
     }, node)
-    return Draft("directory", file, root, tuple(groups), tuple(_platforms(files)))
+    return Draft("directory", file, root, tuple(groups), tuple(read_platforms(files)))
 
 
 # --- tasks ---------------------------------------------------------------------------------------------------------
@@ -145,14 +145,28 @@ def _run_configuration(files: Files, name: str, node: Node, tasks: dict[str, Nod
         for parameter, value in bound.items():
             if parameter not in parameters[side]:
                 _misbound(files, value, (binding, parameter), parameters)
-        values += [(side, parameter, _value(bound[parameter])) for parameter in parameters[side] if parameter in bound]
+        values += [(side, parameter, _value(files, bound[parameter], (binding, parameter)))
+                   for parameter in parameters[side] if parameter in bound]
     _unbound(files, node, name, parameters, values)
     return GroupDraft(name, task, tuple(values), replace(node.location, line=0, column=0))
 
 
-def _value(node: Node) -> Node:
-    """A binding's value; Kubernetes configurations write `{path: ..., k8s: ...}`."""
-    return find(node, "path") or node
+def _value(files: Files, node: Node, where: tuple[str, str]) -> Node:
+    """A binding's value. Kubernetes configurations write `{path: ..., k8s: ...}`, with the path as it is below the cube
+    (spec/dialects 2.9): `workspace/data` is the workspace's `data`."""
+    if not isinstance(node.value, dict):
+        return node
+    path = find(node, "path")
+    text = text_of(path) or ""
+    if path is None or not text:
+        files.note(node.location, f"'{where[1]}' is bound to a mapping without a path", "missing-key",
+                   f"write '{where[1]}: PATH'", format_path(where))
+        return Node(None, node.location, node.key)
+    files.warn(node.location, f"'{where[1]}' is bound for Kubernetes: its path is used, the rest is not", "unused-section",
+               f"write '{where[1]}: PATH'", format_path(where))
+    if text.startswith("workspace/"):
+        text = text[len("workspace/"):] or "."
+    return replace(path, value=text, text=text)
 
 
 def _misbound(files: Files, value: Node, where: tuple[str, str], parameters: dict[str, list[str]]) -> None:
@@ -209,7 +223,8 @@ def _with_defaults(task: Node, name: str, groups: list[GroupDraft]) -> Node:
 # --- platforms -----------------------------------------------------------------------------------------------------
 
 
-def _platforms(files: Files) -> list[PlatformDraft]:
+def read_platforms(files: Files) -> list[PlatformDraft]:
+    """The platforms that the cube's files define: below platforms/, and of the first stage beside the main file."""
     found: dict[str, PlatformDraft] = {}
     for name, path in files.definitions("platforms", deep=True):
         platform = read_platform_file(files, path, name)

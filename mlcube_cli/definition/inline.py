@@ -8,14 +8,17 @@ from mlcube_cli.definition.draft import Draft, GroupDraft, PlatformDraft
 from mlcube_cli.definition.kinds import is_text
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
-from mlcube_cli.definition.platforms import RUNNER_NAMES
+from mlcube_cli.definition.platforms import FORMER, RUNNER_NAMES
 from mlcube_cli.definition.source import format_path
-from mlcube_cli.definition.tree import Node, entries, find, items, mapping, text_at, text_of
+from mlcube_cli.definition.tree import Node, entries, find, items, mapping, text_of
 from mlcube_cli.errors import NOWHERE
 
 
-def read_inline(files: Files, file: str, node: Node) -> Draft:
-    """The cube whose only definition is `node`. Unknown keys stay in the tree: interpolation may use them."""
+def read_inline(files: Files, file: str, node: Node, compact: bool = False) -> Draft:
+    """The cube whose only definition is `node`. Unknown keys stay in the tree: interpolation may use them.
+
+    `compact`: in the form of spec/dialects 2.11, which may have platform files beside it.
+    """
     platforms = []
     rest: dict[str, Node | None] = {}
     for key, item in entries(node).items():
@@ -28,18 +31,33 @@ def read_inline(files: Files, file: str, node: Node) -> Draft:
             rest[key] = item
     if "authors" not in rest and "author" in rest:
         rest["authors"] = rest["author"]
+    if compact:
+        from mlcube_cli.definition.compact import compact_platforms
+
+        platforms += compact_platforms(files, file, node)
+    _warn_of_unused(files, node)
     tasks = find(node, "tasks")
     groups: list[GroupDraft] = []
     if tasks is not None:
-        rest["tasks"] = mapping({name: _task(name, task, groups) for name, task in entries(tasks).items()}, tasks)
+        rest["tasks"] = mapping({name: _task(files, name, task, groups) for name, task in entries(tasks).items()}, tasks)
     return Draft("inline", file, mapping(rest, node), tuple(groups), tuple(platforms))
 
 
-def _task(name: str, task: Node, groups: list[GroupDraft]) -> Node:
+def _warn_of_unused(files: Files, node: Node) -> None:
+    """Name the sections of runners that earlier programs had and this one has not; `${k8s.pvc}` still finds them."""
+    for key, item in entries(node).items():
+        if key in FORMER:
+            files.warn(item.key, f"'{key}' is a section for {FORMER[key]}, which this program does not have: it is not used",
+                       "unused-section", "run on one of the other platforms, or with a platform file: --platform FILE", key)
+
+
+def _task(files: Files, name: str, task: Node, groups: list[GroupDraft]) -> Node:
     """The task with both sections there and each parameter a mapping; null levels are empty ones."""
     parameters = find(task, "parameters")
-    if items(parameters):
-        return _compact_task(name, task, groups)
+    if items(parameters) or items(find(task, "io")):
+        from mlcube_cli.definition.compact import compact_task
+
+        return compact_task(files, name, task, groups)
     sides = {}
     for side in ("inputs", "outputs"):
         section = find(parameters, side)
@@ -61,30 +79,6 @@ def fold(name: str, node: Node) -> Node:
         return mapping({**entries(node), "default": value}, node)
     default = replace(node, value=name, text=name, location=node.key) if node.value is None else node
     return replace(node, value={"default": default}, text=None, folded=True)
-
-
-# --- the compact form of March 2021 (spec/dialects 2.11) -----------------------------------------------------------
-
-
-def _compact_task(name: str, task: Node, groups: list[GroupDraft]) -> Node:
-    """`parameters: [{name, type, io}]` and `tasks: {RUN: {parameter: value}}` as everybody else writes them."""
-    runs = entries(find(task, "tasks"))
-    default = runs.get(name) or (next(iter(runs.values())) if len(runs) == 1 else None)
-    sides: dict[str, dict[str, Node | None]] = {"inputs": {}, "outputs": {}}
-    for item in items(find(task, "parameters")):
-        parameter, side = text_at(item, "name"), "outputs" if text_at(item, "io") == "output" else "inputs"
-        if not parameter:
-            continue  # then the list is none of the compact form, as the schema says
-        value = find(default, parameter) or find(item, "default")
-        kept = {key: value for key, value in entries(item).items() if key not in ("name", "io")}
-        sides[side][parameter] = mapping({**kept, "default": value}, item)
-    for run, values in runs.items():
-        bound = tuple((side, parameter, entries(values)[parameter])
-                      for side, known in sides.items() for parameter in known if parameter in entries(values))
-        groups.append(GroupDraft(run, name, bound, values.location, values is default))
-    kept_task = {key: item for key, item in entries(task).items() if key not in ("tasks", "parameters")}
-    sections = {side: mapping(known, task) for side, known in sides.items()}
-    return mapping({**kept_task, "parameters": mapping(sections, task)}, task)
 
 
 def check_inline(files: Files, tree: Node) -> None:

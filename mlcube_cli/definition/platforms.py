@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.draft import PlatformDraft
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
@@ -11,11 +12,17 @@ from mlcube_cli.definition.source import Document
 from mlcube_cli.definition.tree import Node, entries, find, is_set, mapping, text_at, text_of
 from mlcube_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 RUNNER_NAMES = ("docker", "singularity", "local", "ssh", "slurm")
 # Other words for a runner: those of MLBox, of nested platform files, and engines that take another engine's words.
 _SAME_RUNNER = {"podman": "docker", "nvidia-docker": "docker", "apptainer": "singularity",
                 "python": "local", "exec": "local"}
 _IGNORED = ("runner",)  # a runner package's own kind of file
+# Sections and platform files of runners that earlier programs had: named, and not used.
+FORMER = {"k8s": "the Kubernetes runner of earlier versions", "kubeflow": "the Kubeflow runner of earlier versions",
+          "gcp": "the Google Cloud runner of earlier versions"}
 
 
 def runner_of(word: str) -> str:
@@ -47,6 +54,11 @@ def read_platform_file(files: Files, path: str, name: str, section: str = "") ->
     if node is None:
         return None
     kind = _kind(text_at(node, "schema_type"))
+    former = _former(node, kind)
+    if former:
+        files.warn(node.location, f"this is a platform file for {FORMER[former]}, which this program does not have: it is "
+                   "left out", "unused-platform", "use another platform file, or write one: mlcube schema mlcube_docker")
+        return None
     if kind == "platform":
         return _nested(files, node, name, path)
     if kind in RUNNER_NAMES:
@@ -76,18 +88,32 @@ def _flat(files: Files, node: Node, runner: str, name: str, path: str) -> Platfo
 
 def _nested(files: Files, node: Node, name: str, path: str) -> PlatformDraft:
     """`platform: {name: docker}`, `container: {image, runtime | command, run_args}`."""
-    engine = find(node, "platform", "name")
+    beside = {key: item for key, item in entries(node).items() if key not in ("platform", "container")}
+    platform = container_platform(files, find(node, "container") or mapping({}, node), name, path,
+                                  find(node, "platform", "name"), beside)
+    return replace(platform, location=replace(node.location, line=0, column=0))
+
+
+def _former(node: Node, kind: str) -> str:
+    """The runner of earlier programs that a platform file is for, or the empty string."""
+    named = text_at(node, "platform", "name") if kind == "platform" else kind
+    if not kind and is_set(find(node, "gcp")) and is_set(find(node, "instance")):
+        named = "gcp"
+    return named if named in FORMER else "k8s" if named == "kubernetes" else ""
+
+
+def container_platform(files: Files, container: Node, name: str, path: str, engine: Node | None = None,
+                       beside: Mapping[str, Node] | None = None) -> PlatformDraft:
+    """The platform of a `container` section; `engine`: who runs it (docker), `beside`: further options."""
     word = text_of(engine) or "docker"
     runner = runner_of(word)
-    container = find(node, "container")
     renamed = {("docker" if runner == "docker" else runner) if key == "command" else key: item
                for key, item in entries(container).items()}
     if word != runner and engine is not None and not is_set(renamed.get(runner)):
         renamed[runner] = engine
-    beside = {key: item for key, item in entries(node).items() if key not in ("platform", "container")}
-    options, problems = canonical_options(runner, mapping({**beside, **renamed}, container or node), "container")
+    options, problems = canonical_options(runner, mapping({**(beside or {}), **renamed}, container), "container")
     files.problems += problems
-    return PlatformDraft(name, runner, options, replace(node.location, line=0, column=0), path)
+    return PlatformDraft(name, runner, options, container.key, path)
 
 
 def _sections(files: Files, node: Node, section: str, path: str) -> PlatformDraft | None:

@@ -27,7 +27,7 @@ from mlcube_cli.errors import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_SCHEMAS = {"mlbox": "mlbox", "directory": "mlcube_root", "inline": "mlcube"}
+_SCHEMAS = {"mlbox": "mlbox", "directory": "mlcube_root", "inline": "mlcube", "compact": "mlcube_compact"}
 
 
 def read(request: ReadRequest) -> Reading:
@@ -62,8 +62,9 @@ def _draft(request: ReadRequest, files: Files, file: str) -> Draft | None:
 
     def choose(document: Document) -> str | None:
         found.append(detect_dialect(document.data, files.root, document.file))
-        compact = found[-1] == "inline" and _looks_compact(document)
-        return None if compact else _SCHEMAS[found[-1]]
+        if found[-1] == "inline" and _looks_compact(document):
+            found.append("compact")
+        return _SCHEMAS[found[-1]]
 
     node = files.load(file, choose)
     if node is None:
@@ -71,15 +72,16 @@ def _draft(request: ReadRequest, files: Files, file: str) -> Draft | None:
         return None
     if found[-1] == "directory":
         return read_directory(files, file, node, tuple(_run_files(request, files)))
-    return read_mlbox(files, file, node) if found[-1] == "mlbox" else read_inline(files, file, node)
+    return read_mlbox(files, file, node) if found[-1] == "mlbox" else read_inline(files, file, node, found[-1] == "compact")
 
 
 def _looks_compact(document: Document) -> bool:
-    """True for the form of spec/dialects 2.11: parameters in lists, each with its name."""
+    """True for the form of spec/dialects 2.11: parameters in lists of mappings that name them."""
     tasks = find_node(document.data, ("tasks",))
-    sections = [find_node(task, ("parameters",)) for task in (tasks.values() if isinstance(tasks, dict) else ())]
+    sections = [find_node(task, (key,)) for task in (tasks.values() if isinstance(tasks, dict) else ())
+                for key in ("parameters", "io")]
     listed = [item for section in sections if isinstance(section, list) for item in section]
-    return bool(listed) and all(isinstance(item, dict) and item.get("name") for item in listed)
+    return any(isinstance(item, dict) and ("name" in item or "io" in item) for item in listed)
 
 
 def _run_files(request: ReadRequest, files: Files) -> list[str]:

@@ -153,7 +153,7 @@ def test_defaults_of_the_dialect(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [
-    ("schema_type: mlcube_gcp\nx: 1", ["warning platforms/p.yaml:1:14 unknown-platform schema_type"]),
+    ("schema_type: mlcube_lsf\nx: 1", ["warning platforms/p.yaml:1:14 unknown-platform schema_type"]),
     ("image: i", ["error platforms/p.yaml:1:1 missing-key schema_type"]),
     ("schema_type: mlcube_runner\nplatform: {name: docker}", []),
     ("schema_type: mlcube_docker", ["error platforms/p.yaml:1:1 missing-key image"]),
@@ -190,11 +190,19 @@ def test_what_lies_about_in_the_directories_is_named_and_never_waited_for(tmp_pa
     assert [one.name for one in reading.cube.platforms] == ["docker"]  # type: ignore[union-attr]
 
 
-def test_kubernetes_bindings_are_read(tmp_path: Path) -> None:
-    reading = read(write_tree(tmp_path, {
-        **SMALL, "run/kubernetes.yaml": RUN + "input_binding: {a: {path: data, k8s: {pvc: p}}}\noutput_binding: {b: o}\n"}))
-    assert reading.problems == ()
+@pytest.mark.parametrize("path", ["data", "workspace/data"])
+def test_kubernetes_bindings_are_read(tmp_path: Path, path: str) -> None:
+    binding = f"input_binding: {{a: {{path: {path}, k8s: {{pvc: p}}}}}}\noutput_binding: {{b: o}}\n"
+    reading = read(write_tree(tmp_path, {**SMALL, "run/kubernetes.yaml": RUN + binding}))
+    assert codes(reading) == ["unused-section"]
+    assert reading.problems[0].severity == "warning"
     assert task(reading, "t").groups[0].binding("a").value == "data"
+
+
+def test_a_mapping_without_a_path_binds_nothing(tmp_path: Path) -> None:
+    binding = "input_binding: {a: {k8s: {pvc: p}}}\noutput_binding: {b: o}\n"
+    reading = read(write_tree(tmp_path, {**SMALL, "run/kubernetes.yaml": RUN + binding}))
+    assert problems(reading) == ["error run/kubernetes.yaml:4:20 missing-key input_binding.a"]
 
 
 def test_a_platform_by_name_by_file_and_from_outside(tmp_path: Path) -> None:
