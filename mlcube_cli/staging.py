@@ -11,22 +11,24 @@ from mlcube_cli.command import Command, Plan, Step
 if TYPE_CHECKING:
     from mlcube_cli.job import Copy, Job
 
-# Words: source, target, the target's directory. The copy gets its name only when it is whole; the temporary name is one of
-# this machine and user, so that the next copy clears away what a killed one left. -H: a link that *is* the input is
+# Words: source, target, the target's directory. The copy gets its name only when it is whole. The temporary name says whose
+# it is: what a killed copy of this machine and user left is cleared away by the next one. -H: a link that *is* the input is
 # followed, links inside it stay links; -p: modes and times.
 _SCRIPT = """\
 set -eu
 temporary=$3/.mlcube-copy.$(uname -n).$(id -u)
 clear() {
-  if [ -d "$temporary" ] && [ ! -L "$temporary" ]; then chmod -R u+rwX "$temporary"; fi
-  rm -rf "$temporary"
+  if [ -d "$1" ] && [ ! -L "$1" ]; then chmod -R u+rwX "$1"; fi
+  rm -rf "$1"
 }
-trap clear EXIT
+trap 'clear "$temporary.$$"' EXIT
 trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
 mkdir -p "$3"
-clear
-cp -R -H -p "$1" "$temporary"
-if [ ! -e "$2" ] && [ ! -L "$2" ]; then mv "$temporary" "$2"; fi"""
+for old in "$temporary".*; do
+  kill -0 "${old##*.}" 2>/dev/null || clear "$old"
+done
+cp -R -H -p "$1" "$temporary.$$"
+if [ ! -e "$2" ] && [ ! -L "$2" ]; then mv "$temporary.$$" "$2"; fi"""
 
 
 def with_copies(plan: Plan, job: Job) -> Plan:

@@ -131,7 +131,7 @@ def prepare(arguments: Arguments) -> Prepared:
     if why:
         output.say(f"{getattr(arguments, 'doing', 'running on' if running else 'configuring')} {why}")
     runner = load_runner(platform.runner)
-    platform = _with_flags(platform, arguments)
+    platform = with_flags(platform, arguments)
     files = _used_files(cube, platform, tasks)
     _judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
     wishes = _wishes(arguments, tasks, values)
@@ -161,7 +161,7 @@ def read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadReques
         run_files=words.tasks, environment=facts.environment, cwd=facts.cwd, cache=facts.cache, settings=True)
 
 
-def _with_flags(platform: Platform, arguments: Arguments) -> Platform:
+def with_flags(platform: Platform, arguments: Arguments) -> Platform:
     """The platform with what `run`'s flags say put over its own options. Raises UsageError for a flag that the platform's
     runner has no option for."""
     known = _FLAGS.get(platform.runner, {})
