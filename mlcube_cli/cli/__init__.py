@@ -21,6 +21,8 @@ _HANDLERS = {
     "cache": ("mlcube_cli.cli.cache", "cache"),
     "inspect": ("mlcube_cli.cli.inspect", "inspect"),
     "lock": ("mlcube_cli.cli.lock", "lock"),
+    "create": ("mlcube_cli.cli.create", "create"),
+    "migrate": ("mlcube_cli.cli.migrate", "migrate"),
     "links": ("mlcube_cli.cli.applets", "links"),
 }
 _BEFORE_THE_VERB = ("--log-level", "--log_level")

@@ -147,6 +147,22 @@ VERBS = (
          ("mlcube lock", "mlcube lock . --platform docker --platform singularity")),
     Verb("schema", "print a bundled JSON Schema, or list them", (*_COMMON,), "[NAME]",
          ("mlcube schema", "mlcube schema mlcube_task")),
+    Verb("create", "write a small cube that works, to start from", (
+        _option("--dialect", metavar="D", choices=("inline", "directory", "mlbox"), default="inline",
+                help="inline (one file, the default), directory, or mlbox"),
+        _option("--platform", metavar="P[,P]", default="local",
+                help="local (the default), docker, podman, singularity, apptainer; several with commas"),
+        _option("--image", metavar="IMAGE", help="the base image of its build file: one with Python 3 in it"),
+        JSON, *_COMMON), "NAME",
+         ("mlcube create mine", "mlcube create ./mine --dialect directory --platform local,docker --image debian-with-python")),
+    Verb("migrate", "write the same cube in another dialect, into a directory of its own", (
+        CUBE,
+        _option("--to", metavar="D", choices=("inline", "directory"), help="the dialect: inline or directory"),
+        _option("--output", metavar="DIR", help="the new directory (default: CUBE-DIALECT, beside the cube)"),
+        _option("--without-workspace", action="store_true", help="leave out what lies in the cube's workspace"),
+        _option("--dry-run", action="store_true", help="print the definition files; write nothing"),
+        JSON, *_COMMON), "[CUBE]",
+         ("mlcube migrate examples/mnist --to inline --dry-run", "mlcube migrate . --to directory --output ../as-directory")),
     Verb("links", "make links by which the spellings of earlier programs work", (*_COMMON,), "DIR",
          ("mlcube links ~/.local/bin",)),
 )

@@ -100,10 +100,15 @@ def package_list(node: Node | None) -> Node | None:
     return replace(node, value=tuple(replace(node, value=word, text=word) for word in text.split()), text=None)
 
 
+def dialect_defaults(dialect: str, runner: str) -> Mapping[str, str]:
+    """The options that the dialect itself sets on a platform of this runner."""
+    return _DEFAULTS.get((dialect, runner), {})
+
+
 def with_defaults(dialect: str, runner: str, options: Mapping[str, Node], location: Location) -> dict[str, Node]:
     """The options with what the dialect sets by itself, origin `default`; null means the default too."""
     defaults = {name: Node(value, location, location, value, "default")
-                for name, value in _DEFAULTS.get((dialect, runner), {}).items() if not is_set(options.get(name))}
+                for name, value in dialect_defaults(dialect, runner).items() if not is_set(options.get(name))}
     return {**options, **defaults}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 
 from mlcube_cli import TYPE_CHECKING
@@ -22,6 +21,7 @@ from mlcube_cli.definition.tree import (
     sequence,
     text_of,
 )
+from mlcube_cli.definition.write_yaml import scalar_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from mlcube_cli.definition import Effective
     from mlcube_cli.definition.model import Cube, Data
 
-_PLAIN = re.compile(r"[A-Za-z_/$][\w./$ -]*(?<! )\Z", re.ASCII)
-_WORDS_WITH_ANOTHER_MEANING = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 _COLUMN = 60
 
 
@@ -97,12 +95,12 @@ def config_text(cube: Cube, tree: Node) -> str:
     """YAML that reads back as the same data; platform values, and all that no file says, with their origin."""
     platforms = [platform.name for platform in cube.platforms] if cube.dialect == "inline" else ["platforms"]
     return "".join(line + "\n" for key, item in entries(tree).items()
-                   for line in _entry_lines(f"{_scalar_text(key)}:", item, 0, key in platforms))
+                   for line in _entry_lines(f"{scalar_text(key)}:", item, 0, key in platforms))
 
 
 def _mapping_lines(node: Node, indent: int, sourced: bool) -> Iterator[str]:
     for key, item in entries(node).items():
-        yield from _entry_lines(f"{' ' * indent}{_scalar_text(key)}:", item, indent, sourced)
+        yield from _entry_lines(f"{' ' * indent}{scalar_text(key)}:", item, indent, sourced)
 
 
 def _entry_lines(head: str, node: Node, indent: int, sourced: bool) -> Iterator[str]:
@@ -133,14 +131,7 @@ def _leaf(node: Node) -> str:
         return json.dumps(HIDDEN)
     if isinstance(node.value, (dict, tuple)):
         return "{}" if isinstance(node.value, dict) else "[]"
-    return _scalar_text(node.value) if isinstance(node.value, str) else text_of(node) or "null"
-
-
-def _scalar_text(text: str) -> str:
-    """The text as a YAML scalar that reads back as the same text; JSON's quoting is YAML's."""
-    if _PLAIN.match(text) and text.lower() not in _WORDS_WITH_ANOTHER_MEANING:
-        return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return scalar_text(node.value) if isinstance(node.value, str) else text_of(node) or "null"
 
 
 def _with_origin(line: str, node: Node, sourced: bool) -> str:
