@@ -87,6 +87,7 @@ class TaskPlan:
     grace: float = 10.0  # seconds between TERM and KILL
     timeout: float | None = None  # seconds; counts the payload only
     interactive: bool = False
+    image: tuple[str, str] | None = None  # what the task runs in: its name, and its id or digest where that is known
 
 
 @dataclass(frozen=True)

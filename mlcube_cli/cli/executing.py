@@ -172,7 +172,7 @@ class _TaskRun:
         """Run the task's steps and keep the record up to date. An engine's failure is left in `failure`."""
         started = time.time()
         self.entry.update({"task": self.job.task, "status": "running", "exit_code": None, "seconds": None,
-                           "run_id": self.job.run_id, "record": None})
+                           "run_id": self.job.run_id, "record": None, "image": _image_data(self.plan.tasks[0])})
         self._record(started, None)
         outcome = Outcome("succeeded", 0, 0.0)
         for step in self.plan.steps:
@@ -216,7 +216,7 @@ class _TaskRun:
             "task": self.job.task,
             "platform": self.plan.platform, "status": self.entry["status"], "exit_code": self.entry["exit_code"],
             "started": rfc3339(started), "ended": rfc3339(ended) if ended else None, "seconds": self.entry["seconds"],
-            "host": python_platform.node(), "user": _user(), "plan": plan_data(self.plan),
+            "image": self.entry["image"], "host": python_platform.node(), "user": _user(), "plan": plan_data(self.plan),
         }
         try:
             self.entry["record"] = write_record(run_directory(self.job.workspace, self.job.run_id), record)
@@ -225,6 +225,10 @@ class _TaskRun:
                 output.warn(f"this run leaves no record: {error.strerror or error}")
             elif self.entry["record"]:
                 output.warn(f"the record of this run could not be finished: {error.strerror or error}")
+
+
+def _image_data(task: TaskPlan) -> dict[str, str] | None:
+    return {"name": task.image[0], "id": task.image[1]} if task.image else None
 
 
 def _had_started(step: Step, outcome: Outcome) -> bool:

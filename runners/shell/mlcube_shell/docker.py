@@ -8,7 +8,7 @@ from mlcube_cli.command import Command, Plan, Step, Stop, TaskPlan
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.facts import Facts
-from mlcube_cli.identity import Identity
+from mlcube_cli.identity import Identity, prefixed
 from mlcube_cli.job import Job
 from mlcube_shell.docker_engine import Engine, enforces_selinux, find_engine, find_image
 from mlcube_shell.docker_image import image_name
@@ -47,7 +47,8 @@ def plan(job: Job, facts: Facts) -> Plan:
                 hint="check the permissions, or give another path")
     steps = (*prepared.steps, *((make,) if directories else ()), _payload(run, prepared.reference))
     arguments = job.seen(run.view.paths)
-    task = TaskPlan(job.task, job.run_id, arguments, grace=job.grace, timeout=job.timeout, interactive=job.interactive)
+    task = TaskPlan(job.task, job.run_id, arguments, grace=job.grace, timeout=job.timeout, interactive=job.interactive,
+                    image=(image_name(job), prefixed(prepared.id)))
     notes = (*run.engine.notes, *prepared.notes, *_no_start(run, prepared.starts_itself), *run.notes)
     return Plan(job.platform.name, steps, (task,), tuple(dict.fromkeys(notes)))
 

@@ -36,6 +36,7 @@ class Preparation:
     notes: tuple[str, ...] = ()
     starts_itself: bool = True  # as far as is known: the image has an entry point
     reference: str = ""  # what to run: the locked image itself; "": by the platform's name for it
+    id: str = ""  # the image's, where it is here already
 
 
 def image_name(job: Job) -> str:
@@ -90,7 +91,7 @@ def for_run(engine: Engine, never_pull: bool = False) -> Preparation:
     image, strategy = image_name(engine.job), strategy_of(engine.job)
     recipe, state = find_recipe(engine), find_image(engine, image)
     if state.present and strategy != "always":
-        return Preparation((), _stale(engine, recipe, state, image), state.starts_itself)
+        return Preparation((), _stale(engine, recipe, state, image), state.starts_itself, id=state.id)
     if strategy == "pull" or not can_build(engine, recipe):
         unless = None if strategy == "always" else presence(engine, image)
         return Preparation((pull_step(engine, image, unless=unless),), _assumption(engine, image, state))

@@ -120,7 +120,7 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
         if not is_same(pin, _identity(name, state)):
             remedy = f"to get the locked one: mlcube configure --platform {job.platform.name}" * (pin.method == MANIFEST)
             raise different(job, pin, name, found_digest or f"{prefixed(state.id)}, {METHODS[IMAGE]}", remedy)
-        return Preparation((), (), state.starts_itself, state.id)
+        return Preparation((), (), state.starts_itself, state.id, state.id)
     if pin.method == MANIFEST:
         return _pulled(engine, pin, state)
     if pin.method == IMAGE and state.present and is_same(pin, _identity(name, state)):
@@ -137,7 +137,7 @@ def _pulled(engine: Engine, pin: Pin, state: Image) -> Preparation:
     steps: tuple[Step, ...] = (pull_step(engine, reference, unless=presence(engine, reference)),)
     if "@" not in name:
         steps += (Step(f"name the locked image {name}", engine.command("tag", reference, name)),)
-    return Preparation(steps, notes if state.assumed else (), reference=reference)
+    return Preparation(steps, notes if state.assumed else (), reference=reference, id=pin.digest)
 
 
 def _built(engine: Engine, pin: Pin, state: Image, configuring: bool, force: bool) -> Preparation:
@@ -157,7 +157,7 @@ def _built(engine: Engine, pin: Pin, state: Image, configuring: bool, force: boo
                 f"{prefixed(state.id)}, {METHODS[IMAGE]} (mlcube did not build it)"
             raise different(job, pin, name, found,
                             f"to build it from the locked files: mlcube configure --platform {job.platform.name}")
-        return Preparation((), notes, state.starts_itself, state.id)
+        return Preparation((), notes, state.starts_itself, state.id, state.id)
     return _with_notes(for_run(engine, never_pull=True), notes)
 
 
