@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from mlcube_cli.command import Command, Plan, Step, merge
 from mlcube_cli.definition.model import Binding, Cube, Group, Parameter, Platform, Task
 from mlcube_cli.errors import DefinitionError, Location
 from mlcube_cli.facts import Facts, Missing, PathFact, PathKind
-from mlcube_cli.resolve import Wish, absolute_path, expand, resolve
+from mlcube_cli.job import Argument, Job
+from mlcube_cli.resolve import Wish, absolute_path, expand, find_copies, resolve
+from mlcube_cli.staging import with_copies
+from tests.world import World
 
 HERE = Location("mlcube.yaml", 3, 5)
 PLATFORM = Platform("docker", "docker", (), HERE)
@@ -172,3 +176,109 @@ def test_mount_replaces_what_the_definition_says_of_inputs() -> None:
     assert [one.mode for one in resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0]), known).arguments] == ["rw", "rw"]
     job = resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0], mount="ro"), known)
     assert [one.mode for one in job.arguments] == ["ro", "rw"]
+
+
+# --- a workspace outside the cube (spec/dialects 3.6) ------------------------------------------------------------------
+
+OWN, OTHER = "/cube/workspace", "/ext"
+
+
+def elsewhere(*tasks: Task, dialect: str = "inline") -> Cube:
+    return Cube("/cube", "mlcube.yaml", dialect, "c", "1", "", (), OTHER, tasks, (PLATFORM,))
+
+
+def staged(the_cube: Cube, kinds: dict[str, str], earlier: tuple[Job, ...] = (), **wish: Any) -> Job:
+    """The first task's job; what is not stated is absent."""
+    world = World(paths=kinds, machine={"cwd": "/here", "environment": {"DATA": "/big"}})
+    return world.decide(lambda known: resolve(the_cube, PLATFORM, Wish(the_cube.tasks[0], **wish), known, earlier))
+
+
+def copied(job: Job) -> dict[str, tuple[str, str]]:
+    return {copy.name: (copy.source, copy.target) for copy in job.copies}
+
+
+@pytest.mark.parametrize(("text", "target"), [
+    ("a", "/ext/a"), ("d/../a", "/ext/a"), ("$WORKSPACE/a", "/ext/a"), ("/ext/a", "/ext/a"), ("./a", "/ext/a"),
+])
+@pytest.mark.parametrize("dialect", ["inline", "directory"])
+def test_an_input_that_only_the_cubes_own_workspace_has_is_copied(text: str, target: str, dialect: str) -> None:
+    job = staged(elsewhere(Task("t", (given("i", text, type="unknown"),)), dialect=dialect), {"/cube/workspace/a": "directory"})
+    assert copied(job) == {"i": ("/cube/workspace/a", target)}
+    assert job.arguments == (Argument("i", "input", "directory", "ro", target),)
+
+
+@pytest.mark.parametrize(("text", "kinds"), [
+    ("a", {f"{OWN}/a": "file", f"{OTHER}/a": "file"}),  # it is there: never overwritten
+    ("/cube/workspace/a", {f"{OWN}/a": "file"}),  # absolute: it is meant where it is
+    ("../x", {"/cube/x": "file", "/x": "file"}),  # outside the workspace
+    ("$DATA", {"/big": "file"}),
+])
+def test_other_inputs_are_not_copied(text: str, kinds: dict[str, str]) -> None:
+    assert staged(elsewhere(Task("t", (given("i", text),))), kinds).copies == ()
+
+
+@pytest.mark.parametrize("outputs", [
+    (given("o", "made", "output", type="directory"),), (given("o", "made/a", "output"),), (given("o", "./made/", "output"),)])
+def test_what_any_task_of_the_cube_writes_is_missing_rather_than_copied(outputs: tuple[Parameter, ...]) -> None:
+    the_cube = elsewhere(Task("t", (given("i", "made/a"),)), Task("other", outputs))
+    with pytest.raises(DefinitionError, match="cannot start") as caught:
+        staged(the_cube, {f"{OWN}/made/a": "file", f"{OWN}/made": "directory"})
+    assert caught.value.problems[0].message == "input 'i' is missing: there is no /ext/made/a"
+
+
+def test_outputs_of_groups_and_those_typed_count_too() -> None:
+    group = Group("g", "other", (Binding("o", "x", HERE),), HERE)
+    the_cube = elsewhere(Task("t", (given("i", "x"), given("j", "y"))),
+                         Task("other", (given("o", None, "output"),), groups=(group,)))
+    with pytest.raises(DefinitionError) as caught:
+        staged(the_cube, {f"{OWN}/x": "file", f"{OWN}/y": "file"})
+    assert [problem.path for problem in caught.value.problems] == ["i"]
+    with pytest.raises(DefinitionError) as caught:
+        staged(the_cube, {f"{OWN}/x": "file", f"{OWN}/y": "file"}, values={"o": "y"})
+    assert [problem.path for problem in caught.value.problems] == ["i", "j"]
+
+
+def test_values_of_the_command_line_are_copied_too_but_whole_paths_are_meant_as_they_stand() -> None:
+    the_cube = elsewhere(Task("t", (given("i", "a"),)))
+    assert copied(staged(the_cube, {f"{OWN}/b": "file"}, values={"i": "b"})) == {"i": (f"{OWN}/b", f"{OTHER}/b")}
+    for typed in ("/ext/b", "./b"):
+        with pytest.raises(DefinitionError):
+            staged(the_cube, {f"{OWN}/b": "file"}, values={"i": typed})
+
+
+def test_a_copy_is_judged_by_its_source_and_by_where_it_goes() -> None:
+    the_cube = elsewhere(Task("t", (given("i", "d/a"),)))
+    with pytest.raises(DefinitionError) as caught:
+        staged(the_cube, {f"{OWN}/d/a": "directory"})
+    assert caught.value.problems[0].message == "input 'i' must be a file, but /cube/workspace/d/a is a directory"
+    blocked = {"kind": "absent", "creatable": False, "ancestor": "/ext"}
+    with pytest.raises(DefinitionError) as caught:
+        staged(the_cube, {f"{OWN}/d/a": "file", f"{OTHER}/d/a": blocked, f"{OTHER}/d": "file"})
+    assert caught.value.problems[0].message == ("input 'i' cannot be copied from /cube/workspace/d/a: "
+                                                "/ext/d is a file, not a directory")
+
+
+def test_an_mlbox_and_the_cubes_own_workspace_copy_nothing() -> None:
+    task = Task("t", (given("i", "a"),))
+    assert staged(cube(*task.parameters), {f"{OWN}/a": "file"}).copies == ()
+    with pytest.raises(DefinitionError):
+        staged(elsewhere(task, dialect="mlbox"), {f"{OWN}/a": "file"})
+
+
+def test_copies_are_preparation_shared_by_the_tasks_of_a_command() -> None:
+    the_cube = elsewhere(Task("t", (given("i", "a"),)))
+    job = staged(the_cube, {f"{OWN}/a": "file"})
+    prepare, make, run = (Step(name, Command((name,)), task) for name, task in (("pull", None), ("mkdir", "t"), ("run", "t")))
+    plan = with_copies(Plan("docker", (prepare, make, run)), job)
+    assert [step.title for step in plan.steps] == ["pull", "copy input i from the cube's own workspace", "mkdir", "run"]
+    copy = plan.steps[1]
+    assert (copy.task, copy.lock) == (None, "copies into /ext")
+    assert copy.command.argv[3:] == ("mlcube", f"{OWN}/a", f"{OTHER}/a", OTHER)
+    assert copy.unless == Command(("test", "-e", f"{OTHER}/a"))
+    assert [step.title for step in merge((plan, plan)).steps].count(copy.title) == 1
+
+
+def test_what_describe_lists_are_the_copies_of_all_tasks() -> None:
+    the_cube = elsewhere(Task("t", (given("i", "a"), given("gone", "$NOT_SET"))), Task("u", (given("j", "a"), given("k", "b"))))
+    world = World(paths={f"{OWN}/a": "file", f"{OWN}/b": "file"})
+    assert [copy.source for copy in world.decide(lambda known: find_copies(the_cube, known))] == [f"{OWN}/a", f"{OWN}/b"]
