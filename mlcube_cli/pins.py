@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.detect import shown_path
 from mlcube_cli.definition.store import read_checked
-from mlcube_cli.errors import DefinitionError, Problem
+from mlcube_cli.errors import DefinitionError, Location, Problem
 from mlcube_cli.identity import Pin
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlcube_cli.job import Job
 
 SCHEMA = "mlcube.lock.v1"
+_AGAIN = "take the file back from version control, or remove it and lock again: mlcube lock"
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,15 @@ def read_lock(definition: str, cwd: str, cache: str | None) -> Lock:
     lock = Lock(path, shown_path(path, cwd))
     if not os.path.lexists(path):
         return lock
-    checked = read_checked(path, _schema_of, cache, lock.shown)
+    try:
+        checked = read_checked(path, _schema_of, cache, lock.shown)
+    except DefinitionError as error:
+        found = error.problems or (Problem(error.location or Location(lock.shown), error.message, "lock-damaged"),)
+        raise _damaged(found) from None
     if checked.schema is None:
         raise _not_a_lock(checked.document)
     if any(problem.severity == "error" for problem in checked.problems):
-        raise DefinitionError("the lock file cannot be used", problems=[_with_hint(problem) for problem in checked.problems])
+        raise _damaged(checked.problems)
     return Lock(path, lock.shown, checked.document, checked.problems)
 
 
@@ -83,13 +88,13 @@ def _not_a_lock(document: Document) -> DefinitionError:
                           "update mlcube")
     else:
         problem = Problem(location, f"this is no lock of mlcube: it does not say \"schema\": \"{SCHEMA}\"", "lock-damaged",
-                          "take it back from version control, or remove it and lock again: mlcube lock")
+                          _AGAIN)
     return DefinitionError(problem.message, problem.hint, location, problems=(problem,))
 
 
-def _with_hint(problem: Problem) -> Problem:
-    hint = "; ".join(part for part in (problem.hint, "or remove the file and lock again: mlcube lock") if part)
-    return replace(problem, hint=hint) if problem.severity == "error" else problem
+def _damaged(problems: Iterable[Problem]) -> DefinitionError:
+    return DefinitionError("the lock file cannot be used", problems=[
+        replace(problem, hint=_AGAIN) if problem.severity == "error" else problem for problem in problems])
 
 
 def under(lock: Lock, job: Job) -> Job:
