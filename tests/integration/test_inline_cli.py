@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,10 +394,13 @@ def test_another_workspace_gets_the_inputs_that_it_lacks_once(run_mlcube: RunMLC
 
 
 def test_the_printed_script_copies_too(run_mlcube: RunMLCube, staged: Path, tmp_path: Path) -> None:
-    shown = run_mlcube("run", "cube", "--task=read", "--workspace=other", "--dry-run")
-    done = run_mlcube("-c", shown.stdout, command=("sh",))
+    odd = "-o'd\n\"`x` \udcff$NOT"
+    words = ("run", "cube", "--task=read", "--workspace", odd.replace("$", "$$"))
+    done = run_mlcube("-c", run_mlcube(*words, "--dry-run").stdout, command=("sh",))
     assert (done.exit_code, done.stdout) == (0, "config\n"), done.stderr
-    assert [path.name for path in (tmp_path / "other/configs").iterdir()] == ["a.yaml"]
+    assert [path.name for path in (tmp_path / odd / "configs").iterdir()] == ["a.yaml"]
+    shutil.rmtree(tmp_path / odd)
+    assert run_mlcube(*words).stdout == "config\n"
 
 
 def test_what_a_task_makes_is_not_copied_but_asked_for(run_mlcube: RunMLCube, staged: Path, tmp_path: Path) -> None:
