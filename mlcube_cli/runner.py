@@ -47,6 +47,7 @@ class Entry:
 RUNNERS = {
     "docker": Entry("mlcube_shell.docker", CONTAINER),
     "local": Entry("mlcube_shell.local", HOST),
+    "singularity": Entry("mlcube_shell.singularity", CONTAINER),
 }
 
 

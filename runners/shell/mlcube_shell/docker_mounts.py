@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.job import Job
 from mlcube_shell.docker_engine import Engine
-from mlcube_shell.mounts import Mount, refuse_undecodable
+from mlcube_shell.mounts import Mount, csv_field, refuse_undecodable
 from mlcube_shell.options import refuse, text_option
 
 _RELABEL = {"z": "relabel=shared", "Z": "relabel=private"}  # podman's words for --volume's z and Z
@@ -34,17 +34,12 @@ def mount_words(engine: Engine, mounts: tuple[Mount, ...]) -> tuple[str, ...]:
 def _nothing(engine: Engine, mount: Mount) -> str:
     """An empty directory; podman (4.3) knows `readonly` for binds only, and copies what is there unless told not to."""
     options = ("ro=true", "notmpcopyup") if engine.name == "podman" else ("readonly",)
-    return ",".join(("type=tmpfs", _field(f"destination={mount.target}"), "tmpfs-mode=0555", *options))
+    return ",".join(("type=tmpfs", csv_field(f"destination={mount.target}"), "tmpfs-mode=0555", *options))
 
 
 def _bind(mount: Mount, extra: tuple[str, ...]) -> str:
-    fields = ("type=bind", _field(f"source={mount.source}"), _field(f"target={mount.target}"))
+    fields = ("type=bind", csv_field(f"source={mount.source}"), csv_field(f"target={mount.target}"))
     return ",".join((*fields, *(("readonly",) if mount.read_only else ()), *extra))
-
-
-def _field(text: str) -> str:
-    """A field of CSV (RFC 4180)."""
-    return '"' + text.replace('"', '""') + '"' if any(character in text for character in ',"\r\n') else text
 
 
 def _extra(engine: Engine) -> tuple[str, ...]:

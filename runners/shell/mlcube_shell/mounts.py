@@ -81,6 +81,11 @@ def refuse_undecodable(job: Job, engine: str) -> None:
                 "rename it, or use a platform with the runner 'local'") from None
 
 
+def csv_field(text: str) -> str:
+    """A field of `--mount`'s CSV (RFC 4180)."""
+    return '"' + text.replace('"', '""') + '"' if any(character in text for character in ',"\r\n') else text
+
+
 def _is_written(argument: Argument) -> bool:
     return argument.mode == "rw" or argument.direction == "output"
 

@@ -84,6 +84,26 @@ def split_option(job: Job, name: str, facts: Facts) -> tuple[str, ...]:
     return words if option.secret else tuple(_expand(option, word, job, facts) for word in words)
 
 
+def expanded_option(job: Job, name: str, facts: Facts) -> str | None:
+    """The option as one text, a path as a rule: `~` and `$NAME` expand once. None where it is not set, null or blank.
+
+    Raises DefinitionError for unset variables.
+    """
+    option, text = job.find_option(name), text_option(job, name)
+    if option is None or text is None or not text.strip():
+        return None
+    return text if option.secret else _expand(option, text, job, facts)
+
+
+def expanded_texts(job: Job, name: str, facts: Facts) -> tuple[tuple[Option, str], ...]:
+    """The option as texts, one word each, in which `~` and `$NAME` expand once; each with the option for errors."""
+    option = job.find_option(name)
+    if option is None:
+        return ()
+    texts = list_option(job, name)
+    return tuple((option, text if option.secret else _expand(option, text, job, facts)) for text in texts)
+
+
 def split_words(option: Option, text: str) -> tuple[str, ...]:
     """A string as words, by shell rules. Raises DefinitionError where it cannot be split."""
     import shlex

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlcube_cli.command import Variable
@@ -48,6 +49,19 @@ class Flag:
 _SET_BY = {"--network": "network", "--memory": "memory", "--cpuset-cpus": "cpuset_cpus", "--gpus": "gpus", "--user": "user",
            "--shm-size": "shm_size", "--workdir": "workdir", "--runtime": "container_runtime"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
+
+@dataclass(frozen=True)
+class Grammar:
+    """How the words of one program are read."""
+
+    program: str
+    short: Mapping[str, str]
+    same: Mapping[str, str]
+    switches: frozenset[str]
+    takes_anything: frozenset[str]  # options whose value may look like an option
+
+
+DOCKER = Grammar("docker run", _SHORT, _SAME, _SWITCHES, _TAKES_ANYTHING)
 
 # Options that would take from us what we have to know: that the container ends with its client, under our name.
 _REFUSED = {
@@ -110,8 +124,8 @@ def _by_name(flag: Flag) -> Flag:
     return Flag(flag.name, flag.value, passed.words, passed.variables)
 
 
-def scan_run_words(option: Option, words: tuple[str, ...]) -> tuple[Flag, ...]:
-    """The user's words for `docker run` as flags; grouped short ones (`-it`) are taken apart.
+def scan_run_words(option: Option, words: tuple[str, ...], grammar: Grammar = DOCKER) -> tuple[Flag, ...]:
+    """The user's words for `docker run`, or another program, as flags; grouped short ones (`-it`) are taken apart.
 
     Raises DefinitionError for a word that is no option, since docker would take it for the image.
     """
@@ -120,9 +134,9 @@ def scan_run_words(option: Option, words: tuple[str, ...]) -> tuple[Flag, ...]:
     while rest:
         word = rest.pop(0)
         if word.startswith("--") and len(word) > 2:
-            flags.append(_long_flag(word, rest))
+            flags.append(_long_flag(word, rest, grammar))
         elif word.startswith("-") and len(word) > 1 and word != "--":
-            flags.extend(_short_flags(option, word, rest))
+            flags.extend(_short_flags(option, word, rest, grammar))
         elif option.name == "env_args" and _ASSIGNMENT.match(word):
             flags.append(Flag("--env", word, ("--env", word)))
         else:
@@ -131,26 +145,26 @@ def scan_run_words(option: Option, words: tuple[str, ...]) -> tuple[Flag, ...]:
     return tuple(flags)
 
 
-def _long_flag(word: str, rest: list[str]) -> Flag:
+def _long_flag(word: str, rest: list[str], grammar: Grammar) -> Flag:
     name, equals, value = word.partition("=")
-    name = _SAME.get(name, name)
+    name = grammar.same.get(name, name)
     if equals:
         return Flag(name, value, (word,))
-    if name in _SWITCHES or not rest or (name not in _TAKES_ANYTHING and _OPTION_LIKE.match(rest[0])):
+    if name in grammar.switches or not rest or (name not in grammar.takes_anything and _OPTION_LIKE.match(rest[0])):
         return Flag(name, None, (word,))
     value = rest.pop(0)
     return Flag(name, value, (word, value))
 
 
-def _short_flags(option: Option, word: str, rest: list[str]) -> list[Flag]:
+def _short_flags(option: Option, word: str, rest: list[str], grammar: Grammar) -> list[Flag]:
     flags = []
     letters = word[1:]
     while letters:
         letter, letters = letters[0], letters[1:]
-        name = _SHORT.get(letter)
+        name = grammar.short.get(letter)
         if name is None:
-            raise refuse(option, f"docker run has no option '-{letter}' (in {word!r})", "write its long name")
-        if name in _SWITCHES and not letters.startswith("="):
+            raise refuse(option, f"{grammar.program} has no option '-{letter}' (in {word!r})", "write its long name")
+        if name in grammar.switches and not letters.startswith("="):
             flags.append(Flag(name, None, (f"-{letter}",)))
         elif letters:
             flags.append(Flag(name, letters[1:] if letters.startswith("=") else letters, (f"-{letter}{letters}",)))

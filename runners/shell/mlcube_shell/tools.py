@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 # How `docker build` gets BuildKit, from this client version on: by the buildx plugin alone; built in, switched on by a
 # variable; not at all (https://docs.docker.com/build/buildkit/, https://docs.docker.com/engine/release-notes/23.0/).
@@ -27,3 +28,38 @@ def docker_builder(client: str, daemon: str, has_buildx: bool) -> str:
         return "legacy"
     builder = next((name for least, name in DOCKER_BUILDERS if version >= least), "legacy")
     return "legacy" if builder == "buildx" and not has_buildx else builder
+
+
+# What singularity's descendants call themselves in `--version`, and since which version each can do what; None: never.
+# `mount`: --mount with CSV; `no_eval`: values and arguments are not evaluated by a shell; `limits`: --memory and
+# --cpuset-cpus through cgroups (apptainer 1.0, 1.1; SingularityCE 3.9, 3.10: CHANGELOG.md of each).
+SINGULARITIES: Mapping[str, Mapping[str, tuple[int, ...] | None]] = {
+    "apptainer": {"least": (1, 0), "mount": (1, 0), "no_eval": (1, 1), "limits": (1, 1)},
+    "singularity-ce": {"least": (3, 0), "mount": (3, 9), "no_eval": (3, 10), "limits": (3, 10)},
+    "SingularityPRO": {"least": (3, 0), "mount": (3, 9), "no_eval": (3, 11), "limits": (3, 11)},
+    "singularity": {"least": (3, 0), "mount": None, "no_eval": None, "limits": None},
+}
+_VIRTUAL_MACHINES_UNTIL = (4, 0)  # of SingularityCE and PRO; apptainer has dropped them from its first version on
+
+
+def parse_singularity(text: str) -> tuple[str, tuple[int, ...]]:
+    """Name and version out of `--version`: `singularity-ce version 3.11.4`; the name is empty where none of them speaks.
+
+    Version 2 said nothing but its number.
+    """
+    found = re.search(r"^(\S+) version (.*)$", text.strip(), re.MULTILINE)
+    if found is None:
+        return ("singularity" if re.match(r"2\.\d", text.strip()) else ""), parse_version(text)
+    name = next((name for name in SINGULARITIES if name.lower() == found[1].lower()), "")
+    return name, parse_version(found[2])
+
+
+def singularity_can(name: str, version: tuple[int, ...], what: str) -> bool:
+    """Whether this version can do it; one whose version is not known is taken for a new one."""
+    least = SINGULARITIES[name][what]
+    return least is not None and (not version or version >= least)
+
+
+def has_virtual_machines(name: str, version: tuple[int, ...]) -> bool:
+    """Whether `--vm-ram` and `--vm-cpu` are there (https://docs.sylabs.io/guides/3.11/user-guide/cli/singularity_run.html)."""
+    return name != "apptainer" and bool(version) and version < _VIRTUAL_MACHINES_UNTIL

@@ -1,0 +1,297 @@
+"""The image of a singularity platform: where its file is, what it is made from, and the step that makes it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from mlcube_cli.command import Command, Step, Variable, quote
+from mlcube_cli.errors import DefinitionError, Location, PreparationError
+from mlcube_cli.facts import PathKind, Probe
+from mlcube_cli.job import Job
+from mlcube_shell.options import expanded_option, flag_option, refuse, split_option, text_option
+from mlcube_shell.passing import PROXIES
+from mlcube_shell.singularity_engine import Engine
+from mlcube_shell.singularity_trouble import BUILD_REASONS
+
+_STRATEGIES = ("build", "fallback", "pull", "auto", "always")
+_RECIPES = {"mlbox": "implementation/singularity/recipes/Singularity.recipe"}
+_MLBOX_IMAGE = "mlbox.simg"
+_SOURCES = ("docker-archive:", "docker-daemon:", "oci:", "oci-archive:")  # besides SCHEME://...
+
+# Makes $image out of $source under another name, of which there is one for each process. What a killed one left is
+# removed: its number tells whether it is alive. A sandbox is a directory, and may hold what is not writable.
+_BUILD = """\
+set -e
+image=$1 source=$2; shift 2
+place=${image%/*}; name=.${image##*/}.$(id -u)@$(uname -n)
+for needed in "$place" "${APPTAINER_TMPDIR-}" "${SINGULARITY_TMPDIR-}"; do
+  [ -z "$needed" ] || [ -d "$needed" ] || as mkdir -p -- "$needed"
+done
+for old in "$place/$name".*.partial; do
+  owner=${old%.partial}; owner=${owner##*.}
+  kill -0 "$owner" 2>/dev/null || { as chmod -R u+rwX -- "$old" 2>/dev/null || :; as rm -rf -- "$old"; }
+done
+new=$place/$name.$PPID.partial
+"$@" "$new" "$source"
+if [ -d "$image" ] && [ ! -L "$image" ]; then as mv -T -- "$image" "$new.old"; fi
+as mv -f -T -- "$new" "$image"
+if [ -e "$new.old" ]; then as chmod -R u+rwX -- "$new.old"; as rm -rf -- "$new.old"; fi"""
+_TIDY = """\
+trap '' INT TERM HUP
+new=${1%/*}/.${1##*/}.$(id -u)@$(uname -n).$PPID.partial
+if [ -e "$new" ]; then as chmod -R u+rwX -- "$new" 2>/dev/null; as rm -rf -- "$new"; fi"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an image is made from, as the engine takes it; `recipe` is the path where it is one.
+
+    `otherwise` is what to try when the engine cannot take it.
+    """
+
+    text: str
+    recipe: str = ""
+    otherwise: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    image: str  # the path of the image's file, or of its sandbox directory
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def for_configure(engine: Engine, force: bool) -> Preparation:
+    """Build what is absent; `force` builds in any case, where there is something to build from."""
+    image, source = image_path(engine), find_source(engine)
+    there = engine.facts.path(image).kind != "absent"
+    if source is None:
+        if not there:
+            raise _nothing_to_build(engine, image)
+        return Preparation(image, notes=(f"image {image} is here, and there is nothing to build it from",))
+    always = force or strategy_of(engine.job) == "always"
+    if there and not always:
+        return Preparation(image, notes=(f"image {image} is here; to build it anew: mlcube configure --force",))
+    return _built(engine, image, source, always)
+
+
+def for_run(engine: Engine) -> Preparation:
+    """What is missing before a run: nothing where the image is here, unless the strategy is `always`."""
+    image, always = image_path(engine), strategy_of(engine.job) == "always"
+    if engine.facts.path(image).kind != "absent" and not always:
+        return Preparation(image)
+    source = find_source(engine)
+    if source is None and engine.facts.path(image).kind != "absent":
+        return Preparation(image)
+    if source is None:
+        raise _nothing_to_build(engine, image)
+    return _built(engine, image, source, always)
+
+
+def strategy_of(job: Job) -> str:
+    """The build strategy; unset: `auto`. Raises DefinitionError for others."""
+    option = job.find_option("build_strategy")
+    if option is None or option.value is None:
+        return "auto"
+    if option.value not in _STRATEGIES:
+        raise refuse(option, f"there is no strategy {option.value!r}", f"one of {', '.join(_STRATEGIES)}")
+    return str(option.value)
+
+
+# --- where it is -----------------------------------------------------------------------------------------------------
+
+
+def image_path(engine: Engine) -> str:
+    """The absolute path of the image's file or sandbox. Raises facts.Missing, and DefinitionError where nothing names one.
+
+    A relative name is relative to `image_dir` in an inline cube, to the workspace in a directory cube (`image_dir` where
+    it is set), to the recipe's directory in an MLBox (spec/dialects 1.6, 2.5, 3.9). Without a name it is made of the letters
+    and digits of what the image is built from.
+    """
+    job, facts = engine.job, engine.facts
+    name = expanded_option(job, "image", facts)
+    if name is not None and not is_address(name):
+        return os.path.normpath(os.path.join(image_directory(engine), name))
+    if job.dialect == "mlbox" and name is None:
+        return os.path.join(image_directory(engine), _MLBOX_IMAGE)
+    source = find_source(engine)
+    if source is None:
+        raise DefinitionError(f"platform '{job.platform.name}' names no image, and there is no {_recipe_path(engine)[1]}",
+                              "add 'image: NAME.sif', or -Prunner.image=NAME.sif", job.platform.location)
+    text = text_option(job, "docker_image") or source.text if not source.recipe else os.path.basename(source.recipe)
+    stem = "".join(char for char in (name or text) if char.isascii() and char.isalnum())
+    return os.path.join(image_directory(engine, derived=True), f"{stem}.sif")
+
+
+def image_directory(engine: Engine, derived: bool = False) -> str:
+    """The directory that image names are relative to. `derived`: the name is one of ours."""
+    job = engine.job
+    if job.dialect == "mlbox":
+        return os.path.dirname(_recipe_path(engine)[1])
+    given = expanded_option(job, "image_dir", engine.facts)
+    if given is None:
+        given = ".image" if derived or job.dialect == "inline" else "."
+    return os.path.normpath(os.path.join(job.workspace, given))
+
+
+def is_address(text: str) -> bool:
+    """Whether an image or build file is fetched by the engine: `docker://NAME`, `docker-archive:FILE`, ..."""
+    return "://" in text or text.startswith(_SOURCES)
+
+
+# --- what it is made from --------------------------------------------------------------------------------------------
+
+
+def find_source(engine: Engine) -> Source | None:
+    """What the image is built from: what `image` or `build_file` spell out, the recipe, the docker platform's image.
+
+    `build_strategy: pull` leaves the recipe aside. Raises facts.Missing, and DefinitionError for a recipe that the platform
+    names and that is not there.
+    """
+    job, facts = engine.job, engine.facts
+    address = expanded_option(job, "image", facts)
+    if address is not None and is_address(address):
+        return Source(address)
+    address = expanded_option(job, "build_file", facts)
+    if address is not None and is_address(address):
+        return Source(address)
+    written, recipe = _recipe_path(engine)
+    facts.need(PathKind(recipe))
+    strategy, option = strategy_of(job), job.find_option("build_file")
+    if facts.path(recipe).kind == "file" and strategy != "pull":
+        return Source(written, recipe)
+    stated = option is not None and option.value is not None and option.origin != "default"
+    docker_image = text_option(job, "docker_image")
+    if option is not None and strategy != "pull" and (strategy == "build" or (stated and not docker_image)):
+        raise refuse(option, f"there is no file {recipe}", "build_file is relative to build_context")
+    return _docker_source(engine, docker_image) if docker_image else None
+
+
+def _recipe_path(engine: Engine) -> tuple[str, str]:
+    """The recipe's name as the build gets it, relative to `build_context`, and its path."""
+    job = engine.job
+    written = expanded_option(job, "build_file", engine.facts) or _RECIPES.get(job.dialect, "Singularity.recipe")
+    return written, os.path.normpath(os.path.join(build_context(engine), written))
+
+
+def build_context(engine: Engine) -> str:
+    """The directory that a build starts in: what a recipe's `%files` are relative to."""
+    job = engine.job
+    given = expanded_option(job, "build_context", engine.facts)
+    return os.path.normpath(os.path.join(job.root, given or ("build" if job.dialect == "directory" else ".")))
+
+
+def _docker_source(engine: Engine, image: str) -> Source:
+    """The docker platform's image: its archive, docker's own copy, or the registry's."""
+    job, facts = engine.job, engine.facts
+    remote = Source(f"docker://{image}")
+    archive = expanded_option(job, "tar_file", facts)
+    if archive is not None:
+        path = os.path.normpath(os.path.join(job.root, archive))
+        if facts.path(path).kind == "file":
+            return Source(f"docker-archive:{path}")
+        remote = Source(remote.text, notes=(f"'tar_file': there is no {path}, so the image is taken from docker",))
+    if facts.tool("docker") is None:
+        return remote
+    question = Probe(Command(("docker", "image", "inspect", "--format", "{{.Id}}", image)))
+    if facts.probe(question.command).exit_code != 0:
+        return remote
+    return Source(f"docker-daemon:{_with_tag(image)}", otherwise=remote.text, notes=remote.notes)
+
+
+def _with_tag(image: str) -> str:
+    """`docker-daemon:` takes no name without a tag."""
+    return image if "@" in image or ":" in image.rpartition("/")[2] else f"{image}:latest"
+
+
+# --- making it -------------------------------------------------------------------------------------------------------
+
+
+def _built(engine: Engine, image: str, source: Source, always: bool) -> Preparation:
+    _refuse_place(engine, image)
+    build = _build(engine, image, source.text, source.recipe)
+    otherwise = _build(engine, image, source.otherwise, "") if source.otherwise else None
+    step = Step(
+        f"build image {image}", build, otherwise=otherwise, unless=None if always else Command(("test", "-e", image)),
+        lock=f"singularity-image-{engine.facts.path(image).real or image}",
+        after=Command(("sh", "-c", _as(engine) + _TIDY, "sh", image)), reasons=BUILD_REASONS,
+        hint="mend the recipe, or take a finished image: -Prunner.image=FILE.sif")
+    return Preparation(image, (step,), source.notes)
+
+
+def _build(engine: Engine, image: str, source: str, recipe: str) -> Command:
+    """Build under another name, then rename; in the build's context, with the user's words in place of `--fakeroot`."""
+    variables = (*storage_variables(engine), *_proxies(engine))
+    words = (*engine.start(variables), "build", *_build_words(engine, recipe))
+    shell = Command(("sh", "-c", _as(engine) + _BUILD, "sh", image, source, *words), variables,
+                    build_context(engine) if recipe or engine.facts.path(build_context(engine)).kind == "directory" else None)
+    return engine.behind_setup(shell)
+
+
+def _as(engine: Engine) -> str:
+    """A shell function that does things with the engine's rights, for a directory that only sudo may write into."""
+    return " ".join(("as() {", *(quote(word) for word in engine.as_root()), '"$@"; }\n'))
+
+
+def _build_words(engine: Engine, recipe: str) -> tuple[str, ...]:
+    option = engine.job.find_option("build_args")
+    if option is not None and option.value is not None:
+        return split_option(engine.job, "build_args", engine.facts)
+    wanted = flag_option(engine.job, "fakeroot") or (bool(recipe) and not engine.root)
+    return ("--fakeroot",) if wanted else ()
+
+
+def _proxies(engine: Engine) -> tuple[Variable, ...]:
+    """sudo has to be told; otherwise a build has them anyway."""
+    environment = engine.facts.environment
+    if not engine.sudo:
+        return ()
+    return tuple(Variable(name, environment[name], secret="@" in environment[name])
+                 for name in PROXIES if environment.get(name))
+
+
+def storage_variables(engine: Engine) -> tuple[Variable, ...]:
+    """Where the engine keeps its cache and temporary files: as the platform says, else as the caller's environment does.
+
+    Where nobody says it, there is no cache: the image itself is kept, and a small home stays as it is.
+    """
+    variables = []
+    for option, name in (("cachedir", "CACHEDIR"), ("tmpdir", "TMPDIR")):
+        path = expanded_option(engine.job, option, engine.facts)
+        if path is not None:
+            path = os.path.normpath(os.path.join(engine.job.workspace, path))
+            variables.append(Variable(f"{engine.prefix}_{name}", path))
+    known = [f"{prefix}_{name}" for prefix in ("APPTAINER", "SINGULARITY") for name in ("CACHEDIR", "DISABLE_CACHE")]
+    stated = any(variable.name.endswith("_CACHEDIR") for variable in variables)
+    if not stated and not any(engine.facts.environment.get(name) for name in known):
+        variables.append(Variable(f"{engine.prefix}_DISABLE_CACHE", "true"))
+    return tuple(variables)
+
+
+def _refuse_place(engine: Engine, image: str) -> None:
+    """Raises PreparationError where the image's directory cannot be made or written (RULINGS 11), naming the line."""
+    if engine.sudo:
+        return
+    fact = engine.facts.path(image)
+    may = fact.writable if fact.kind == "directory" else fact.creatable
+    if may or engine.job.assume:
+        return
+    option = engine.job.find_option("image")
+    raise PreparationError(f"image {image} cannot be made: {fact.ancestor or os.path.dirname(image)} does not let you write",
+                           "give a path that you can write: edit 'image', or -Prunner.image=NAME.sif",
+                           option_place(engine.job, "image") if option else None)
+
+
+def option_place(job: Job, name: str) -> Location | None:
+    """Where an option's value was written, as errors show it."""
+    option = job.find_option(name)
+    return refuse(option, "").location if option is not None else None
+
+
+def _nothing_to_build(engine: Engine, image: str) -> PreparationError:
+    return PreparationError(
+        f"image {image} is not here, and there is nothing to build it from",
+        f"put it there, write {_recipe_path(engine)[1]}, or name a docker image: -Prunner.docker_image=NAME",
+        option_place(engine.job, "image"))

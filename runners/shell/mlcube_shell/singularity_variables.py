@@ -1,0 +1,126 @@
+"""The variables of a singularity task, its accelerators among them, as the engine gets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlcube_cli.command import Variable
+from mlcube_cli.facts import PathKind
+from mlcube_cli.job import Job
+from mlcube_shell.gpus import Request, request_of
+from mlcube_shell.options import flag_option, mapping_option, refuse
+from mlcube_shell.passing import PROXIES
+from mlcube_shell.singularity_engine import Engine
+
+# What a batch system and its like say of the devices and processes of a job (RULINGS 21).
+_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+            "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
+_JOB_PREFIXES = ("SLURM_", "PMI_", "PMIX_")
+_NOT_PASSED = ("SLURM_JWT",)  # a key to the batch system
+_HIDDEN = (("CUDA_VISIBLE_DEVICES", ""), ("NVIDIA_VISIBLE_DEVICES", "void"), ("ROCR_VISIBLE_DEVICES", ""),
+           ("HIP_VISIBLE_DEVICES", "-1"))
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words of the command line, variables of the engine's own environment, and what is to be said."""
+
+    words: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __add__(self, other: Words) -> Words:
+        return Words(self.words + other.words, self.variables + other.variables, self.notes + other.notes)
+
+
+def is_on(job: Job, name: str, default: bool) -> bool:
+    """An option that is true or false; blank (`--nv: ''`) is not set."""
+    option = job.find_option(name)
+    if option is None or option.value in (None, ""):
+        return default
+    return flag_option(job, name)
+
+
+# --- environment -----------------------------------------------------------------------------------------------------
+
+
+def environment(engine: Engine, gpus: tuple[tuple[str, str], ...]) -> Words:
+    """The task's variables as APPTAINERENV_NAME, which hold any value and stand in no argv; the caller's own are taken out.
+
+    Later ones win: what devices and batch jobs say, proxies, defaults of ours, what the platform says.
+    """
+    job, caller = engine.job, engine.facts.environment
+    found: dict[str, Variable] = {}
+    for name in sorted(caller):
+        if name in _DEVICES or (name.startswith(_JOB_PREFIXES) and name not in _NOT_PASSED):
+            found[name] = Variable(name, caller[name])
+        elif name in PROXIES and caller[name]:
+            found[name] = Variable(name, caller[name], secret="@" in caller[name])
+    found["PYTHONUNBUFFERED"] = Variable("PYTHONUNBUFFERED", "1")
+    found.update((name, Variable(name, value)) for name, value in gpus)
+    notes: list[str] = []
+    option = job.find_option("env")
+    for name, value in mapping_option(job, "env"):
+        if value is None and name not in caller:
+            notes.append(f"'env' passes {name} on, but it is not set here")
+        elif name != "HOME" or not is_on(job, "contain", True):
+            secret = value is None or (option is not None and option.hides(name))
+            found[name] = Variable(name, caller[name] if value is None else value, secret)
+    given = tuple(Variable(f"{engine.prefix}ENV_{name}", escaped(engine, one.value or ""), one.secret)
+                  for name, one in found.items())
+    return Words(variables=(*stripped(engine, {one.name for one in given}), *given), notes=tuple(notes))
+
+
+def stripped(engine: Engine, kept: set[str]) -> tuple[Variable, ...]:
+    """The caller's APPTAINERENV_ and SINGULARITYENV_ variables, removed: they would pass --cleanenv (RULINGS 21)."""
+    return tuple(Variable(name, None) for name in sorted(engine.facts.environment)
+                 if name.startswith(("APPTAINERENV_", "SINGULARITYENV_")) and name not in kept)
+
+
+def escaped(engine: Engine, value: str) -> str:
+    """The value as the engine has to get it: before --no-eval a shell evaluates it between double quotes."""
+    if engine.can("no_eval"):
+        return value
+    return "".join(f"\\{char}" if char in '\\"$`' else char for char in value)
+
+
+# --- accelerators ----------------------------------------------------------------------------------------------------
+
+
+def accelerators(engine: Engine) -> tuple[Words, tuple[tuple[str, str], ...]]:
+    """The words for the platform's `gpus`, `nv` and `rocm`, and the variables that say which devices the task may use."""
+    job, facts = engine.job, engine.facts
+    request = request_of(job)
+    nv, rocm = is_on(job, "nv", False), is_on(job, "rocm", False)
+    if request.forbidden:
+        option = job.find_option("gpus")
+        if (nv or rocm) and option is not None:
+            raise refuse(option, "'nv' and 'rocm' ask for GPUs", "leave one of them out")
+        return Words(("--no-nv", "--no-rocm")), _HIDDEN
+    if not request.wanted:
+        return Words((*(("--nv",) if nv else ()), *(("--rocm",) if rocm else ()))), ()
+    nodes = {"--nv": ("/dev/nvidiactl", "/dev/dxg"), "--rocm": ("/dev/kfd",)}
+    facts.need(*(PathKind(path) for paths in nodes.values() for path in paths))
+    there = [word for word, paths in nodes.items() if any(facts.path(path).kind != "absent" for path in paths)]
+    word = "--rocm" if rocm or (not nv and there == ["--rocm"]) else "--nv"
+    notes = () if word in there or engine.assumed else ("the platform asks for GPUs, but this machine shows none",)
+    name = "ROCR_VISIBLE_DEVICES" if word == "--rocm" else "CUDA_VISIBLE_DEVICES"
+    devices, more = _devices(engine, request, name)
+    variables = ((name, devices),) if devices else ()
+    if devices and word == "--nv":  # --nvccli reads this one, from the engine's own environment
+        return Words((word,), (Variable("NVIDIA_VISIBLE_DEVICES", devices),), (*notes, *more)), (
+            *variables, ("NVIDIA_VISIBLE_DEVICES", devices))
+    return Words((word,), notes=(*notes, *more)), variables
+
+
+def _devices(engine: Engine, request: Request, name: str) -> tuple[str, tuple[str, ...]]:
+    """The ids that the task gets, within what the caller was given; empty for all."""
+    share = [item.strip() for item in engine.facts.environment.get(name, "").split(",") if item.strip()]
+    if request.devices:
+        return ",".join(request.devices), ()
+    if request.count < 0:
+        return ",".join(share), ()
+    if not share:
+        return ",".join(str(number) for number in range(request.count)), ()
+    chosen = ",".join(share[:request.count])
+    return chosen, (f"{name} allows {','.join(share)}: the task gets {chosen}",)
