@@ -15,6 +15,7 @@ _HANDLERS = {
     "describe": ("mlcube_cli.cli.reading", "describe"),
     "validate": ("mlcube_cli.cli.reading", "validate"),
     "show-config": ("mlcube_cli.cli.reading", "show_config"),
+    "config": ("mlcube_cli.cli.config", "config"),
     "schema": ("mlcube_cli.cli.reading", "schema"),
     "configure": ("mlcube_cli.cli.running", "configure"),
     "run": ("mlcube_cli.cli.running", "run"),

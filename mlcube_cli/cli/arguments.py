@@ -145,6 +145,26 @@ VERBS = (
           UNTRUSTED, JSON, *_COMMON),
          "[CUBE]",
          ("mlcube lock", "mlcube lock . --platform docker --platform singularity")),
+    Verb("config", "show and change the settings: platforms of your own, for every cube",
+         (_option("--list", action="store_true", help="print what the settings say, yours over the site's (the default)"),
+          _option("--get", metavar="KEY", help="print one value or section (platforms.gpu-box.gpus)"),
+          _option("--set", metavar="KEY=VALUE", action="append", default=[], help="set a value, typed as YAML"),
+          _option("--unset", metavar="KEY", help="remove a value or section"),
+          *(_option(f"--{name}", f"--{name.replace('-', '_')}", nargs=2, metavar=words, help=text) for name, words, text in (
+              ("create-platform", ("RUNNER", "NAME"), "make a platform (RUNNER: docker, podman, singularity, ...)"),
+              ("rename-platform", ("OLD", "NEW"), "give a platform another name"),
+              ("copy-platform", ("OLD", "NEW"), "make a platform like another one"),
+              ("rename-runner", ("OLD", "NEW"), "give an entry of 'runners' another name"))),
+          _option("--update-platforms", "--update_platforms", action="store_true",
+                  help="with --rename-runner: in the platforms, too"),
+          _option("--remove-platform", "--remove_platform", metavar="NAME", help="remove a platform"),
+          _option("--remove-runner", "--remove_runner", metavar="NAME", help="remove an entry of 'runners'"),
+          _option("--remove-platforms", "--remove_platforms", action="store_true",
+                  help="with --remove-runner: its platforms, too"),
+          _option("--show-origin", "--show_origin", action="store_true", help="with --list, --get: where each value stands"),
+          _option("--site", action="store_true", help="the site's file only (/etc/mlcube/settings.yaml)"), JSON, *_COMMON),
+         "", ("mlcube config --create-platform docker gpu-box", "mlcube config --set platforms.gpu-box.gpus=all",
+              "mlcube config --list --show-origin")),
     Verb("schema", "print a bundled JSON Schema, or list them", (*_COMMON,), "[NAME]",
          ("mlcube schema", "mlcube schema mlcube_task")),
     Verb("create", "write a small cube that works, to start from", (
@@ -219,7 +239,7 @@ def read_plain(verb: Verb, argv: list[str]) -> Arguments | None:
         if flag not in known and not word.startswith("--"):  # -Pname=value
             flag, equals, value = word[:2], word[2:], word[2:]
         option = known.get(flag)
-        if option is None or (option.switch and equals):
+        if option is None or (option.switch and equals) or option.setting("nargs"):
             return None
         if not option.switch and not equals:
             value = next(rest, "-")

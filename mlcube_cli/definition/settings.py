@@ -14,7 +14,7 @@ from mlcube_cli.definition.detect import absolute
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
 from mlcube_cli.definition.platforms import RUNNER_NAMES, runner_of
-from mlcube_cli.definition.source import find_node, format_path
+from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, mapping, merge, plain, text_at, text_of
 from mlcube_cli.errors import Location, Problem
 
@@ -153,14 +153,15 @@ def _is_settings_file(path: str, cwd: str, cache: str | None) -> bool:
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def load_settings(environment: Mapping[str, str], cwd: str, cache: str | None = None) -> Settings:
+def load_settings(environment: Mapping[str, str], cwd: str, cache: str | None = None,
+                  scopes: Collection[str] = (SITE, USER)) -> Settings:
     """The settings of this user on this machine; what is wrong with them is in `problems`. Raises nothing."""
     problems: list[Problem] = []
     places, trees = [], []
     found: dict[str, Entry] = {}
     broken = False
     for place in find_places(environment, cwd, cache):
-        if place.path == os.devnull or not (place.exists or place.variable):
+        if place.scope not in scopes or place.path == os.devnull or not (place.exists or place.variable):
             continue
         files = Files(os.path.dirname(place.path), cwd, cache)
         tree = read_settings(files, place)
@@ -242,6 +243,18 @@ def _over(below: Entry | None, entry: Entry) -> Entry:
     return replace(entry, options=mapping({**beneath, **over}, entry.options))
 
 
+def merged_tree(settings: Settings) -> Node:
+    """What all files state together, the user's over the site's; a platform of another runner takes the other's place."""
+    result = from_data({}, "")
+    for tree in settings.trees:
+        above = entries(find(tree, "platforms"))
+        below = find(result, "platforms")
+        kept = {name: section for name, section in entries(below).items()
+                if text_at(section, "runner") == text_at(above.get(name), "runner") or name not in above}
+        result = merge(mapping({**entries(result), "platforms": mapping(dict(kept), below) if below else None}), tree)
+    return result
+
+
 # --- laying them beneath a cube's platforms --------------------------------------------------------------------------
 
 
@@ -274,8 +287,3 @@ def _merged(below: Node | None, over: Node) -> Node:
         return over
     return replace(merge(below, over), location=over.location, key=over.key, origin=over.origin, own=False)
 
-
-def find_names(data: Data) -> tuple[str, ...]:
-    """The names of the platforms in a settings file's data."""
-    section = find_node(data, ("platforms",))
-    return tuple(section) if isinstance(section, dict) else ()

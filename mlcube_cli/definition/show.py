@@ -98,6 +98,19 @@ def config_text(cube: Cube, tree: Node) -> str:
                    for line in _entry_lines(f"{scalar_text(key)}:", item, 0, key in platforms))
 
 
+def tree_text(node: Node, sourced: bool) -> str:
+    """Any node as YAML; `sourced`: each value with where it came from."""
+    lines = _mapping_lines(node, 0, sourced) if entries(node) else (
+        line for item in items(node) for line in _item_lines(item, 0, sourced)) if items(node) else (
+        [_with_origin(_bare(node), node, sourced)])
+    return "".join(line + "\n" for line in lines)
+
+
+def _bare(node: Node) -> str:
+    """A value that stands alone: text as it is, for scripts."""
+    return node.value if isinstance(node.value, str) else _leaf(node)
+
+
 def _mapping_lines(node: Node, indent: int, sourced: bool) -> Iterator[str]:
     for key, item in entries(node).items():
         yield from _entry_lines(f"{' ' * indent}{scalar_text(key)}:", item, indent, sourced)
