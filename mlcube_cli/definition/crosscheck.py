@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SIDES = ("inputs", "outputs")
+_PLAIN_IMAGE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-/:@")
+_WORD_OPTIONS = ("run_args", "gpu_args", "cpu_args", "env_args", "build_args")
 _VARIABLE = r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})"
 
 
@@ -82,11 +84,13 @@ def _parameter_type(draft: Draft, files: Files, where: tuple[str, str, str], nod
     stated, default = find(node, "type"), find(node, "default")
     word, path = text_of(stated), _path(draft, "tasks", task, "parameters", side, name)
     place = stated.location if stated is not None else node.key
-    if word and word in UNUSUAL:
-        meant = UNUSUAL[word]
-        files.warn(place, f"'type: {word}' is read as '{meant}'", "unusual-type",
-                   f"write 'type: {meant}'" if meant != "unknown" else "write 'type: file' or 'type: directory'", path)
+    if word and (meant := UNUSUAL.get(word)):
+        unclear = meant == "unknown"
+        files.warn(place, f"'type: {word}' does not say whether it is a file or a directory" if unclear else
+                   f"'type: {word}' is read as '{meant}'", "unusual-type",
+                   "write 'type: file' or 'type: directory'" if unclear else f"write 'type: {meant}'", path)
     if not is_text(node):
+        _windows_path(files, name, default, path)
         if default is not None and isinstance(default.value, bool):
             files.warn(default.location, f"the value of '{name}' is taken as the path '{text_of(default)}'", "value-as-path",
                        "add 'type: bool' if it is no path", path)
@@ -96,6 +100,16 @@ def _parameter_type(draft: Draft, files: Files, where: tuple[str, str, str], nod
     elif default is not None and default.secret:
         files.warn(default.location, f"the value of '{name}' is taken from the environment, and is passed as a word that "
                    "everybody on the machine can see", "secret-argument", "pass a secret through the platform's 'env'", path)
+
+
+def _windows_path(files: Files, name: str, default: Node | None, path: str) -> None:
+    """Warn of `C:\\data` and `data\\mnist`: on this machine these are odd names, not paths."""
+    text = text_of(default) or ""
+    drive = text[:1].isalpha() and text[1:3] in (":\\", ":/")
+    if default is not None and not default.secret and (drive or "\\" in text[:-1]):
+        hint = "give the path that it has on this machine" if drive else f"write '{text.replace(chr(92), '/')}'"
+        files.warn(default.location, f"the value of '{name}' is a path of Windows; here it is an odd name", "windows-path",
+                   hint, path)
 
 
 def _has_type(output: Node) -> bool:
@@ -175,9 +189,35 @@ def _docker(draft: Draft, files: Files, platform: PlatformDraft) -> None:
         if not _already(draft, files, platform, "image"):
             files.note(place, f"the platform '{platform.name}' names no image", "missing-key",
                        "add 'image: NAME'", _option_path(draft, platform, "image"))
+    _image(draft, files, platform, image)
+    _shell_words(draft, files, platform)
     context = _below(files, options.get("build_context"))
     if context is not None:
         _build(draft, files, platform, context)
+
+
+def _image(draft: Draft, files: Files, platform: PlatformDraft, image: Node | None) -> None:
+    """An error for a name that no engine takes."""
+    name = text_of(image) or ""
+    plain = _PLAIN_IMAGE.issuperset(name) and name[:1].isalnum() and name[-1:].isalnum() and "//" not in name
+    if image is None or image.secret or not name or "${" in name or plain:
+        return
+    from mlcube_cli.definition.images import image_fault
+
+    if fault := image_fault(name):
+        files.note(_place(platform, image), fault[0], "bad-image", fault[1], _option_path(draft, platform, "image"))
+
+
+def _shell_words(draft: Draft, files: Files, platform: PlatformDraft) -> None:
+    """Warn of what only a shell would replace: these words reach the engine without one."""
+    for name in _WORD_OPTIONS:
+        node = entries(platform.options).get(name)
+        text = text_of(node) or " ".join(text_of(item) or "" for item in items(node))
+        if node is not None and not node.secret and ("$(" in text or "`" in text):
+            hint = "leave '-u $(id -u)' out: the task runs as you anyway" if "$(id -" in text else \
+                "write its result, or put a variable ($NAME) there and export it"
+            files.warn(_place(platform, node), f"'{name}' is read by no shell, so $(...) and `...` stay as they are",
+                       "shell-syntax", hint, _option_path(draft, platform, name))
 
 
 def _build(draft: Draft, files: Files, platform: PlatformDraft, context: str) -> None:

@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 MOST_GUESSES = 200  # unknown keys in one mapping for which the nearest name is looked up
 _TYPES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole number", "number": "a number",
           "boolean": "true or false", "null": "empty"}
+# Keys of docker compose and others -> what says the same here: a key, or what to do; it holds where that key (or the one
+# before the colon) is known.
+_MOUNTS = "ports: declare an input or output for each path, or write run_args: -v HOST:CONTAINER"
+_SECTION = "accelerator_count: an engine's settings stand in a section of its own, 'docker:'"
+_COMMAND = ("entrypoint", "ports: a task's own command is its 'entrypoint'")
+_OTHER_TOOLS = {
+    **dict.fromkeys(("environment", "envs", "env_vars", "variables"), ("env",)),
+    **dict.fromkeys(("volumes", "volume", "mounts", "mount", "binds"), (_MOUNTS,)),
+    **dict.fromkeys(("command", "cmd"), _COMMAND),
+    **dict.fromkeys(("context", "build"), ("build_context",)),
+    "dockerfile": ("build_file",), "gpu": ("gpus",), "mem": ("memory",), "port": ("ports",), "mode": ("opts",),
+    "value": ("default",), "args": ("run_args",), "image": (_SECTION,), "runner": (_SECTION,),
+}
 _SYNONYMS = {"folder": "directory", "dir": "directory", "path": "directory", "readonly": "ro", "read-only": "ro"}
 
 
@@ -73,10 +86,23 @@ class _Fault:
 def _wrong_type(fault: _Fault) -> Iterator[Problem]:
     types = [str(one) for one in (fault.rule if isinstance(fault.rule, list) else [fault.rule])]
     # Where text will do a number does, too, and what may be left out may be empty: that need not be said.
-    unsaid = ("null", "number", "integer") if "string" in types else ("null",)
+    unsaid: tuple[str, ...] = ("null",)
+    if "string" in types:
+        unsaid = ("null", "number", "integer", "boolean") if "number" in types else ("null", "number", "integer")
     words = [_TYPES.get(one, one) for one in types if one not in unsaid or len(types) == 1]
     wanted = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-    yield fault.problem(f"{fault.name()} must be {wanted}, not {describe(fault.value)}", "wrong-type", fault.example())
+    yield fault.problem(f"{fault.name()} must be {wanted}, not {describe(fault.value)}", "wrong-type",
+                        _shape_hint(fault, types) or fault.example())
+
+
+def _shape_hint(fault: _Fault, types: list[str]) -> str:
+    """What to change where a mapping is wanted and something near to one stands there."""
+    if "object" not in types:
+        return ""
+    if isinstance(fault.value, list):
+        return str(fault.annotation("x-not-a-list") or "")
+    key, colon, value = fault.value.partition(":") if isinstance(fault.value, str) else ("", "", "")
+    return f"write '{key}: {value}', with a space behind the ':'" if colon and key and value and " " not in key else ""
 
 
 def describe(value: Data) -> str:
@@ -99,10 +125,19 @@ def _unknown_key(fault: _Fault) -> Iterator[Problem]:
     absent = [name for name in known if name not in fault.value]
     title = str(fault.near.get("title") or "this mapping")
     for count, key in enumerate(key for key in fault.value if key not in known):
-        hint = (did_you_mean(key, absent) or did_you_mean(key, known)) if count < MOST_GUESSES else ""
+        hint = _meant(key, known) or did_you_mean(key, absent) or did_you_mean(key, known) if count < MOST_GUESSES else ""
         if not hint:
             hint = f"it knows {', '.join(known)}" if len(known) <= 8 else f"'mlcube schema {fault.schema}' lists its keys"
         yield _at_key(fault.document, (*fault.path, key), f"'{key}' is not a key that {title} knows", hint)
+
+
+def _meant(key: str, known: Schema) -> str:
+    """A hint for a key that other tools have."""
+    for meaning in _OTHER_TOOLS.get(key, ()):
+        name, _, advice = meaning.partition(": ")
+        if name in known:
+            return advice or f"the key for this is '{name}'"
+    return ""
 
 
 def _at_key(document: Document, path: Path, message: str, hint: str) -> Problem:

@@ -46,6 +46,12 @@ def check(document: Document, schema: str) -> tuple[Problem, ...]:
         for problem in explain(error, document, load_schema(schema)):
             found.setdefault((problem.code, problem.path, problem.message), problem)
     problems = [*found.values(), *similar_keys(document, load_schema(schema))]
+    if schema == "mlcube":
+        from mlcube_cli.definition.misplaced import misplaced
+
+        wrong = list(misplaced(document))
+        said = tuple(problem.path + sign for problem in wrong for sign in ".[")
+        problems = [*wrong, *(one for one in problems if one.code != "unknown-key" or not f"{one.path}.".startswith(said))]
     return tuple(sorted(problems, key=lambda problem: (problem.location.line, problem.location.column)))
 
 

@@ -28,6 +28,8 @@ _PLAIN_WORDS = (
     ("expected escape sequence of", "an escape in double quotes is incomplete", "check the \\x, \\u or \\U escape"),
     ("expected the node content", "a value is missing here", "remove the stray mark, or write the value"),
     ("expected '<document start>'", "text stands behind the end of the document", "indent it, or quote the value"),
+    ("expected alphabetic or numeric character", "a value cannot begin with '*' or '&', which mark names in YAML",
+     "quote the value"),
     ("found undefined tag handle", "language tags are not allowed in a definition", "remove it, or quote the value"),
     ("found incompatible YAML document", "the %YAML line asks for an unknown version", "remove that line"),
     ("found unexpected ':'", "a ':' stands inside a value", "quote the value"),
