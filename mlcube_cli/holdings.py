@@ -139,7 +139,7 @@ def _environment(cache: Cache, path: str, key: str, published: bool) -> Item:
     else:
         state = WHOLE if os.path.isfile(os.path.join(path, "environment/mlcube-complete")) else "damaged"
     maker = holder(os.path.join(cache.room(LOCKS), file_name(link))) if state != WHOLE else None
-    used_by = who(maker) if maker else cache.user_of(path, os.path.join(path, "environment"), link if published else "")
+    used_by = who(maker) if maker else cache.user_of(path, os.path.join(path, "environment"), link)
     item = _item(ENVIRONMENT, path, _title(key, path), state)
     return replace(item, used_by=used_by, link=link if published else "", lock=link)
 
