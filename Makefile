@@ -30,7 +30,7 @@ fmt: .venv/dev-ready ## repair what ruff can repair
 	@$(python) -m ruff check --fix .
 
 golden: .venv/dev-ready ## write the expected plans again (look at the diff)
-	@MLCUBE_GOLDEN=write $(python) -m pytest -q tests/golden tests/package/test_wheel.py
+	@MLCUBE_GOLDEN=write $(python) -m pytest -q tests/golden tests/unit/test_conformance.py tests/package/test_wheel.py
 
 pyz: mlcube.pyz ## build mlcube.pyz and its sha256 file
 	@cat mlcube.pyz.sha256
