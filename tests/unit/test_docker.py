@@ -337,6 +337,66 @@ def test_podmans_script_named_docker_is_podman() -> None:
     assert after(words_of({}, world), "--userns") == ["keep-id"]
 
 
+def test_podman_keeps_no_user_who_has_no_further_ids() -> None:
+    def identity(**world: Any) -> list[str]:
+        words = words_of({"docker": "podman"}, world_of(**world))
+        return after(words, "--userns") + after(words, "--user")
+
+    others = {"/etc/subuid": "someone:100000:65536\n10001:165536:65536\n"}
+    named = {"environment": {"USER": "someone"}}
+    assert identity(texts=others) == ["0:0"]
+    assert identity(texts=others, machine=named) == ["keep-id"]
+    assert identity(texts={"/etc/subuid": "1000:100000:65536\n"}) == ["keep-id"]
+    assert identity(texts={**others, "/etc/nsswitch.conf": "passwd: files\nsubid: sss\n"}) == ["keep-id"]
+
+
+@pytest.mark.parametrize(("image", "name"), [
+    ("mnist", "docker.io/mnist"), ("group/mnist:1", "docker.io/group/mnist:1"), ("quay.io/g/m", "quay.io/g/m"),
+    ("localhost/m", "localhost/m"), ("host:5000/m", "host:5000/m"),
+])
+def test_podman_pulls_from_dockers_registry_where_none_is_named(image: str, name: str) -> None:
+    absent = {"exit_code": 125, "stderr": "Error: inspecting object: mnist: image not known"}
+    plan = plan_of({"docker": "podman", "image": image}, world_of(absent))
+    assert plan.steps[0].command.argv == ("podman", "pull", name)
+    assert image in payload_of(plan).command.argv
+    assert plan_of({"image": image}, world_of(ABSENT)).steps[0].command.argv == ("docker", "pull", image)
+
+
+def test_podman_builds_in_dockers_format() -> None:
+    world = world_of(ABSENT, paths={"/cube/Dockerfile": "file"}, probes={"version": {"stdout": "28.0.0 28.0.0"}})
+    built = {engine: plan_of({"docker": engine, "build_strategy": "build"}, world).steps[0].command.argv
+             for engine in ("docker", "podman")}
+    assert after(built["podman"], "--format") == ["docker"] and "--format" not in built["docker"]
+
+
+@pytest.mark.parametrize(("value", "devices"), [
+    ("all", ["nvidia.com/gpu=all"]), ("2", ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]),
+    ('"device=1,3"', ["nvidia.com/gpu=1", "nvidia.com/gpu=3"]), ("0", []),
+])
+def test_podman_gets_the_users_own_gpus_as_devices(value: str, devices: list[str]) -> None:
+    given = {"gpu_args": f"--gpus='{value}' --ipc=host", "docker": "podman"}
+    words = words_of(given, requirements={"accelerator_count": 1})
+    assert after(words, "--device") == devices and "--ipc=host" in words
+    assert not any(word.startswith("--gpus") for word in words)
+
+
+def test_podman_says_what_the_users_own_gpus_cannot_be() -> None:
+    with pytest.raises(DefinitionError, match="names no devices"):
+        words_of({"docker": "podman", "run_args": "--gpus=all,capabilities=video"})
+
+
+@pytest.mark.parametrize(("stderr", "sentence", "hint"), [
+    ('cannot find UID/GID for user me: no subuid ranges found for user "me" in /etc/subuid', "no further user ids", "usermod"),
+    ('Error: exec: "newuidmap": executable file not found in $PATH', "newuidmap", "uidmap"),
+    ("Error: unable to connect to Podman socket: dial unix /s: connect: no such file", "does not answer", "CONTAINER_HOST"),
+    ("Error: mkdir /home/user/.local: permission denied", "mkdir /home/user/.local", "podman info"),
+])
+def test_what_podman_says_is_explained_in_its_own_terms(stderr: str, sentence: str, hint: str) -> None:
+    with pytest.raises(MachineError) as raised:
+        plan_of({"docker": "podman"}, world_of({"exit_code": 125, "stderr": stderr}))
+    assert sentence in raised.value.message and hint in raised.value.hint and "daemon" not in str(raised.value)
+
+
 def test_podman_names_devices_and_labels_by_its_own_words() -> None:
     words = words_of({"docker": "podman", "gpus": 2, "mount_opts": "Z"}, arguments=[DATA])
     assert after(words, "--device") == ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]

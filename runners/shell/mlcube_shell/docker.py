@@ -10,12 +10,12 @@ from mlcube_cli.errors import MLCubeError
 from mlcube_cli.facts import Facts
 from mlcube_cli.identity import Identity, prefixed
 from mlcube_cli.job import Job
-from mlcube_shell.docker_engine import Engine, enforces_selinux, find_engine, find_image
+from mlcube_shell.docker_engine import Engine, enforces_selinux, find_engine, find_image, has_further_ids
 from mlcube_shell.docker_image import image_name
 from mlcube_shell.docker_lock import identify as identify_image
 from mlcube_shell.docker_lock import prepare
 from mlcube_shell.docker_mounts import dropped_mount_options, mount_words, refuse_paths
-from mlcube_shell.gpus import Gpus, accelerator_count, gpus_of, request_of
+from mlcube_shell.gpus import Gpus, accelerator_count, gpus_of, own_gpus, request_of
 from mlcube_shell.mounts import View, output_directories, view_of
 from mlcube_shell.options import flag_option, is_map, list_option, mapping_option, text_option
 from mlcube_shell.passing import Passed, pass_map, pass_proxies, pass_variable, without
@@ -94,7 +94,7 @@ def _read(job: Job, facts: Facts) -> _Run:
     engine = find_engine(job, facts)
     refuse_paths(job, engine)
     flags, flag_notes = user_flags(job, facts, _user_options(job))
-    given = frozenset(flag.name for flag in flags)
+    flags, given = own_gpus(engine, flags), frozenset(flag.name for flag in flags)
     gpus = gpus_of(engine) if "--gpus" not in given else Gpus()
     environment = _environment(engine, gpus, flags)
     view = view_of(job, facts)
@@ -167,8 +167,8 @@ def _identity(engine: Engine, given: frozenset[str]) -> tuple[str, ...]:
         return ()
     if user != "caller":
         return ("--user", user)
-    if engine.rootless:  # there the caller is the namespace's root (docker), or is kept as he is (podman)
-        return ("--userns", "keep-id") if engine.name == "podman" else ("--user", "0:0")
+    if engine.rootless:  # there the caller is the namespace's root; podman can keep him as he is
+        return ("--userns", "keep-id") if engine.name == "podman" and has_further_ids(facts) else ("--user", "0:0")
     return ("--user", f"{facts.uid}:{facts.gid}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -162,6 +163,16 @@ def enforces_selinux(engine: Engine) -> bool:
     return not engine.remote and (text or b"").strip() == b"1"
 
 
+def has_further_ids(facts: Facts) -> bool:
+    """Whether the caller has user ids besides his own, which podman needs to keep his (subuid(5)); True where the files do
+    not tell. Network accounts often have none: podman then maps the caller alone, and only the namespace's root is he."""
+    known = facts.text("/etc/subuid")
+    if known is None or re.search(rb"^\s*subid\s*:", facts.text("/etc/nsswitch.conf") or b"", re.MULTILINE):
+        return True
+    names = {str(facts.uid), *(facts.environment.get(name, "") for name in ("USER", "LOGNAME"))} - {""}
+    return any(line.split(":")[0] in names for line in known.decode("utf-8", "surrogateescape").splitlines())
+
+
 # --- asking it -----------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +232,8 @@ def why_unreachable(engine: Engine, said: Observation) -> MLCubeError:
     if engine.sudo and _says(said, "password is required", "a terminal is required"):
         return MachineError("sudo asks for a password, and there is no terminal to type it on",
                             "type 'sudo --validate' first, or join the group docker and drop sudo from the platform")
+    if name == "podman":
+        return _podman_trouble(words, said, last)
     if _says(said, "permission denied"):
         return MachineError(f"you may not talk to {name}'s daemon: permission denied on its socket",
                             "type: sudo usermod --append --groups docker \"$USER\", and log in again; or use podman")
@@ -228,3 +241,25 @@ def why_unreachable(engine: Engine, said: Observation) -> MLCubeError:
         return MachineError(f"{name}'s daemon does not answer: {last}",
                             "start it (sudo systemctl start docker), or say where it is: export DOCKER_HOST=...")
     return MachineError(f"{name} does not work here: {last}", f"try it by hand: {words} version")
+
+
+# What podman says when it cannot work without root, or cannot reach its other machine, and what helps.
+_PODMAN_TROUBLES = (
+    (("cannot find uid/gid for user", "no subuid ranges", "no subgid ranges", "not enough ids available"),
+     "your user has no further user ids, which containers without root need",
+     "an administrator types: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER; then you: "
+     "podman system migrate"),
+    (("newuidmap", "newgidmap"), "the programs newuidmap and newgidmap do not work here, which containers without root need",
+     "install them (Debian: uidmap, Fedora: shadow-utils)"),
+    (("cannot connect", "unable to connect", "connection refused", "dial ", "no such host"),
+     "the podman service that it is to talk to does not answer",
+     "start it (podman machine start, or systemctl --user start podman.socket), or name another: "
+     "export CONTAINER_HOST=..."),
+)
+
+
+def _podman_trouble(words: str, said: Observation, last: str) -> MachineError:
+    for texts, reason, hint in _PODMAN_TROUBLES:
+        if _says(said, *texts):
+            return MachineError(f"podman does not work here: {reason}: {last}", hint)
+    return MachineError(f"podman does not work here: {last}", f"try it by hand: {words} info")

@@ -114,9 +114,17 @@ def build_step(engine: Engine, image: str, build: Command, unless: Command | Non
 
 
 def pull_step(engine: Engine, image: str, unless: Command | None = None, otherwise: Command | None = None) -> Step:
-    return Step(f"pull image {image}", engine.command("pull", image), unless=unless, otherwise=otherwise,
+    return Step(f"pull image {image}", engine.command("pull", registry_name(engine, image)), unless=unless, otherwise=otherwise,
                 lock=f"{engine.name}-image-{image}",
                 hint=f"check the name and the network; a private image needs: {' '.join(engine.words)} login")
+
+
+def registry_name(engine: Engine, image: str) -> str:
+    """The name to pull by: a name without a registry means docker's own, on podman too, which else asks the registries of
+    its configuration in turn, or none (https://docs.podman.io/en/latest/markdown/podman-pull.1.html)."""
+    registry, slash, _ = image.partition("/")
+    spelled_out = slash and (registry == "localhost" or "." in registry or ":" in registry)
+    return image if spelled_out or engine.name != "podman" else f"docker.io/{image}"
 
 
 def can_build(engine: Engine, recipe: Recipe) -> bool:
@@ -135,6 +143,8 @@ def _build(engine: Engine, recipe: Recipe, image: str, force: bool = False) -> C
         "build",
         "--tag", image,
         "--file", recipe.file,
+        # podman's own format has no SHELL, HEALTHCHECK and ONBUILD, and leaves them out with a warning.
+        *(("--format", "docker") if engine.name == "podman" else ()),
         *(("--no-cache",) if force else ()),
         *(("--label", f"{INPUTS_LABEL}={digest}") if digest else ()),
         *arguments.words,

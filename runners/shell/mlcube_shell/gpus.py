@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlcube_cli.definition.model import Data, Option
 from mlcube_cli.facts import PathKind, Probe, Tool
 from mlcube_cli.job import Job
 from mlcube_shell.docker_engine import Engine, read_map
 from mlcube_shell.options import refuse, scalar
+from mlcube_shell.run_words import Flag
 
 _NOTHING = ("none", "0", "", "false")
 _SHARES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")  # a batch system hands out devices in these
@@ -115,6 +116,17 @@ def _podman_words(request: Request) -> tuple[str, ...]:
     counted = ("all",) if request.count < 0 else tuple(str(number) for number in range(request.count))
     names = request.devices or counted
     return tuple(word for name in names for word in ("--device", f"nvidia.com/gpu={name}"))
+
+
+def own_gpus(engine: Engine, flags: tuple[Flag, ...]) -> tuple[Flag, ...]:
+    """The user's flags; on podman their `--gpus` by CDI, as ours: podman 4 takes `--gpus`, does nothing, and says nothing.
+
+    Raises DefinitionError for a value of `--gpus` that has no counterpart there.
+    """
+    if engine.name != "podman":
+        return flags
+    return tuple(replace(flag, words=_podman_words(parse_gpus(Option("--gpus", flag.value or ""))))
+                 if flag.name == "--gpus" else flag for flag in flags)
 
 
 def has_device(engine: Engine) -> bool:
