@@ -153,7 +153,16 @@ def _plan(machine: Machine, words: list[str]) -> Any:
         return {"exit_code": said.exit_code, "message": document["message"], "hint": document["hint"],
                 "problems": [_problem(problem).splitlines() for problem in document["problems"]]}
     _check(said.document, "mlcube.plan.v1")
-    return said.document
+    return _without_scripts(said.document)
+
+
+def _without_scripts(data: Any) -> Any:
+    """The plan without the texts of long shell scripts, which are the subject of tests/golden."""
+    if isinstance(data, dict):
+        return {name: _without_scripts(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_without_scripts(value) for value in data]
+    return "$SCRIPT" if isinstance(data, str) and "\n" in data and len(data) > 250 else data
 
 
 def _check(document: Any, schema: str) -> None:
