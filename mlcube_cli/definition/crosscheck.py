@@ -188,7 +188,8 @@ def _docker(draft: Draft, files: Files, platform: PlatformDraft) -> None:
         place = _place(platform, image) if image is not None else platform.options.key
         if not _already(draft, files, platform, "image"):
             files.note(place, f"the platform '{platform.name}' names no image", "missing-key",
-                       "add 'image: NAME'", _option_path(draft, platform, "image"))
+                       "add 'image: NAME'" if platform.file else f"name one: -P{platform.name}.image=NAME",
+                       _option_path(draft, platform, "image"))
     _image(draft, files, platform, image)
     _shell_words(draft, files, platform)
     context = _below(files, options.get("build_context"))
@@ -271,8 +272,8 @@ def _local(draft: Draft, files: Files, platform: PlatformDraft) -> None:
     own = all(is_set(find(task, "entrypoint")) for task in tasks.values())
     if not is_set(entrypoint) and not (own and tasks) and not _already(draft, files, platform, "entrypoint"):
         files.note(platform.options.key, f"the platform '{platform.name}' names no entrypoint, and "
-                   "not every task has its own", "missing-key", "add 'entrypoint: SCRIPT.py'",
-                   _option_path(draft, platform, "entrypoint"))
+                   "not every task has its own", "missing-key", "add 'entrypoint: SCRIPT.py'"
+                   if platform.file else f"name one: -P{platform.name}.entrypoint=SCRIPT.py", _option_path(draft, platform, "entrypoint"))
     for name, path, node in _local_files(files, options):
         if not os.path.exists(path):
             files.note(_place(platform, node), f"there is no file {files.shown(path)}", "missing-path",
