@@ -48,7 +48,7 @@ class NewCube:
     @property
     def slug(self) -> str:
         """The name as a part of an image's name: lower case letters, digits and single dashes."""
-        plain = unicodedata.normalize("NFKD", self.name).encode("ascii", "ignore").decode().lower()
+        plain = unicodedata.normalize("NFKD", self.name.casefold()).encode("ascii", "ignore").decode()
         return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "cube"
 
 
