@@ -169,7 +169,8 @@ def _copies(cube: Cube, wish: Wish, inputs: list[_Bound], facts: Facts, made: tu
             found[item.path] = Copy(item.parameter.name, os.path.join(own, below), item.path)
     facts.need(*(PathKind(copy.source) for copy in found.values()))
     return {target: copy for target, copy in found.items()
-            if facts.path(target).kind == "absent" and facts.path(copy.source).kind != "absent"}
+            if facts.path(target).kind == "absent" and facts.path(copy.source).kind != "absent"
+            and not _at_or_below(target, copy.source)}  # a directory is not copied into itself
 
 
 def find_copies(cube: Cube, facts: Facts) -> tuple[Copy, ...]:

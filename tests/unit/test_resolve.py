@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -263,6 +264,13 @@ def test_an_mlbox_and_the_cubes_own_workspace_copy_nothing() -> None:
     assert staged(cube(*task.parameters), {f"{OWN}/a": "file"}).copies == ()
     with pytest.raises(DefinitionError):
         staged(elsewhere(task, dialect="mlbox"), {f"{OWN}/a": "file"})
+
+
+def test_a_directory_is_not_copied_into_itself() -> None:
+    the_cube = replace(elsewhere(Task("t", (given("i", "d", type="directory"),))), workspace=f"{OWN}/d")
+    with pytest.raises(DefinitionError) as caught:
+        staged(the_cube, {f"{OWN}/d": "directory"})
+    assert caught.value.problems[0].code == "missing-input"
 
 
 def test_copies_are_preparation_shared_by_the_tasks_of_a_command() -> None:
