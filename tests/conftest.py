@@ -61,6 +61,10 @@ def singularity_absence() -> str | None:
 ENGINES = {"docker": docker_absence, "podman": podman_absence, "singularity": singularity_absence}
 
 
+# For tests of what docker and podman share, or do not: @pytest.mark.parametrize("engine", DOCKER_AND_PODMAN).
+DOCKER_AND_PODMAN = tuple(pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("docker", "podman"))
+
+
 @functools.cache
 def absence(engine: str) -> str | None:
     """Why this engine cannot be used here; None when it can."""
@@ -169,6 +173,8 @@ def clean_environment(home: Path) -> dict[str, str]:
     for name, path in configurations.items():
         if name not in kept and path.exists():
             kept[name] = str(path)
+    if "DOCKER_CONFIG" not in os.environ and not (Path.home() / ".docker/config.json").exists():
+        kept.pop("DOCKER_CONFIG", None)  # podman reads it too, and pulls nothing where the file is absent
     if SET_ASIDE in os.environ:
         kept[MEASURE] = os.environ[SET_ASIDE]
     return {**kept, "HOME": str(home), "MLCUBE_HOME": str(home / ".cache/mlcube"), "LANG": "C.UTF-8"}

@@ -24,12 +24,11 @@ from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Outcome, Session, ask
 from mlcube_shell import docker
+from tests.conftest import DOCKER_AND_PODMAN
 from tests.world import job_of
 
 TINY = "mlcube-test/tiny:latest"
-BOTH = (pytest.param("docker", marks=pytest.mark.docker), pytest.param("podman", marks=pytest.mark.podman))
-only_docker = pytest.mark.parametrize("engine", BOTH[:1], indirect=True)
-only_podman = pytest.mark.parametrize("engine", BOTH[1:], indirect=True)
+only_docker = pytest.mark.parametrize("engine", DOCKER_AND_PODMAN[:1], indirect=True)
 
 
 @dataclass
@@ -73,7 +72,7 @@ class Bench:
                               check=True, timeout=60).stdout
 
 
-@pytest.fixture(params=BOTH)
+@pytest.fixture(params=DOCKER_AND_PODMAN)
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

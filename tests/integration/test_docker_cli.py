@@ -1,4 +1,4 @@
-"""The whole program on a real docker daemon: exit codes that tell whose fault it was, and one build for many runs."""
+"""The whole program on real docker and podman: exit codes that tell whose fault it was, and one build for many runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.docker
+from tests.conftest import DOCKER_AND_PODMAN
+
 TINY = "mlcube-test/tiny:latest"
 
 
@@ -23,6 +24,7 @@ def write_cube(place: Path, image: str = TINY, entrypoint: str = "sh -c 'exit 0'
     (place / "mlcube.yaml").write_text(json.dumps(cube))
 
 
+@pytest.mark.parametrize("engine", DOCKER_AND_PODMAN)
 @pytest.mark.parametrize(("entrypoint", "docker", "code", "status"), [
     ("sh -c 'exit 0'", {}, 0, "succeeded"),
     ("sh -c 'exit 125'", {}, 125, "failed"),
@@ -34,10 +36,32 @@ def write_cube(place: Path, image: str = TINY, entrypoint: str = "sh -c 'exit 0'
     ("sh -c 'exit 0'", {"image": "localhost:1/no-such-image"}, 5, "preparation"),
 ])
 def test_the_exit_code_says_whose_fault_it_was(run_mlcube: Any, tmp_path: Path, entrypoint: str, docker: dict[str, Any],
-                                               code: int, status: str) -> None:
+                                               code: int, status: str, engine: str) -> None:
     write_cube(tmp_path, entrypoint=entrypoint, **docker)
-    ended = run_mlcube("run", str(tmp_path), "--json")
+    ended = run_mlcube("run", str(tmp_path), f"--platform={engine}", "--json")
     assert (ended.exit_code, json.loads(ended.stdout)["status"]) == (code, status), ended.stderr
+
+
+@pytest.mark.podman
+@pytest.mark.parametrize(("platform", "words"), [
+    ({"docker": {"image": TINY}}, ["--platform=podman"]),
+    ({"docker": {"image": TINY, "docker": "podman"}}, []),
+    ({"docker": {"image": TINY}}, ["--platform=docker", "-Pdocker.docker=podman"]),
+    ({}, ["--platform=podman.yaml"]),
+])
+def test_podman_is_meant_in_many_ways(run_mlcube: Any, tmp_path: Path, platform: dict[str, Any], words: list[str]) -> None:
+    task = {"entrypoint": "sh -c 'id -u; cat /mlcube_io0/text'", "parameters": {
+        "inputs": {"data": {"type": "directory"}}, "outputs": {"out": {"type": "directory"}}}}
+    (tmp_path / "mlcube.yaml").write_text(json.dumps({"name": "tried", **platform, "tasks": {"main": task}}))
+    nested = {"schema_type": "mlcube_platform", "schema_version": "0.1.0", "platform": {"name": "podman", "version": ">=1"},
+              "container": {"image": TINY}}
+    (tmp_path / "podman.yaml").write_text(json.dumps(nested))
+    (tmp_path / "workspace" / "data").mkdir(parents=True)
+    (tmp_path / "workspace" / "data" / "text").write_text("read by podman")
+    ended = run_mlcube("run", str(tmp_path), *words)
+    assert (ended.exit_code, ended.stdout) == (0, f"{os.getuid()}\nread by podman"), ended.stderr
+    (record,) = (tmp_path / "workspace").glob(".mlcube/runs/*/record.json")
+    assert "podman" in json.dumps(json.loads(record.read_text())["plan"])
 
 
 @pytest.fixture
@@ -47,6 +71,7 @@ def image() -> Iterator[str]:
     subprocess.run(["docker", "rmi", "--force", name], capture_output=True, check=False, timeout=60)
 
 
+@pytest.mark.docker
 def test_runs_that_start_together_build_once(home: Path, tmp_path: Path, image: str) -> None:
     write_cube(tmp_path, image, "sh -c 'cat /stamp'", build_strategy="auto")
     (tmp_path / "Dockerfile").write_text(f"FROM {TINY}\nRUN sleep 1; cat /proc/sys/kernel/random/uuid >/stamp\n")

@@ -344,7 +344,11 @@ def test_podman_keeps_no_user_who_has_no_further_ids() -> None:
 
     others = {"/etc/subuid": "someone:100000:65536\n10001:165536:65536\n"}
     named = {"environment": {"USER": "someone"}}
-    assert identity(texts=others) == ["0:0"]
+    passwd = "root:x:0:0::/root:/bin/sh\n{}:x:1000:1000::/home/me:/bin/sh\n"
+    assert identity(texts=others) == ["keep-id"]  # nobody knows the caller's name
+    assert identity(texts={**others, "/etc/passwd": passwd.format("me")}) == ["0:0"]
+    assert identity(texts={**others, "/etc/passwd": passwd.format("someone")}) == ["keep-id"]
+    assert identity(texts=others, machine={"environment": {"LOGNAME": "me"}}) == ["0:0"]
     assert identity(texts=others, machine=named) == ["keep-id"]
     assert identity(texts={"/etc/subuid": "1000:100000:65536\n"}) == ["keep-id"]
     assert identity(texts={**others, "/etc/nsswitch.conf": "passwd: files\nsubid: sss\n"}) == ["keep-id"]

@@ -166,11 +166,17 @@ def enforces_selinux(engine: Engine) -> bool:
 def has_further_ids(facts: Facts) -> bool:
     """Whether the caller has user ids besides his own, which podman needs to keep his (subuid(5)); True where the files do
     not tell. Network accounts often have none: podman then maps the caller alone, and only the namespace's root is he."""
-    known = facts.text("/etc/subuid")
-    if known is None or re.search(rb"^\s*subid\s*:", facts.text("/etc/nsswitch.conf") or b"", re.MULTILINE):
+    known, nsswitch = facts.text("/etc/subuid"), facts.text("/etc/nsswitch.conf")
+    if known is None or re.search(rb"^\s*subid\s*:", nsswitch or b"", re.MULTILINE):
         return True
-    names = {str(facts.uid), *(facts.environment.get(name, "") for name in ("USER", "LOGNAME"))} - {""}
-    return any(line.split(":")[0] in names for line in known.decode("utf-8", "surrogateescape").splitlines())
+    entries = (line.split(":") for line in _lines(facts.text("/etc/passwd")))
+    names = {entry[0] for entry in entries if entry[2:3] == [str(facts.uid)]}
+    names |= {facts.environment.get(name, "") for name in ("USER", "LOGNAME")} - {""}
+    return not names or any(line.split(":")[0] in {*names, str(facts.uid)} for line in _lines(known))
+
+
+def _lines(text: bytes | None) -> list[str]:
+    return (text or b"").decode("utf-8", "surrogateescape").splitlines()
 
 
 # --- asking it -----------------------------------------------------------------------------------------------------
@@ -188,7 +194,7 @@ def find_image(engine: Engine, image: str) -> Image:
         return Image(present=False, assumed=True)
     said = engine.facts.probe(engine.command("image", "inspect", "--format", "{{json .}}", image))
     if said.exit_code == 0:
-        return _read_image(said.stdout)
+        return read_image(said.stdout)
     if "invalid reference format" in said.stderr or "parsing reference" in said.stderr:
         option = engine.job.find_option("image")
         reason = said.stderr.strip().rpartition("invalid reference format: ")[2].splitlines()[0]
@@ -203,7 +209,8 @@ def find_image(engine: Engine, image: str) -> Image:
     raise trouble
 
 
-def _read_image(text: str) -> Image:
+def read_image(text: str) -> Image:
+    """What `image inspect` said of one image."""
     data = read_map(text)
     config = data.get("Config")
     config = config if isinstance(config, dict) else {}
