@@ -55,6 +55,20 @@ class TreeDigest:
 
 
 @dataclass(frozen=True)
+class FileDigest:
+    """Question: the sha256 of this file, of any size? Answer: "sha256:HEX", or None when it cannot be read."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class RegistryDigest:
+    """Question: the digest that this image's name has in its registry now? Answer: "sha256:HEX", or None."""
+
+    image: str
+
+
+@dataclass(frozen=True)
 class Observation:
     """What a probe command said; exit code 127 with empty output where the tool is absent."""
 
@@ -78,7 +92,7 @@ class PathFact:
     creatable: bool = True
 
 
-Question: TypeAlias = "Tool | Probe | PathKind | FileText | TreeDigest"
+Question: TypeAlias = "Tool | Probe | PathKind | FileText | TreeDigest | FileDigest | RegistryDigest"
 Answer: TypeAlias = "str | bytes | Observation | PathFact | None"
 
 
@@ -136,6 +150,16 @@ class Facts:
 
     def digest(self, paths: tuple[str, ...], exclude: tuple[str, ...] = ()) -> str | None:
         answer = self._answer(TreeDigest(paths, exclude))
+        assert answer is None or isinstance(answer, str)
+        return answer
+
+    def file_digest(self, path: str) -> str | None:
+        answer = self._answer(FileDigest(path))
+        assert answer is None or isinstance(answer, str)
+        return answer
+
+    def registry_digest(self, image: str) -> str | None:
+        answer = self._answer(RegistryDigest(image))
         assert answer is None or isinstance(answer, str)
         return answer
 

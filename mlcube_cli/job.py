@@ -58,6 +58,7 @@ class Job:
     assume: bool = False  # dry run: where the engine does not answer, assume an absent image and say so in the notes
     copies: tuple[Copy, ...] = ()  # done before the task, as preparation (staging.with_copies)
     lock: str = ""  # the cube's lock file, as shown to the user; "" where there is none, or where it is to be renewed
+    locking: bool = False  # its image is to be locked: made from a source that can be named again
     pins: tuple[Pin, ...] = ()  # what it says of this platform, one an architecture
 
     @property

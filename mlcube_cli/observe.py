@@ -9,7 +9,19 @@ from typing import TypeVar
 
 from mlcube_cli.errors import MachineError
 from mlcube_cli.executables import find_executable
-from mlcube_cli.facts import Answer, Facts, FileText, Missing, PathFact, PathKind, Probe, Question, Tool
+from mlcube_cli.facts import (
+    Answer,
+    Facts,
+    FileDigest,
+    FileText,
+    Missing,
+    PathFact,
+    PathKind,
+    Probe,
+    Question,
+    RegistryDigest,
+    Tool,
+)
 
 T = TypeVar("T")
 Look = Callable[[tuple[Question, ...]], Mapping[Question, Answer]]
@@ -90,6 +102,14 @@ def _answer(question: Question, environment: Mapping[str, str], starting: bool) 
         return path_fact(question.path)
     if isinstance(question, FileText):
         return _file_text(question.path)
+    if isinstance(question, FileDigest):
+        from mlcube_cli.file_digests import file_digest
+
+        return file_digest(question.path, environment)
+    if isinstance(question, RegistryDigest):
+        from mlcube_cli.registry import registry_digest
+
+        return registry_digest(question.image, environment)
     return tree_digest(question.paths, question.exclude)
 
 

@@ -203,7 +203,8 @@ def preparation_job(prepared: Prepared, assume: bool = False, renewing: bool = F
     """What `configure` prepares: the platform, for no task in particular. `renewing`: whatever the cube's lock says."""
     cube = prepared.cube
     job = Job(run_id="", cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.calling, task="",
-              entrypoint=None, arguments=(), platform=prepared.platform, requirements=cube.requirements, assume=assume)
+              entrypoint=None, arguments=(), platform=prepared.platform, requirements=cube.requirements, assume=assume,
+              locking=renewing)
     return job if renewing else under(prepared.lock, job)
 
 

@@ -65,7 +65,7 @@ def _pin(engine: Engine, state: Image) -> Pin:
     platform builds its image the inputs count.
     """
     name, inputs = image_name(engine.job), prefixed(state.labels.get(INPUTS_LABEL, ""))
-    manifest = _manifest(name, state)
+    manifest = registry_manifest(name, state)
     builds = bool(inputs) and strategy_of(engine.job) != "pull" and find_recipe(engine).found
     invented = manifest and (engine.name == "podman" or manifest == prefixed(state.id))
     architecture = state.architecture or machine_architecture(engine.facts)
@@ -76,7 +76,7 @@ def _pin(engine: Engine, state: Image) -> Pin:
     return Pin(name, IMAGE, prefixed(state.id), architecture)
 
 
-def _manifest(name: str, state: Image) -> str:
+def registry_manifest(name: str, state: Image) -> str:
     """The digest under which the image's own repository has it; "" where it is from none."""
     own = short_repository(name)
     found = (digest.partition("@") for digest in state.digests if not digest.startswith("localhost/"))
@@ -116,7 +116,7 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
     if pin.method == INPUTS:
         return _built(engine, pin, state, configuring, force)
     if state.present and not configuring:
-        found_digest = _manifest(name, state) if pin.method == MANIFEST else prefixed(state.id)
+        found_digest = registry_manifest(name, state) if pin.method == MANIFEST else prefixed(state.id)
         if not is_same(pin, _identity(name, state)):
             remedy = f"to get the locked one: mlcube configure --platform {job.platform.name}" * (pin.method == MANIFEST)
             raise different(job, pin, name, found_digest or f"{prefixed(state.id)}, {METHODS[IMAGE]}", remedy)

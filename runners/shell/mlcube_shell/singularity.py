@@ -6,11 +6,14 @@ from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.facts import Facts
+from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
 from mlcube_shell.mounts import Mount, View, output_directories, view_of
 from mlcube_shell.shell_setup import has_setup
 from mlcube_shell.singularity_engine import Engine, find_engine
-from mlcube_shell.singularity_image import Preparation, for_configure, for_run, storage_variables
+from mlcube_shell.singularity_image import Preparation, storage_variables
+from mlcube_shell.singularity_lock import identify as identify_image
+from mlcube_shell.singularity_lock import prepare
 from mlcube_shell.singularity_trouble import RUN_REASONS
 from mlcube_shell.singularity_variables import Words, accelerators, environment
 from mlcube_shell.singularity_words import (
@@ -51,7 +54,7 @@ def configure(job: Job, facts: Facts, force: bool) -> Plan:
     MachineError when there is no engine.
     """
     engine = find_engine(job, facts)
-    prepared = for_configure(engine, force)
+    prepared = prepare(engine, configuring=True, force=force)
     return Plan(job.platform.name, prepared.steps, notes=(*engine.notes, *prepared.notes))
 
 
@@ -63,7 +66,7 @@ def plan(job: Job, facts: Facts) -> Plan:
     engine = find_engine(job, facts)
     refuse_paths(job, engine)
     view = view_of(job, facts)
-    prepared = for_run(engine)
+    prepared = prepare(engine, configuring=False)
     payload, notes = _payload(engine, view, prepared)
     directories = (*output_directories(job), *view.covered)
     make = Step("make output directories", Command(("mkdir", "-p", "--", *directories)), task=job.task,
@@ -84,6 +87,11 @@ def available(platform: Platform, facts: Facts) -> str | None:
     except MLCubeError as error:
         return error.message
     return None
+
+
+def identify(job: Job, facts: Facts) -> Identity:
+    """What the platform's image is. Raises facts.Missing, DefinitionError, and MachineError when there is no engine."""
+    return identify_image(find_engine(job, facts))
 
 
 # --- the container ---------------------------------------------------------------------------------------------------
@@ -107,7 +115,8 @@ def _payload(engine: Engine, view: View, prepared: Preparation) -> tuple[Step, t
     trial = engine.command("--quiet", "exec", *given.words, prepared.image, "true", env=given.variables)
     started = Command(("sh", "-c", _STARTED, "sh", place, *trial.argv), trial.env)
     step = Step(
-        f"run task {job.task}", command, task=job.task, payload=True, started=started, why=trial, reasons=RUN_REASONS,
+        f"run task {job.task}", command, task=job.task, payload=True, keep=prepared.image, started=started, why=trial,
+        reasons=RUN_REASONS,
         engine_codes=None if has_setup(job) else (1, 126, 127, 255),
         after=Command((*engine.as_root(), "sh", "-c", _TIDY, "sh", place)), hint=_hint(job, prepared.image))
     return step, given.notes

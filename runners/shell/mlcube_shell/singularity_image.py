@@ -12,6 +12,7 @@ from mlcube_cli.job import Job
 from mlcube_shell.options import expanded_option, flag_option, refuse, split_option, text_option
 from mlcube_shell.passing import PROXIES
 from mlcube_shell.singularity_engine import Engine
+from mlcube_shell.singularity_recipe import INPUTS_LABEL, recipe_digest
 from mlcube_shell.singularity_trouble import BUILD_REASONS
 
 _STRATEGIES = ("build", "fallback", "pull", "auto", "always")
@@ -20,10 +21,11 @@ _MLBOX_IMAGE = "mlbox.simg"
 _SOURCES = ("docker-archive:", "docker-daemon:", "oci:", "oci-archive:")  # besides SCHEME://...
 
 # Makes $image out of $source under another name, of which there is one for each process. What a killed one left is
-# removed: its number tells whether it is alive. A sandbox is a directory, and may hold what is not writable.
+# removed: its number tells whether it is alive. A sandbox is a directory, and may hold what is not writable. A recipe is
+# built with a label more, which says what it was built from.
 _BUILD = """\
 set -e
-image=$1 source=$2; shift 2
+image=$1 source=$2 label=$3; shift 3
 place=${image%/*}; name=.${image##*/}.$(id -u)@$(uname -n)
 for needed in "$place" "${APPTAINER_TMPDIR-}" "${SINGULARITY_TMPDIR-}"; do
   [ -z "$needed" ] || [ -d "$needed" ] || as mkdir -p -- "$needed"
@@ -32,14 +34,21 @@ for old in "$place/$name".*.partial; do
   owner=${old%.partial}; owner=${owner##*.}
   kill -0 "$owner" 2>/dev/null || { as chmod -R u+rwX -- "$old" 2>/dev/null || :; as rm -rf -- "$old"; }
 done
-new=$place/$name.$PPID.partial
+new=$place/$name.$PPID.partial recipe=$place/$name.recipe.$PPID.partial
+if [ -n "$label" ]; then
+  { cat -- "$source" && printf '\\n\\n%%labels\\n  %s\\n' "$label"; } | as tee -- "$recipe" >/dev/null
+  source=$recipe
+fi
 "$@" "$new" "$source"
+as rm -f -- "$recipe"
 if [ -d "$image" ] && [ ! -L "$image" ]; then as mv -T -- "$image" "$new.old"; fi
 as mv -f -T -- "$new" "$image"
 if [ -e "$new.old" ]; then as chmod -R u+rwX -- "$new.old"; as rm -rf -- "$new.old"; fi"""
 _TIDY = """\
 trap '' INT TERM HUP
-new=${1%/*}/.${1##*/}.$(id -u)@$(uname -n).$PPID.partial
+name=${1%/*}/.${1##*/}.$(id -u)@$(uname -n)
+new=$name.$PPID.partial
+if [ -e "$name.recipe.$PPID.partial" ]; then as rm -f -- "$name.recipe.$PPID.partial"; fi
 if [ -e "$new" ]; then as chmod -R u+rwX -- "$new" 2>/dev/null; as rm -rf -- "$new"; fi"""
 
 
@@ -74,7 +83,7 @@ def for_configure(engine: Engine, force: bool) -> Preparation:
     always = force or strategy_of(engine.job) == "always"
     if there and not always:
         return Preparation(image, notes=(f"image {image} is here; to build it anew: mlcube configure --force",))
-    return _built(engine, image, source, always)
+    return built(engine, image, source, always)
 
 
 def for_run(engine: Engine) -> Preparation:
@@ -87,7 +96,7 @@ def for_run(engine: Engine) -> Preparation:
         return Preparation(image)
     if source is None:
         raise _nothing_to_build(engine, image)
-    return _built(engine, image, source, always)
+    return built(engine, image, source, always)
 
 
 def strategy_of(job: Job) -> str:
@@ -209,13 +218,14 @@ def _with_tag(image: str) -> str:
 # --- making it -------------------------------------------------------------------------------------------------------
 
 
-def _built(engine: Engine, image: str, source: Source, always: bool) -> Preparation:
+def built(engine: Engine, image: str, source: Source, always: bool) -> Preparation:
+    """Build the image where it is absent, or `always`. Raises PreparationError where it cannot be put there."""
     _refuse_place(engine, image)
     build = _build(engine, image, source.text, source.recipe)
     otherwise = _build(engine, image, source.otherwise, "") if source.otherwise else None
     step = Step(
         f"build image {image}", build, otherwise=otherwise, unless=None if always else Command(("test", "-e", image)),
-        lock=f"singularity-image-{engine.facts.path(image).real or image}",
+        lock=f"singularity-image-{engine.facts.path(image).real or image}", makes=image,
         after=Command(("sh", "-c", _as(engine) + _TIDY, "sh", image)), reasons=BUILD_REASONS,
         hint="mend the recipe, or take a finished image: -Prunner.image=FILE.sif")
     return Preparation(image, (step,), source.notes)
@@ -225,9 +235,18 @@ def _build(engine: Engine, image: str, source: str, recipe: str) -> Command:
     """Build under another name, then rename; in the build's context, with the user's words in place of `--fakeroot`."""
     variables = (*storage_variables(engine), *_proxies(engine))
     words = (*engine.start(variables), "build", *_build_words(engine, recipe))
-    shell = Command(("sh", "-c", _as(engine) + _BUILD, "sh", image, source, *words), variables,
+    digest = build_inputs(engine, recipe) if recipe else ""
+    label = f"{INPUTS_LABEL} {digest}" if digest else ""
+    shell = Command(("sh", "-c", _as(engine) + _BUILD, "sh", image, source, label, *words), variables,
                     build_context(engine) if recipe or engine.facts.path(build_context(engine)).kind == "directory" else None)
     return engine.behind_setup(shell)
+
+
+def build_inputs(engine: Engine, recipe: str) -> str:
+    """The digest of what the recipe would be built from now; "" where that cannot be told. Raises facts.Missing."""
+    option = engine.job.find_option("build_args")
+    words = split_option(engine.job, "build_args", engine.facts) if option is not None and option.value is not None else ()
+    return recipe_digest(engine.job, engine.facts, recipe, build_context(engine), words)
 
 
 def _as(engine: Engine) -> str:
