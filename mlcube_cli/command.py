@@ -68,6 +68,7 @@ class Step:
     otherwise: Command | None = None  # run when `command` fails (a pull that falls back to a build)
     lock: str | None = None  # steps with the same lock key never run at the same time on this machine
     keep: str | None = None  # what of the cache it uses: marked as being used meanwhile, so that pruning spares it
+    makes: str | None = None  # the image that it makes, a file outside the cache: noted as ours, so that it can be pruned
     stop: Stop | None = None
     started: Command | None = None  # asked after an exit code of `engine_codes`: output means that the task itself had started
     engine_codes: tuple[int, ...] | None = (125, 126, 127)  # exit codes that may be the engine's own; None: any but 0

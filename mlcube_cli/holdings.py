@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from mlcube_cli.locks import clear, file_name, holder, lock, who
-from mlcube_cli.pruning import BUILD, ENVIRONMENT, LOCK, OTHER, VERDICT, WHOLE, Item
+from mlcube_cli.made import MADE, read_note
+from mlcube_cli.pruning import BUILD, ENVIRONMENT, IMAGE, LOCK, OTHER, VERDICT, WHOLE, Item
 from mlcube_cli.uses import USES, clear_uses, place_of, users
 
 LOCKS = "locks"
@@ -173,6 +174,21 @@ def _builds(cache: Cache, room: str) -> Iterator[Item]:
         yield replace(_item(BUILD, path, title, state), used_by=ours)
 
 
+def _images(cache: Cache, room: str) -> Iterator[Item]:
+    """The images that we made, wherever they are, by the notes about them."""
+    for name in _names(room):
+        note = os.path.join(room, name)
+        made = read_note(note)
+        if made is None:
+            yield _item(OTHER, note, name)
+        elif not made.there:
+            yield _item(IMAGE, note, made.path, "not there any more, or another one")
+        else:
+            item = Item(IMAGE, made.path, made.path, 0, last_used(IMAGE, note), link=note,
+                        lock=f"singularity-image-{made.path}")
+            yield replace(item, used_by=cache.user_of(made.path, made.path))
+
+
 def _locks(cache: Cache, room: str) -> Iterator[Item]:
     for name in _names(room):
         path = os.path.join(room, name)
@@ -192,7 +208,7 @@ def _owned(path: str, name: str, owner: str) -> Item:
 
 
 _ROOMS: dict[str, Callable[[Cache, str], Iterator[Item]]] = {
-    "environments": _environments, "verdicts": _verdicts, "pyz": _builds, LOCKS: _locks, USES: _uses,
+    "environments": _environments, "verdicts": _verdicts, "pyz": _builds, MADE: _images, LOCKS: _locks, USES: _uses,
 }
 
 
@@ -233,8 +249,11 @@ def remove(directory: str, item: Item) -> str:
 
 
 def _remove(directory: str, item: Item) -> str:
-    if Cache(directory).user_of(item.path, os.path.join(item.path, "environment") if item.kind == ENVIRONMENT else ""):
+    marked = os.path.join(item.path, "environment") if item.kind == ENVIRONMENT else item.path
+    if Cache(directory).user_of(item.path, marked):
         return "somebody uses it now"
+    if item.kind == IMAGE and item.link:
+        return _remove_image(item)
     if item.path.endswith(GONE):
         gone = item.path
     else:
@@ -246,6 +265,15 @@ def _remove(directory: str, item: Item) -> str:
     if item.link and os.path.islink(item.link) and os.readlink(item.link) == f"{os.path.basename(item.path)}/environment":
         os.unlink(item.link)
     _delete(gone)
+    return ""
+
+
+def _remove_image(item: Item) -> str:
+    made = read_note(item.link)
+    if made is None or not made.there or last_used(IMAGE, item.link) > item.last_used:
+        return "somebody used it just now"
+    os.unlink(item.path)
+    os.unlink(item.link)
     return ""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from mlcube_cli.cache import find_cache
 from mlcube_cli.locks import Owner, file_name, myself, owners
+from mlcube_cli.made import note_of
 
 USES = "uses"  # below the cache
 FOREIGN_SECONDS = 30 * 24 * 3600  # an owner on another host, about whom nobody here can know, counts that long
@@ -29,7 +30,7 @@ def keeping(path: str | None) -> Iterator[None]:
         return
     real = os.path.realpath(path)
     place, name = place_of(cache, real), myself().name()
-    _touch(real)
+    _touch(cache, real)
     _enter(place, name)
     try:
         yield
@@ -38,7 +39,7 @@ def keeping(path: str | None) -> Iterator[None]:
             os.unlink(os.path.join(place, name))
         with contextlib.suppress(OSError):  # others use it
             os.rmdir(place)
-        _touch(real)
+        _touch(cache, real)
 
 
 def users(place: str) -> list[Owner]:
@@ -81,6 +82,7 @@ def _enter(place: str, name: str) -> None:
             return
 
 
-def _touch(path: str) -> None:
+def _touch(cache: str, real: str) -> None:
+    """Use shows in the time of what is used; of an image outside the cache, in the time of the note about it."""
     with contextlib.suppress(OSError):
-        os.utime(path)
+        os.utime(real if real.startswith(os.path.realpath(cache) + "/") else note_of(cache, real))

@@ -16,6 +16,7 @@ from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, find_reason, merge, shell_line
 from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job
+from mlcube_cli.made import noting
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Outcome, Session, ask, die_by
 from mlcube_cli.records import rfc3339, run_directory, write_record
@@ -112,7 +113,8 @@ def _ended(task: str, outcome: Outcome) -> str:
 def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
     """Run a preparation step; False when a signal ended it. Raises PreparationError, MachineError."""
     try:
-        outcome = session.run(step)
+        with noting(step.makes):
+            outcome = session.run(step)
     finally:
         _tidy(step)
     if outcome.status == "succeeded":

@@ -14,7 +14,7 @@ import pytest
 
 from mlcube_cli.holdings import look_at, remove
 from mlcube_cli.pruning import DAY, Wish, removable
-from tests.conftest import Outcome, RunMLCube
+from tests.conftest import IMAGE_FILES, Outcome, RunMLCube
 from tests.integration.test_local import World
 from tests.integration.test_local import world as world
 
@@ -173,3 +173,27 @@ def test_old_builds_go_and_the_running_one_stays(built_pyz: Path, run_mlcube: Ru
     assert "not used for 31 days" in outcome.stdout and outcome.exit_code == 0, outcome.stderr
     assert list(room.iterdir()) == [own]
     assert "in use by this process" in run_mlcube("cache", "list", command=pyz).stdout
+
+
+@pytest.mark.singularity
+def test_an_image_that_a_run_made_is_listed_goes_and_is_made_again(tmp_path: Path, run_mlcube: RunMLCube, home: Path) -> None:
+    cube = tmp_path / "cube"
+    cube.mkdir()
+    (cube / "mlcube.yaml").write_text(
+        f"name: small\ndocker: {{image: 'tiny:1', tar_file: {IMAGE_FILES / 'tiny.tar'}}}\nsingularity: {{}}\n"
+        "tasks: {a: {entrypoint: [sh, -c, 'echo ran']}}\n")
+    image = cube / "workspace/.image/tiny1.sif"
+    words = ("run", str(cube), "--platform", "singularity")
+    first = run_mlcube(*words)
+    assert (first.exit_code, first.stdout) == (0, "ran\n"), first.stderr
+    assert str(image) in run_mlcube("cache", "list", "--kind", "image").stdout
+    for note in (home / ".cache/mlcube/images").iterdir():
+        os.utime(note, (time.time() - 40 * DAY,) * 2)
+    assert run_mlcube(*words).exit_code == 0
+    assert run_mlcube("cache", "prune", "--older-than", "30d").stdout == "freed 0 B\n", "the run noted its use"
+    for note in (home / ".cache/mlcube/images").iterdir():
+        os.utime(note, (time.time() - 40 * DAY,) * 2)
+    assert f"removed image {image}" in run_mlcube("cache", "prune", "--older-than", "30d").stdout
+    assert not image.exists()
+    again = run_mlcube(*words)
+    assert (again.exit_code, again.stdout) == (0, "ran\n"), again.stderr

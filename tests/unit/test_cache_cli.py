@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mlcube_cli import holdings, locks, uses
+from mlcube_cli import holdings, locks, made, uses
 from mlcube_cli.pruning import DAY, WHOLE, Item, Wish, age_text, removable, size_text, why_removable
 from tests.conftest import CHECKOUT, Outcome, RunMLCube
 
@@ -197,6 +197,58 @@ def test_older_than_frees_environments_and_their_links(place: Place, run_mlcube:
     assert place.left() == {f"environments/cpython-3.12.1-{'f' * 20}", f"environments/cpython-3.12.1-{'f' * 20}.Ab12Cd"}
 
 
+@pytest.fixture
+def image(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An image in a workspace, made by a step of ours, and not used for 100 days."""
+    monkeypatch.setenv("MLCUBE_HOME", str(place.directory))
+    path = tmp_path / "cube/workspace/.image/org.sif"
+    path.parent.mkdir(parents=True)
+    with made.noting(str(path)):
+        path.write_text("x" * 5000)
+    place.age(place.directory / "images")
+    return path
+
+
+def test_an_image_that_we_made_goes_when_it_was_not_used_for_long(image: Path, place: Place, run_mlcube: RunMLCube) -> None:
+    assert str(image) in run_mlcube("cache", "list").stdout
+    assert prune(run_mlcube).stdout == "freed 0 B\n"
+    with uses.keeping(str(image)):
+        place.age(place.directory / "images")
+        assert prune(run_mlcube, "--older-than=1d").stdout == "freed 0 B\n"
+    assert prune(run_mlcube, "--older-than=1d").stdout == "freed 0 B\n", "it was used just now"
+    place.age(place.directory / "images")
+    assert f"removed image {image}, 8.2 kB: not used for 100 days" in prune(run_mlcube, "--older-than=1d").stdout
+    assert not image.exists() and place.left() == set()
+
+
+@pytest.mark.parametrize("change", ["another content", "another file", "a link", "nothing"])
+def test_an_image_that_is_not_as_we_made_it_stays(image: Path, place: Place, run_mlcube: RunMLCube, change: str) -> None:
+    if change == "another content":
+        image.write_text("y" * 5000)
+    else:
+        image.rename(image.with_name("mine.sif"))
+        if change == "another file":
+            image.write_text("x" * 5000)
+        elif change == "a link":
+            image.symlink_to("other.sif")
+            image.with_name("other.sif").write_text("x" * 5000)
+    before = {path: path.read_text() for path in image.parent.iterdir()}
+    assert "not there any more, or another one" in prune(run_mlcube, "--older-than=1d").stdout
+    assert {path: path.read_text() for path in image.parent.iterdir()} == before and place.left() == set()
+
+
+def test_only_a_file_that_the_step_made_is_noted(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLCUBE_HOME", str(place.directory))
+    there = tmp_path / "there.sif"
+    there.write_text("x")
+    for path in (None, str(there), str(tmp_path / "absent.sif")):
+        with made.noting(path):
+            pass
+    with made.noting(str(tmp_path / "sandbox")):
+        (tmp_path / "sandbox").mkdir()
+    assert place.left() == set()
+
+
 def test_kinds_can_be_chosen(place: Place, run_mlcube: RunMLCube) -> None:
     place.environment()
     place.file(f"verdicts/{AA}")
@@ -206,43 +258,43 @@ def test_kinds_can_be_chosen(place: Place, run_mlcube: RunMLCube) -> None:
 
 
 def test_what_a_run_uses_stays(place: Place, run_mlcube: RunMLCube, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = place.environment()
+    found = place.environment()
     monkeypatch.setenv("MLCUBE_HOME", str(place.directory))
     with uses.keeping(str(place.directory / "environments" / KEY)):
-        place.age(made)
+        place.age(found)
         listed = run_mlcube("cache", "list").stdout
         assert f"in use by process {os.getpid()} on " in listed
         prune(run_mlcube, "--older-than", "1d")
-        assert made.is_dir()
-    place.age(made)
-    assert (made / "environment").stat().st_mtime < time.time() - 90 * DAY
+        assert found.is_dir()
+    place.age(found)
+    assert (found / "environment").stat().st_mtime < time.time() - 90 * DAY
     prune(run_mlcube, "--older-than", "1d")
-    assert not made.exists()
+    assert not found.exists()
     assert list((place.directory / "uses").iterdir()) == []
 
 
 def test_use_is_noted_at_the_end_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = place.environment()
+    found = place.environment()
     monkeypatch.setenv("MLCUBE_HOME", str(place.directory))
     with uses.keeping(str(place.directory / "environments" / KEY)):
-        assert time.time() - holdings.last_used("environment", str(made)) < 60
-        place.age(made)
-    assert time.time() - holdings.last_used("environment", str(made)) < 60
+        assert time.time() - holdings.last_used("environment", str(found)) < 60
+        place.age(found)
+    assert time.time() - holdings.last_used("environment", str(found)) < 60
 
 
 def test_what_a_process_of_this_machine_names_stays(place: Place, run_mlcube: RunMLCube) -> None:
     import subprocess
 
-    made = place.environment()
+    found = place.environment()
     sleeping = subprocess.Popen(["sleep", "60"], env={**os.environ, "VIRTUAL_ENV": str(place.directory / "environments" / KEY)})
     try:
         prune(run_mlcube, "--older-than", "1d")
-        assert made.is_dir()
+        assert found.is_dir()
     finally:
         sleeping.kill()
         sleeping.wait()
     prune(run_mlcube, "--older-than", "1d")
-    assert not made.exists()
+    assert not found.exists()
 
 
 def test_an_environment_that_is_being_made_stays(place: Place, run_mlcube: RunMLCube) -> None:
@@ -282,9 +334,9 @@ def test_links_are_never_followed(place: Place, run_mlcube: RunMLCube, tmp_path:
 
 
 def test_directories_that_nobody_may_write_into_go_too(place: Place, run_mlcube: RunMLCube) -> None:
-    made = place.environment()
-    (made / "environment/bin").chmod(0o500)
-    (made / "environment").chmod(0o500)
+    found = place.environment()
+    (found / "environment/bin").chmod(0o500)
+    (found / "environment").chmod(0o500)
     prune(run_mlcube, "--older-than", "1d")
     assert place.left() == set()
 
@@ -296,13 +348,13 @@ def test_what_an_interrupted_prune_left_goes(place: Place, run_mlcube: RunMLCube
 
 
 def test_one_that_is_used_in_the_very_moment_is_named_back(place: Place) -> None:
-    made = place.environment()
-    found, _ = holdings.look_at(str(place.directory))
-    (one,) = [item for item in found if item.kind == "environment"]
+    found = place.environment()
+    items, _ = holdings.look_at(str(place.directory))
+    (one,) = [item for item in items if item.kind == "environment"]
     assert (one.state, one.used_by) == (WHOLE, "")
-    os.utime(made / "environment/mlcube-complete")  # as the check of a run does
+    os.utime(found / "environment/mlcube-complete")  # as the check of a run does
     assert holdings.remove(str(place.directory), one) == "somebody used it just now"
-    assert (made / "environment/bin/python").is_file() and (place.directory / "environments" / KEY).is_dir()
+    assert (found / "environment/bin/python").is_file() and (place.directory / "environments" / KEY).is_dir()
 
 
 # --- what can be typed wrong, and caches that cannot be used -----------------------------------------------------------
