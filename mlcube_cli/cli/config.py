@@ -96,7 +96,7 @@ def _list(arguments: Arguments, scene: Scene) -> int:
     if not scene.settings.places and not scene.settings.broken:
         output.say(f"there are no settings; the {scene.target.scope}'s would be in {scene.shown(scene.target)}")
     errors = [problem for problem in scene.settings.problems if problem.severity == "error"]
-    if arguments.json and errors:
+    if scene.settings.broken or (arguments.json and errors):
         raise DefinitionError("the settings have errors", problems=scene.settings.problems)
     output.show_problems(scene.settings.problems)
     if arguments.json:

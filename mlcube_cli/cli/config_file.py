@@ -18,7 +18,7 @@ from mlcube_cli.errors import DefinitionError, Location, MachineError, UsageErro
 from mlcube_cli.locks import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from mlcube_cli.definition.model import Data
     from mlcube_cli.definition.settings import Place
@@ -52,7 +52,7 @@ def change_file(place: Place, shown: str, change: Callable[[Content], str], hint
     """
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(lock(_lock_directory(place.path), f"settings {os.path.realpath(place.path)}", WAIT, output.say))
+            stack.enter_context(_alone(os.path.realpath(place.path)))
             before = _read(place, shown)
             after = _content(change(before), place, shown)
             _refuse_faults(before, after, hint)
@@ -64,9 +64,18 @@ def change_file(place: Place, shown: str, change: Callable[[Content], str], hint
                            "check the permissions of its directory, and the space on its disk") from error
 
 
-def _lock_directory(path: str) -> str:
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Be the only one who changes the file; without a cache the lock is beside it."""
     cache = find_cache(os.environ, os.getuid())
-    return os.path.join(cache, "locks") if cache else os.path.join(os.path.dirname(os.path.realpath(path)), ".mlcube-locks")
+    directory = os.path.join(cache, "locks") if cache else os.path.join(os.path.dirname(path), ".mlcube-locks")
+    try:
+        with lock(directory, f"settings {path}", WAIT, output.say):
+            yield
+    finally:
+        if not cache:
+            with contextlib.suppress(OSError):  # another one waits there
+                os.rmdir(directory)
 
 
 def _read(place: Place, shown: str) -> Content:

@@ -130,7 +130,16 @@ def looks_like_settings(data: Data) -> bool:
 
 
 def _is_settings_file(path: str, cwd: str, cache: str | None) -> bool:
-    """Told by its content; a file that cannot be read as YAML, by the words at the beginning of its lines."""
+    """Told by its content; a cube as most are written, and what cannot be read as YAML, by the words that begin its lines."""
+    import re  # only here: it is slow to import
+
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            words = set(re.findall(r"^([a-z_]+)\s*:", stream.read(1 << 20), re.MULTILINE))
+    except OSError:
+        return False
+    if words & {"tasks", "schema_type"}:
+        return False
     found: list[bool] = []
 
     def choose(document: Document) -> str | None:
@@ -138,16 +147,7 @@ def _is_settings_file(path: str, cwd: str, cache: str | None) -> bool:
         return "settings" if found[-1] else None
 
     Files(os.path.dirname(path), cwd, cache).load(path, choose)
-    if found:
-        return found[-1]
-    import re  # only here: it is slow to import
-
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            words = set(re.findall(r"^(platforms|runners|storage|tasks|schema_type)\s*:", stream.read(1 << 20), re.MULTILINE))
-    except OSError:
-        return False
-    return bool(words & set(SECTIONS)) and not words - set(SECTIONS)
+    return found[-1] if found else bool(words & set(SECTIONS))
 
 
 # --- reading -------------------------------------------------------------------------------------------------------
