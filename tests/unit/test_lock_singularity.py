@@ -1,0 +1,232 @@
+"""Image files under a lock, what a recipe is made from, digests of files and names: in an invented world, and on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlcube_cli.command import Plan
+from mlcube_cli.errors import Location, PreparationError
+from mlcube_cli.facts import FileDigest, RegistryDigest
+from mlcube_cli.file_digests import file_digest
+from mlcube_cli.identity import FILE, IMAGE, INPUTS, MANIFEST, Identity, Pin
+from mlcube_cli.observe import look
+from mlcube_cli.registry import registry_digest, split_image
+from mlcube_shell import singularity
+from mlcube_shell.singularity_recipe import copied_files
+from tests.fakes.registry import serve_registry
+from tests.world import World, job_of
+
+A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
+IMAGE_PATH = "/cube/workspace/.image/x.sif"
+RECIPE = {"/cube/Singularity.recipe": "file"}
+PLACE = Location("mlcube.lock", 8, 19)
+
+
+def said(recipe: str = "", **labels: str) -> dict[str, Any]:
+    return {"stdout": json.dumps({"data": {"attributes": {"labels": labels, "deffile": recipe}}, "type": "container"})}
+
+
+def world_of(inspect: Mapping[str, Any] | None = None, paths: Mapping[str, Any] | None = None, **fields: Any) -> World:
+    there = {} if inspect is None else {IMAGE_PATH: "file"}
+    probes = {"--version": {"stdout": "apptainer version 1.4.5"}, "inspect --json": inspect or {},
+              **fields.pop("probes", {})}
+    tools = {"apptainer": "/usr/bin/apptainer", **fields.pop("tools", {})}
+    return World(tools=tools, probes=probes, paths={**there, "/cube": "directory", **(paths or {})},
+                 machine={"processor": "x86_64"}, **fields)
+
+
+def job(*pins: Pin, locking: bool = False, **options: Any) -> Any:
+    return job_of("singularity", {"image": "x.sif", **options}, lock="mlcube.lock" if pins else "", pins=pins,
+                  locking=locking)
+
+
+def plan(world: World, *pins: Pin, **options: Any) -> Plan:
+    return world.decide(lambda facts: singularity.plan(job(*pins, **options), facts))
+
+
+def configure(world: World, *pins: Pin, force: bool = False, **options: Any) -> Plan:
+    return world.decide(lambda facts: singularity.configure(job(*pins, **options), facts, force))
+
+
+def pin(method: str, digest: str, name: str = "x.sif") -> Pin:
+    return Pin(name, method, digest, "linux/amd64", PLACE)
+
+
+def source_of(planned: Plan) -> str:
+    """What the first step builds from."""
+    words = planned.steps[0].command.argv
+    return words[words.index(IMAGE_PATH) + 1]
+
+
+FROM_REGISTRY = f"bootstrap: docker\nfrom: example.org/a/b@{A}\n"
+
+
+@pytest.mark.parametrize(("inspect", "method", "digest", "source"), [
+    (said(FROM_REGISTRY), MANIFEST, A, f"docker://example.org/a/b@{A}"),
+    (said("bootstrap: docker\nfrom: a/b:1\n"), FILE, C, "docker://a/b:1"),
+    (said(f"bootstrap: docker-daemon\nfrom: {B}\n"), IMAGE, B, f"docker-daemon:{B}"),
+    (said("bootstrap: docker-daemon\nfrom: a/b:1\n"), FILE, C, "docker-daemon:a/b:1"),
+    (said(FROM_REGISTRY + "%post\n  curl evil\n"), FILE, C, ""),  # a recipe of somebody's that starts there
+    (said(FROM_REGISTRY, **{"org.mlcommons.mlcube.recipe": B}), INPUTS, B, ""),
+    (said(FROM_REGISTRY, **{"org.mlcommons.mlcube.inputs": B}), MANIFEST, A, f"docker://example.org/a/b@{A}"),
+    ({"exit_code": 255, "stderr": "FATAL"}, FILE, C, ""),
+])
+def test_what_an_image_file_says_of_itself(inspect: dict[str, Any], method: str, digest: str, source: str) -> None:
+    world = world_of(inspect, digests={IMAGE_PATH: C})
+    found = world.decide(lambda facts: singularity.identify(job(), facts))
+    assert found.pin == Pin("x.sif", method, digest, "linux/amd64")
+    assert (found.source, found.hash) == (source, "c" * 64)
+
+
+def test_an_absent_file_and_a_sandbox() -> None:
+    absent = world_of().decide(lambda facts: singularity.identify(job(), facts))
+    assert absent == Identity(IMAGE_PATH, "sif", present=False)
+    sandbox = world_of(said(), {IMAGE_PATH: "directory"}).decide(lambda facts: singularity.identify(job(), facts))
+    assert (sandbox.kind, sandbox.pin) == ("sandbox", None) and sandbox.notes
+
+
+@pytest.mark.parametrize(("locked", "inspect"), [
+    (pin(MANIFEST, A), said(FROM_REGISTRY)), (pin(IMAGE, B), said(f"bootstrap: docker-daemon\nfrom: {B}\n")),
+    (pin(FILE, C), said()),
+])
+def test_the_locked_image_runs_and_only_a_file_digest_needs_its_bytes(locked: Pin, inspect: dict[str, Any]) -> None:
+    world = world_of(inspect, digests={IMAGE_PATH: C})
+    assert [step.payload for step in plan(world, locked).steps] == [True]
+    assert (FileDigest(IMAGE_PATH) in world.asked) == (locked.method == FILE)
+
+
+@pytest.mark.parametrize(("locked", "found"), [
+    (pin(MANIFEST, B), A), (pin(FILE, B), A), (pin(IMAGE, B), A), (pin(MANIFEST, A, "y.sif"), A)])
+def test_another_image_is_refused_with_both_digests(locked: Pin, found: str) -> None:
+    world = world_of(said(FROM_REGISTRY), digests={IMAGE_PATH: C})
+    with pytest.raises(PreparationError) as refused:
+        plan(world, locked)
+    assert locked.digest in refused.value.message and found in refused.value.message
+    assert refused.value.location == PLACE and "--update-lock" in refused.value.hint
+
+
+def test_an_absent_image_is_built_from_the_locked_digest_and_configure_replaces_another() -> None:
+    there = {"docker_image": "example.org/a/b:1"}
+    assert source_of(plan(world_of(), pin(MANIFEST, B), **there)) == f"docker://example.org/a/b@{B}"
+    other = configure(world_of(said(FROM_REGISTRY)), pin(MANIFEST, B), **there)
+    assert source_of(other) == f"docker://example.org/a/b@{B}" and other.steps[0].unless is None
+    for locked in (pin(FILE, B), pin(IMAGE, B), pin(MANIFEST, B)):
+        with pytest.raises(PreparationError, match=B):
+            plan(world_of(digests={IMAGE_PATH: C}), locked, build_file="docker-archive:/x.tar")
+
+
+def test_a_recipe_is_held_to_its_inputs() -> None:
+    def world(inspect: Mapping[str, Any] | None, text: str = "Bootstrap: docker\nFrom: x") -> World:
+        return world_of(inspect, RECIPE, texts={"/cube/Singularity.recipe": text})
+
+    words = configure(world(None)).steps[0].command.argv
+    digest = next(word for word in words if word.startswith("org.mlcommons.mlcube.recipe ")).split()[1]
+    labelled = said("Bootstrap: docker\nFrom: x\n%labels\n", **{"org.mlcommons.mlcube.recipe": digest})
+    assert [step.payload for step in plan(world(labelled), pin(INPUTS, digest)).steps] == [True]
+    assert source_of(plan(world(None), pin(INPUTS, digest))) == "Singularity.recipe"
+    assert source_of(configure(world(said()), pin(INPUTS, digest))) == "Singularity.recipe"
+    with pytest.raises(PreparationError, match="have changed since it was locked"):
+        plan(world(labelled, "Bootstrap: docker\nFrom: x\n%files\n  new"), pin(INPUTS, digest))
+    with pytest.raises(PreparationError, match="there is no recipe"):
+        plan(world_of(labelled), pin(INPUTS, digest))
+
+
+def test_what_is_to_be_locked_is_built_from_a_name_that_stays() -> None:
+    registry = world_of(registries={"a/b:1": B})
+    assert source_of(configure(registry, locking=True, docker_image="a/b:1")) == f"docker://a/b@{B}"
+    assert source_of(configure(world_of(), locking=True, docker_image="a/b:1")) == "docker://a/b:1"
+    unasked = world_of(registries={"a/b:1": B})
+    assert source_of(configure(unasked, docker_image="a/b:1")) == "docker://a/b:1"
+    assert RegistryDigest("a/b:1") not in unasked.asked
+    loaded = {"tools": {"docker": "/usr/bin/docker"}, "probes": {"docker image inspect": {"stdout": json.dumps({"Id": C})}}}
+    assert source_of(configure(world_of(**loaded), locking=True, docker_image="a/b:1")) == f"docker-daemon:{C}"
+    pulled = {"Id": C, "RepoDigests": [f"a/b@{A}"]}
+    loaded["probes"] = {"docker image inspect": {"stdout": json.dumps(pulled)}}
+    assert source_of(configure(world_of(**loaded), locking=True, docker_image="a/b:1")) == f"docker://a/b@{A}"
+
+
+@pytest.mark.parametrize(("recipe", "files"), [
+    ("Bootstrap: docker\nFrom: debian\n", ()),
+    ("Bootstrap: localimage\nFrom: base.sif\n", ("base.sif",)),
+    ("Bootstrap: docker\nFrom: x\n%files\n  a /a\n  # no\n  'b c' /b\n  d/*.py /d\n\n%post\n  cp e f\n", ("a", "b c", "d")),
+    ("Bootstrap: docker\nFrom: x\n%files from build\n  /a /b\n", ()),
+    ("Bootstrap: docker\nFrom: x\n%setup\n  cp a b\n", (".",)),
+    ("Bootstrap: docker\nFrom: x\n%files\n  *\n  it's\n", (".", "it's")),
+])
+def test_what_a_recipe_takes_from_this_machine(recipe: str, files: tuple[str, ...]) -> None:
+    assert copied_files(recipe.encode()) == files
+
+
+# --- digests of files ----------------------------------------------------------------------------------------------
+
+
+def digest(path: Path, home: Path) -> str | None:
+    question = FileDigest(str(path))
+    found = look((question,), {"HOME": str(home), "MLCUBE_HOME": str(home / "cache")})[question]
+    assert found is None or isinstance(found, str)
+    return found
+
+
+def sha256(path: Path) -> str:
+    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_files_digest_is_kept_until_the_file_changes(tmp_path: Path, home: Path) -> None:
+    path = tmp_path / "big.sif"
+    path.write_bytes(b"one" * 1000)
+    assert digest(path, home) == sha256(path)
+    kept, = (home / "cache/digests").iterdir()
+    kept.write_text(C + "\n")
+    assert digest(path, home) == C  # it is not read again
+    times = os.stat(path)
+    path.write_bytes(b"two" * 1000)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest(path, home) == sha256(path)  # same place, size and time, another content
+
+
+def test_a_damaged_or_impossible_cache_only_costs_time(tmp_path: Path, home: Path) -> None:
+    path = tmp_path / "big.sif"
+    path.write_bytes(b"x")
+    digest(path, home)
+    kept, = (home / "cache/digests").iterdir()
+    for text in ("", "sha256:12", "\udcff"):
+        kept.write_text(text, errors="surrogateescape")
+        assert digest(path, home) == sha256(path)
+    assert file_digest(str(path), {"MLCUBE_HOME": "/proc/nowhere", "HOME": "/proc/nowhere"}) == sha256(path)
+
+
+def test_what_has_no_digest(tmp_path: Path, home: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "fifo"):
+        assert digest(path, home) is None
+
+
+# --- digests of names ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("image", "parts"), [
+    ("debian", ("registry-1.docker.io", "library/debian", "latest")),
+    ("docker.io/debian:12", ("registry-1.docker.io", "library/debian", "12")),
+    ("mlcommons/mnist:1", ("registry-1.docker.io", "mlcommons/mnist", "1")),
+    ("localhost/a", ("localhost", "a", "latest")),
+    ("host:5000/a/b:c", ("host:5000", "a/b", "c")),
+    ("ghcr.io/a/b", ("ghcr.io", "a/b", "latest")),
+])
+def test_an_images_name_in_parts(image: str, parts: tuple[str, str, str]) -> None:
+    assert split_image(image) == parts
+
+
+def test_a_registry_is_asked_for_what_a_name_means_now() -> None:
+    with serve_registry() as registry:
+        registry.manifests["a/b", "1"] = ("application/vnd.oci.image.manifest.v1+json", b"{}")
+        question = RegistryDigest(f"{registry.address}/a/b:1")
+        assert look((question,), {})[question] == registry.digest("a/b", "1")
+        assert registry_digest(f"{registry.address}/a/b:2", {}) is None
+    assert registry_digest(f"{registry.address}/a/b:1", {}) is None  # it is gone
