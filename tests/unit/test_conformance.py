@@ -196,6 +196,16 @@ def test_a_case_comes_out_as_written(machine: Machine) -> None:
         assert text == (folder / name).read_text(encoding="utf-8", errors="surrogateescape"), f"{folder / name}"
 
 
+@pytest.mark.parametrize("name", [path.parent.name for path in sorted(FOLDER.glob("*/describe.json"))])
+def test_every_task_has_a_plan(name: str) -> None:
+    described = json.loads((FOLDER / name / "describe.json").read_text(encoding="utf-8"))
+    if not any(platform["runner"] in RUNNERS for platform in described["platforms"]) or _facts(name).get("refused"):
+        return
+    plans = [json.loads(path.read_text(encoding="utf-8")) for path in (FOLDER / name).glob("plan-*.json")]
+    planned = [{task["task"] for plan in plan.values() for task in plan["tasks"]} for plan in plans]
+    assert planned and all(tasks == set(described["tasks"]) for tasks in planned)
+
+
 def written(folder: Path) -> set[str]:
     """The expected files that the case has."""
     return {path.name for path in folder.iterdir() if path.is_file() and path.name != "case.yaml"}
