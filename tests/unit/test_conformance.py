@@ -56,6 +56,7 @@ class Case:
         for below, name in places.items():
             text = text.replace(str(self.place / below).rstrip("/"), name)
         text = text.replace(sys.executable, "$PYTHON")
+        text = text.replace(f"uid:{os.getuid()},gid:{os.getgid()}", "uid:$UID,gid:$GID")
         return _RUN.sub("RUN_ID", text).replace(f'"{os.getuid()}:{os.getgid()}"', '"$UID:$GID"')
 
 
