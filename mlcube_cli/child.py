@@ -29,6 +29,7 @@ class Manner:
     timeout: float | None = None
     stop: Stop | None = None
     run_id: str = ""  # put into the environment as MLCUBE_RUN_ID
+    passes_on: bool = False  # it passes TERM on itself
 
     @property
     def foreground(self) -> bool:
@@ -43,7 +44,8 @@ def manner_of(step: Step, limits: TaskPlan | None, stdout: int | None, forward: 
     if not step.payload:
         return Manner(forward=forward, grace=limits.grace)
     return Manner(payload=True, stdout=stdout, interactive=limits.interactive, grace=limits.grace,
-                  timeout=limits.timeout, stop=step.stop, run_id="" if step.stop else limits.run_id)
+                  timeout=limits.timeout, stop=step.stop, run_id="" if step.stop else limits.run_id,
+                  passes_on=step.passes_on)
 
 
 def environment_of(command: Command, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -79,7 +81,7 @@ class Child:
 
     def __init__(self, process: Process, manner: Manner, data: bytes | None) -> None:
         self.manner = manner
-        self.family = Family(process.pid, not manner.foreground, manner.run_id)
+        self.family = Family(process.pid, not manner.foreground, manner.run_id, manner.passes_on)
         self._process = process
         self._tail = Tail()
         self._unsent = data or b""

@@ -70,6 +70,7 @@ class Step:
     keep: str | None = None  # what of the cache it uses: marked as being used meanwhile, so that pruning spares it
     makes: str | None = None  # the image that it makes, a file outside the cache: noted as ours, so that it can be pruned
     stop: Stop | None = None
+    passes_on: bool = False  # TERM goes to the command alone, which passes it on to whom it is meant for
     started: Command | None = None  # asked after an exit code of `engine_codes`: output means that the task itself had started
     engine_codes: tuple[int, ...] | None = (125, 126, 127)  # exit codes that may be the engine's own; None: any but 0
     why: Command | None = None  # asked when the task had not started: says on stderr what is wrong

@@ -27,11 +27,13 @@ class Family:
 
     `alone`: the child leads a session of its own, so session and process group are all its. `run_id`: what the child
     has in its environment as MLCUBE_RUN_ID; empty: nothing. Where there is no /proc only the process group counts.
+    `passes_on`: the leader passes TERM on to those whom it is meant for, and others of its family must not get it.
     """
 
     leader: int
     alone: bool
     run_id: str = ""
+    passes_on: bool = False
 
     def alive(self) -> set[int]:
         """The ids of all living members: of its session or group, with its mark, and their descendants.
@@ -49,7 +51,10 @@ class Family:
             members |= children
 
     def ask_to_end(self) -> None:
-        """Send TERM to each member once: the process group in one go, then those who left it."""
+        """Send TERM to each member once: the process group in one go, then those who left it. Or to the leader alone."""
+        if self.passes_on:
+            _send(self.leader, signal.SIGTERM)
+            return
         if self.alone:
             _send(-self.leader, signal.SIGTERM)
         everyone = _processes() or []

@@ -115,8 +115,8 @@ def _payload(engine: Engine, view: View, prepared: Preparation) -> tuple[Step, t
     trial = engine.command("--quiet", "exec", *given.words, prepared.image, "true", env=given.variables)
     started = Command(("sh", "-c", _STARTED, "sh", place, *trial.argv), trial.env)
     step = Step(
-        f"run task {job.task}", command, task=job.task, payload=True, keep=prepared.image, started=started, why=trial,
-        reasons=RUN_REASONS,
+        f"run task {job.task}", command, task=job.task, payload=True, passes_on=True, keep=prepared.image, started=started,
+        why=trial, reasons=RUN_REASONS,
         engine_codes=None if has_setup(job) else (1, 126, 127, 255),
         after=Command((*engine.as_root(), "sh", "-c", _TIDY, "sh", place)), hint=_hint(job, prepared.image))
     return step, given.notes
