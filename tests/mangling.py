@@ -135,20 +135,27 @@ def well_shaped(chance: random.Random) -> Cube:
     """An inline cube that has the shape of one, with any options of a platform, and a few odd values."""
     tree: dict[str, Any] = {"name": "x", "platform": {"accelerator_count": _sometimes_odd(chance, [0, 1, "2"])}}
     for section, must in REQUIRED.items():
-        options = load_schema("mlcube")["$defs"][section]["properties"]  # type: ignore[index,call-overload]
+        options = _options(section)
         names = chance.sample(sorted(options), chance.randrange(7))
         if chance.randrange(3):
             tree[section] = {**must, **{name: _sometimes_odd(chance, options[name]["examples"]) for name in names}}
     sides = {side: {str(_sometimes_odd(chance, ["data", "model", "p-q"], 20)): _sometimes_odd(chance, PARAMETERS, 15)
                     for _ in range(chance.randrange(4))} for side in ("inputs", "outputs")}
     tree["tasks"] = {"train": {"parameters": sides, "entrypoint": _sometimes_odd(chance, ENTRY_POINTS, 12)}}
-    return {"mlcube.yaml": dump(tree), "run.sh": b"", "Dockerfile": b"FROM x", "main.py": b"", "requirements.txt": b"six"}
+    return {"mlcube.yaml": dump(tree), "run.sh": b"", "Dockerfile": b"FROM x", "main.py": b"", "requirements.txt": b"six",
+            "workspace/.image/x.sif": b""}
+
+
+def _options(section: str) -> dict[str, Any]:
+    found: dict[str, Any] = load_schema("mlcube")["$defs"][section]["properties"]  # type: ignore[index,call-overload,assignment]
+    return found
 
 
 REQUIRED = {"docker": {"image": "x"}, "local": {"entrypoint": "/bin/true"}, "singularity": {"image": "x.sif"}}
 ENTRY_POINTS = (None, "run.sh -a", ["a", "b c"])
 PARAMETERS: tuple[Any, ...] = (
-    "data/", "data", None, 3, True, {"type": "file"}, {"type": "directory", "default": "d", "opts": "rw"}, "../x/", "~/x",
+    "data/", "data", None, 3, True, {"type": "file"}, {"type": "directory", "default": "d", "opts": "rw"}, "../x/", "~/x", "m/",
+    {"type": "directory"}, {"type": "file", "default": "f"}, {"type": "directory", "default": "data"},
     {"type": "string", "default": "a b"}, {"type": "int"}, {"type": "file", "default": "$WORKSPACE/a"}, "/tmp", ".", "${name}/",
 )
 
@@ -303,8 +310,9 @@ def _words(described: Any, chance: random.Random) -> list[str]:
     texts = [str(value) for value in NASTY if isinstance(value, (str, int)) and "\x00" not in str(value)]
     words = [f"{chance.choice(names)}={chance.choice(texts)}"] if not chance.randrange(3) else []
     if not chance.randrange(4):
-        words.append(f"-P{chance.choice(('docker', 'local', 'runner', 'tasks', 'singularity'))}.{chance.choice(vocabulary())}="
-                     f"{chance.choice(texts)}")
+        section = chance.choice(tuple(REQUIRED))
+        option = chance.choice(sorted(_options(section))) if chance.randrange(5) else chance.choice(vocabulary())
+        words.append(f"-P{section}.{option}={chance.choice(texts)}")
     return [word.encode("utf-8", "replace").decode() for word in words]
 
 

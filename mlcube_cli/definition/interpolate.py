@@ -230,6 +230,10 @@ def _look_up(scope: _Scope, reference: Reference, path: Path) -> Node:
 def _environment(scope: _Scope, rest: str, reference: Reference, path: Path) -> Node:
     name, comma, default = rest.partition(",")
     name, default = name.strip(), default.strip()
+    if not name:
+        _note(scope, path, f"{reference.written} names no environment variable", "bad-interpolation",
+              "write ${oc.env:NAME} or ${oc.env:NAME,DEFAULT}")
+        raise _Unresolved
     if name in scope.environment:
         value = carried(scope.environment[name])
         return Node(value, text=value, secret=True)

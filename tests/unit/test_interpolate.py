@@ -227,3 +227,9 @@ def test_any_text_is_resolved_or_reported(first: str, second: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(lambda text: "${" not in text))
 def test_text_without_references_is_one_part(text: str) -> None:
     assert parse_text(text) == ((text,) if text else ())
+
+
+def test_a_reference_to_no_variable_is_named(tmp_path: Path) -> None:
+    reading = read_inline(tmp_path, "name: '${oc.env:}'\ndocker: {image: a}\ntasks: {a: null}\n")
+    assert [(one.code, one.message) for one in reading.problems] == [
+        ("bad-interpolation", "${oc.env:} names no environment variable")]
