@@ -52,6 +52,8 @@ class TreeDigest:
 
     paths: tuple[str, ...]
     exclude: tuple[str, ...] = ()  # absolute paths that do not count
+    base: str = ""  # the directory that `ignore` is relative to
+    ignore: tuple[str, ...] = ()  # patterns of a .dockerignore
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,9 @@ class Facts:
         assert answer is None or isinstance(answer, bytes)
         return answer
 
-    def digest(self, paths: tuple[str, ...], exclude: tuple[str, ...] = ()) -> str | None:
-        answer = self._answer(TreeDigest(paths, exclude))
+    def digest(self, paths: tuple[str, ...], exclude: tuple[str, ...] = (), base: str = "",
+               ignore: tuple[str, ...] = ()) -> str | None:
+        answer = self._answer(TreeDigest(paths, exclude, base, ignore))
         assert answer is None or isinstance(answer, str)
         return answer
 

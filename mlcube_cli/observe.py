@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import MachineError
 from mlcube_cli.executables import find_executable
 from mlcube_cli.facts import (
@@ -22,6 +23,9 @@ from mlcube_cli.facts import (
     RegistryDigest,
     Tool,
 )
+
+if TYPE_CHECKING:
+    from mlcube_cli.ignoring import Ignored
 
 T = TypeVar("T")
 Look = Callable[[tuple[Question, ...]], Mapping[Question, Answer]]
@@ -110,7 +114,7 @@ def _answer(question: Question, environment: Mapping[str, str], starting: bool) 
         from mlcube_cli.registry import registry_digest
 
         return registry_digest(question.image, environment)
-    return tree_digest(question.paths, question.exclude)
+    return tree_digest(question.paths, question.exclude, question.base, question.ignore)
 
 
 # --- paths ---------------------------------------------------------------------------------------------------------
@@ -180,16 +184,18 @@ class _TooMuch(Exception):  # noqa: N818 - not an error: it ends the counting
     """More files or bytes than a digest looks at, or something that cannot be read."""
 
 
-def tree_digest(paths: tuple[str, ...], exclude: tuple[str, ...] = ()) -> str | None:
+def tree_digest(paths: tuple[str, ...], exclude: tuple[str, ...] = (), base: str = "",
+                ignore: tuple[str, ...] = ()) -> str | None:
     """sha256 over names, kinds, executable bits, link targets and contents below the paths; not over where they lie.
 
-    Left out: `exclude`, directories called .git or .mlcube, and lock files of ours, which state this very digest. None above
-    2,000 entries or 64 MB, and where something cannot be read.
+    Left out: `exclude`, what the patterns of `ignore` (a .dockerignore's) keep out of `base`, directories called .git or
+    .mlcube, and lock files of ours, which state this very digest. None above 2,000 entries or 64 MB, and where something
+    cannot be read.
     """
     import hashlib
 
     digest = hashlib.sha256()
-    left_out = frozenset(os.path.normpath(path) for path in exclude)
+    left_out = _LeftOut(exclude, base, ignore)
     files, size = 0, 0
     try:
         for number, path in enumerate(paths):
@@ -205,19 +211,44 @@ def tree_digest(paths: tuple[str, ...], exclude: tuple[str, ...] = ()) -> str | 
     return digest.hexdigest()
 
 
-def _below(top: str, left_out: frozenset[str], limit: int) -> list[tuple[str, str]]:
+class _LeftOut:
+    """What does not count in a digest."""
+
+    def __init__(self, exclude: tuple[str, ...], base: str, ignore: tuple[str, ...]) -> None:
+        self.paths = frozenset(os.path.normpath(path) for path in exclude)
+        self.base = os.path.normpath(base) + "/"
+        self.ignored: Ignored | None = None
+        if ignore:
+            from mlcube_cli.ignoring import Ignored
+
+            self.ignored = Ignored(ignore)
+
+    def whole(self, entry: os.DirEntry[str], is_directory: bool) -> bool:
+        """With all that is below it."""
+        if os.path.normpath(entry.path) in self.paths or (is_directory and entry.name in SKIPPED):
+            return True
+        if entry.name.endswith(".lock") and _is_our_lock(entry.path):
+            return True
+        return self.itself(entry.path) and not (is_directory and self.ignored is not None and self.ignored.exceptions)
+
+    def itself(self, path: str) -> bool:
+        path = os.path.normpath(path)
+        return self.ignored is not None and path.startswith(self.base) and self.ignored(path[len(self.base):])
+
+
+def _below(top: str, left_out: _LeftOut, limit: int) -> list[tuple[str, str]]:
     """(relative name, path) of all that lies at and below `top`, sorted; the relative name of `top` itself is empty."""
     found = [("", top)]
-    waiting = [("", top)] if os.path.isdir(top) and os.path.normpath(top) not in left_out else []
+    waiting = [("", top)] if os.path.isdir(top) and os.path.normpath(top) not in left_out.paths else []
     while waiting:
         prefix, directory = waiting.pop()
         with os.scandir(directory) as entries:
             for entry in entries:
                 is_directory = entry.is_dir(follow_symlinks=False)
-                if os.path.normpath(entry.path) in left_out or (is_directory and entry.name in SKIPPED) \
-                        or (entry.name.endswith(".lock") and _is_our_lock(entry.path)):
+                if left_out.whole(entry, is_directory):
                     continue
-                found.append((prefix + entry.name, entry.path))
+                if not left_out.itself(entry.path):
+                    found.append((prefix + entry.name, entry.path))
                 if len(found) > limit:
                     raise _TooMuch
                 if is_directory:

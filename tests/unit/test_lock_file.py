@@ -13,6 +13,7 @@ from mlcube_cli.command import Plan
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import NOWHERE, DefinitionError, Location, PreparationError
 from mlcube_cli.identity import FILE, IMAGE, INPUTS, MANIFEST, Identity, Pin, find_pin, is_same, machine_architecture
+from mlcube_cli.ignoring import Ignored, patterns_of
 from mlcube_cli.observe import tree_digest
 from mlcube_cli.pins import lock_path, read_lock, with_pins
 from mlcube_shell import docker
@@ -271,3 +272,36 @@ def test_a_lock_of_ours_does_not_change_the_digest_of_what_it_locks(tmp_path: Pa
     assert tree_digest((str(tmp_path),)) == before
     (tmp_path / "poetry.lock").write_text("[[package]]")
     assert tree_digest((str(tmp_path),)) != before
+
+
+@pytest.mark.parametrize(("patterns", "ignored", "kept"), [
+    (["logs"], ["logs", "logs/a/b"], ["log", "a/logs", "logs2"]),
+    (["/logs/", "./tmp"], ["logs/x", "tmp"], ["a/tmp"]),
+    (["*.pyc"], ["a.pyc"], ["a/b.pyc"]),
+    (["**/*.pyc", "**/__pycache__"], ["a.pyc", "a/b.pyc", "x/__pycache__/y"], ["a.py"]),
+    (["*", "!src", "src/*.log"], ["a", "src/x.log"], ["src", "src/main.py"]),
+    (["data/**", "!data/keep.txt"], ["data/a", "data/b/c"], ["data/keep.txt", "dat"]),
+    (["a?c", "[xy].txt", r"\*.md"], ["abc", "x.txt", "*.md"], ["a/c", "z.txt", "b.md"]),
+    (["[z-a]"], [], ["z", "a"]),
+])
+def test_what_a_dockerignore_keeps_out(patterns: list[str], ignored: list[str], kept: list[str]) -> None:
+    judge = Ignored(patterns_of("\n".join(["# a comment", "", *patterns]).encode()))
+    assert [path for path in (*ignored, *kept) if judge(path)] == ignored
+
+
+def test_ignored_files_do_not_change_what_a_build_is_made_of(tmp_path: Path) -> None:
+    root = str(tmp_path)
+
+    def digest(*patterns: str) -> str | None:
+        return tree_digest((root,), base=root, ignore=patterns)
+
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "main.py").write_text("pass")
+    (tmp_path / "logs/keep").write_text("1")
+    before, with_exception = digest("logs"), digest("logs", "!logs/keep")
+    assert before != with_exception
+    (tmp_path / "logs/a").write_text("2")
+    assert (digest("logs"), digest("logs", "!logs/keep")) == (before, with_exception)
+    assert digest() != before
+    (tmp_path / "logs/keep").write_text("3")
+    assert digest("logs") == before and digest("logs", "!logs/keep") != with_exception

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command, Step, Variable
 from mlcube_cli.errors import DefinitionError
-from mlcube_cli.facts import PathKind, Probe
+from mlcube_cli.facts import FileText, PathKind, Probe
+from mlcube_cli.ignoring import patterns_of
 from mlcube_cli.job import Job
 from mlcube_shell.docker_engine import Engine, Image, find_image, presence
 from mlcube_shell.options import refuse, text_option
@@ -175,7 +176,11 @@ def build_digest(engine: Engine, recipe: Recipe) -> str | None:
     sources = copied_sources(engine.facts.text(recipe.file) or b"")
     paths = (recipe.file, *(os.path.normpath(os.path.join(recipe.context, source)) for source in sources))
     workspaces = dict.fromkeys((job.workspace, os.path.join(job.root, "workspace")))
-    tree = engine.facts.digest(paths, exclude=tuple(workspaces))
+    own, shared = f"{recipe.file}.dockerignore", os.path.join(recipe.context, ".dockerignore")
+    engine.facts.need(FileText(own), FileText(shared))
+    given = engine.facts.text(own)
+    patterns = patterns_of(given if given is not None else engine.facts.text(shared) or b"")
+    tree = engine.facts.digest(paths, exclude=tuple(workspaces), base=recipe.context, ignore=patterns)
     if tree is None:
         return None
     arguments = given_build_args(job, engine.facts).words

@@ -33,6 +33,7 @@ from mlcube_shell.docker_image import (
     for_run,
     image_name,
     pull_step,
+    registry_name,
     strategy_of,
 )
 
@@ -132,7 +133,7 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
 def _pulled(engine: Engine, pin: Pin, state: Image) -> Preparation:
     """Pull by digest, which no registry can answer with another image, and give it the name that the platform uses."""
     name = pin.image
-    reference = f"{repository(name)}@{pin.digest}"
+    reference = f"{registry_name(engine, repository(name))}@{pin.digest}"
     notes = (f"{engine.name} does not answer here; the plan assumes that it does and that image {name} is absent",)
     steps: tuple[Step, ...] = (pull_step(engine, reference, unless=presence(engine, reference)),)
     if "@" not in name:
