@@ -24,6 +24,16 @@ _VALUES = frozenset((
     "--tmpfs", "--ulimit", "--user", "--workdir", "-h", "-l", "-m", "-u", "-w"))
 _ASSIGNING = frozenset(("--build-arg", "--env", "-e"))  # harmless with a value; a name alone passes the caller's own
 _NETWORKS = frozenset(("--net", "--network"))
+# The same words mean other things to singularity: -e cleans the environment. What keeps the task in stays unnamed too.
+_SINGULARITY_SWITCHES = frozenset((
+    "-e", "-c", "-C", "-p", "-i", "-f", "-ec", "-ce", "-eC", "-Ce", "--cleanenv", "--compat", "--contain", "--containall",
+    "--disable-cache", "--fakeroot", "--force", "--ignore-fakeroot-command", "--ipc", "--net", "--no-eval", "--no-home",
+    "--no-privs", "--no-umask", "--nv", "--nvccli", "--pid", "--rocm", "--sandbox", "--unsquash", "--userns", "--uts",
+    "--writable-tmpfs"))
+_SINGULARITY_VALUES = frozenset((
+    "--app", "--cpus", "--cpuset-cpus", "--cwd", "--hostname", "--memory", "--pids-limit", "--pwd"))
+_RECIPES = {"mlbox": "implementation/singularity/recipes/Singularity.recipe"}
+_OPENING = {"contain": "your home directory and /tmp", "cleanenv": "your environment"}  # what `false` lets the task see
 _OWN_NETWORKS = frozenset(("none", "bridge", "default"))
 _USER_WORDS = ("run_args", "gpu_args", "cpu_args", "env_args", "build_args")
 _SHELL_LINES = ("setup", "modules", "configure", "run")
@@ -35,7 +45,8 @@ _CONFINING = ("no-new-privileges", "label=", "label:")
 def platform_reach(platform: Platform) -> tuple[str, ...]:
     """One phrase for each thing that a platform asks for beyond the contract, with where it is written. What the user's own
     settings say is no stranger's word."""
-    whats = ((what, option) for option in _said_by_cube(platform) for what in (*_reach(option), *_passed(platform, option)))
+    whats = ((what, option) for option in _said_by_cube(platform)
+             for what in (*_reach(platform.runner, option), *_passed(platform, option)))
     return tuple(f"{what} ({option.origin})" for what, option in whats)
 
 
@@ -47,7 +58,7 @@ def _said_by_cube(platform: Platform) -> Iterator[Option]:
             yield option
 
 
-def _reach(option: Option) -> Iterator[str]:
+def _reach(runner: str, option: Option) -> Iterator[str]:
     name, value = option.name, option.value
     words = _words(value)
     if name == "privileged" and value is True:
@@ -62,11 +73,13 @@ def _reach(option: Option) -> Iterator[str]:
         yield f"another executable: {_shown(option, words)}"
     elif name == "container_runtime" and words and words[0] not in _RUNTIMES:
         yield f"another container runtime: {_shown(option, words)}"
-    elif name == "security_opt" and not all(word.startswith(_CONFINING) for word in words):
+    elif name in ("security_opt", "security") and not all(word.startswith(_CONFINING) for word in words):
         yield f"other confinement: {_shown(option, words)}"
-    elif name == "ports" and words:
-        yield "ports of this machine"
-    elif name in _USER_WORDS and (strange := _strange(words)):
+    elif name in ("ports", "binds") and words:
+        yield "ports of this machine" if name == "ports" else f"paths of this machine: {_shown(option, words)}"
+    elif name in _OPENING and value is False:
+        yield _OPENING[name]
+    elif name in _USER_WORDS and (strange := _strange(runner, words)):
         yield f"words for the engine: {_shown(option, strange)}"
 
 
@@ -101,7 +114,25 @@ def job_reach(job: Job, facts: Facts, typed: Container[str] = ()) -> tuple[str, 
         option = job.find_option(name)
         if option and option.value and not option.own and not _within(_real(base, facts), root):
             found.append(f"a '{name}' outside the cube: {base}")
-    return (*platform_reach(job.platform), *found)
+    return (*platform_reach(job.platform), *found, *_image_reach(job, facts, (root, workspace)))
+
+
+def _image_reach(job: Job, facts: Facts, places: tuple[str, str]) -> Iterator[str]:
+    """An image's file that is written elsewhere, and lines of a recipe that run on this machine itself (%setup)."""
+    if job.platform.runner != "singularity":
+        return
+    for name in ("image", "image_dir"):
+        option, text = job.find_option(name), str(job.option(name) or "")
+        path = os.path.join(job.workspace, facts.home + text[1:] if text.startswith("~") else text)
+        if option and text and not option.own and option.origin != OVERRIDE and "://" not in text:
+            real = _real(os.path.normpath(path), facts)
+            if not any(_within(real, place) for place in places):
+                yield f"an image outside the cube: {path} ({option.origin})"
+    recipe = os.path.join(job.root, str(job.option("build_context") or ("build" if job.dialect == "directory" else ".")),
+                          str(job.option("build_file") or _RECIPES.get(job.dialect, "Singularity.recipe")))
+    text_of_recipe = facts.text(os.path.normpath(recipe)) or b""
+    if any(line.strip().lower().startswith(b"%setup") for line in text_of_recipe.splitlines()):
+        yield f"a recipe whose %setup lines run on this machine: {os.path.normpath(recipe)}"
 
 
 def _real(path: str, facts: Facts) -> str:
@@ -112,19 +143,21 @@ def _within(path: str, directory: str) -> bool:
     return (path + "/").startswith(directory.rstrip("/") + "/")
 
 
-def _strange(words: list[str]) -> list[str]:
+def _strange(runner: str, words: list[str]) -> list[str]:
     """The words that are not known to be harmless; a value goes with its option. No value can hide an option."""
+    singularity = runner == "singularity"
+    switches, values = (_SINGULARITY_SWITCHES, _SINGULARITY_VALUES) if singularity else (_SWITCHES, _VALUES)
     found: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
-        if name in _SWITCHES or (equals and not name.startswith("-")):  # the latter: build_args of bare NAME=VALUE
+        if name in switches or (equals and not name.startswith("-")):  # the latter: build_args of bare NAME=VALUE
             continue
         if not equals and rest and not rest[0].startswith("-"):
             value = rest.pop(0)
             word = f"{word} {value}"
-        if not (name in _VALUES or (name in _ASSIGNING and "=" in value) or (name in _NETWORKS and value in _OWN_NETWORKS)):
+        if not (name in values or (name in _ASSIGNING and "=" in value) or (name in _NETWORKS and value in _OWN_NETWORKS)):
             found.append(word)
     return found
 

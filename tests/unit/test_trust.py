@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mlcube_cli.definition.model import Data, Option, Platform
+from mlcube_cli.definition.model import OVERRIDE, Data, Option, Platform
 from mlcube_cli.errors import Location
 from mlcube_cli.job import Argument, Job
 from mlcube_cli.observe import machine, with_facts
@@ -91,3 +92,32 @@ def test_a_workspace_or_a_build_outside_the_cube_is_named(tmp_path: Path) -> Non
         assert "a 'build_context' outside the cube" in outside(job_at(root, root / "workspace", option))
     assert "a 'build_file' outside the cube" in outside(job_at(root, root / "workspace", Option("build_file", "/etc/hosts")))
     assert outside(job_at(root, root / "workspace", Option("build_context", "build"), Option("build_file", "../D"))) == ""
+
+
+@pytest.mark.parametrize(("name", "value", "said"), [
+    ("run_args", "-eC --nv", ""), ("run_args", "--containall --pwd /w", ""), ("build_args", "--fakeroot", ""),
+    ("run_args", "-B /:/host", "words for the engine"), ("run_args", "--bind=/:/host", "words for the engine"),
+    ("run_args", "--writable", "words for the engine"), ("run_args", "-e --home /root", "words for the engine"),
+    ("run_args", "--network host", "words for the engine"), ("run_args", "--env-file /root/x", "words for the engine"),
+    ("binds", ["/scratch:/scratch"], "paths of this machine"), ("security", ["uid:0"], "other confinement"),
+    ("cleanenv", False, "your environment"), ("contain", False, "your home directory"), ("cleanenv", True, ""),
+    ("contain", True, ""), ("singularity", "apptainer", ""), ("singularity", "./apptainer", "another executable"),
+])
+def test_what_a_singularity_platform_reaches_for(name: str, value: Data, said: str) -> None:
+    found = reach(name, value, runner="singularity")
+    assert said in found and bool(found) is bool(said)
+
+
+def test_an_image_outside_the_cube_and_a_setup_section_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "cube"
+
+    def said(*options: Option) -> str:
+        job = job_at(root, root / "workspace" / "data", *options)
+        return outside(replace(job, platform=replace(job.platform, runner="singularity")))
+
+    assert said(Option("image", "a.sif", "f:1:1")) == ""
+    assert "an image outside the cube: /opt/a.sif (f:1:1)" in said(Option("image", "/opt/a.sif", "f:1:1"))
+    assert "an image outside the cube" in said(Option("image_dir", "~/x", "f:1:1"))
+    assert said(Option("image", "/opt/a.sif", OVERRIDE)) == said(Option("image", "docker://a", "f:1:1")) == ""
+    (root / "Singularity.recipe").write_text("Bootstrap: docker\nFrom: x\n%setup\n  rm -rf ~\n")
+    assert "%setup lines run on this machine" in said()
