@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from mlcube_cli.locks import clear, file_name, holder, lock, who
-from mlcube_cli.made import MADE, read_note
+from mlcube_cli.made import read_note
 from mlcube_cli.pruning import BUILD, ENVIRONMENT, IMAGE, LOCK, OTHER, VERDICT, WHOLE, Item
-from mlcube_cli.uses import USES, clear_uses, place_of, users
+from mlcube_cli.uses import MADE, USES, clear_uses, place_of, users
 
 LOCKS = "locks"
 GONE = ".gone"  # the ending of what is being removed

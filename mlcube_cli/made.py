@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlcube_cli.cache import find_cache
+from mlcube_cli.uses import MADE, note_of
 
-MADE = "images"  # below the cache
 Look = tuple[int, int, int]
 
 
@@ -43,13 +43,6 @@ def noting(path: str | None) -> Iterator[None]:
             os.makedirs(os.path.join(cache, MADE), mode=0o700, exist_ok=True)
             note = note_of(cache, os.path.realpath(path))
             write_text(note, json.dumps({"path": os.path.realpath(path), "look": after}) + "\n")
-
-
-def note_of(cache: str, real: str) -> str:
-    """Where the note of an image is, whether there is one or not."""
-    from mlcube_cli.locks import file_name
-
-    return os.path.join(cache, MADE, file_name(real).replace(".lock", ".json"))
 
 
 def read_note(note: str) -> Made | None:

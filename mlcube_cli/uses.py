@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from mlcube_cli.cache import find_cache
 from mlcube_cli.locks import Owner, file_name, myself, owners
-from mlcube_cli.made import note_of
 
 USES = "uses"  # below the cache
+MADE = "images"  # below the cache: the notes about images elsewhere (made.py)
 FOREIGN_SECONDS = 30 * 24 * 3600  # an owner on another host, about whom nobody here can know, counts that long
 
 
@@ -63,6 +63,11 @@ def clear_uses(place: str) -> bool:
 def place_of(cache: str, real: str) -> str:
     """The directory of the marks for a real path."""
     return os.path.join(cache, USES, file_name(real))
+
+
+def note_of(cache: str, real: str) -> str:
+    """Where the note about an image elsewhere is, whether there is one or not."""
+    return os.path.join(cache, MADE, file_name(real).replace(".lock", ".json"))
 
 
 def _is_over(place: str, owner: Owner, me: Owner) -> bool:
