@@ -115,8 +115,8 @@ def _absent(job: Job, facts: Facts, given: tuple[str, ...]) -> Engine:
     if job.assume:
         words = given or (NAMES[0],)
         return Engine(job, facts, words, _named(words), assumed=True)
-    what = f"'{' '.join(given)}' is" if given else "neither apptainer nor singularity is"
-    raise MachineError(f"{what} not on PATH",
+    what = f"'{' '.join(given)}' is not" if given else "neither apptainer nor singularity is"
+    raise MachineError(f"{what} on PATH",
                        "install apptainer (https://apptainer.org), name the executable: -Prunner.singularity=PATH, or load "
                        "it: -Prunner.modules=apptainer")
 

@@ -35,6 +35,7 @@ for old in "$place/$name".*.partial; do
   kill -0 "$owner" 2>/dev/null || { as chmod -R u+rwX -- "$old" 2>/dev/null || :; as rm -rf -- "$old"; }
 done
 new=$place/$name.$PPID.partial recipe=$place/$name.recipe.$PPID.partial
+trap 'as rm -rf -- "$new" "$recipe"' EXIT
 if [ -n "$label" ]; then
   { cat -- "$source" && printf '\\n\\n%%labels\\n  %s\\n' "$label"; } | as tee -- "$recipe" >/dev/null
   source=$recipe

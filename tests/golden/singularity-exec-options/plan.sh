@@ -1,0 +1,31 @@
+#!/bin/sh
+# mlcube: platform singularity
+set -eu
+# RUN_ID names what this run creates; `mlcube run` makes a new one each time.
+RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
+: "${SINGULARITYENV_GREETING:?its value is secret and not printed: export SINGULARITYENV_GREETING first}"; export SINGULARITYENV_GREETING
+: "${SINGULARITYENV_HF_TOKEN:?its value is secret and not printed: export SINGULARITYENV_HF_TOKEN first}"; export SINGULARITYENV_HF_TOKEN
+# note: CUDA_VISIBLE_DEVICES allows 2,3: the task gets 2
+
+# make output directories
+mkdir -p -- /cube/workspace /cube/workspace/.mlcube </dev/null
+
+# run task train
+trap 'sh -c '"'"'trap '"'"'"'"'"'"'"'"''"'"'"'"'"'"'"'"' INT TERM HUP; chmod -R u+rwX -- "$1" 2>/dev/null; rm -rf -- "$1"'"'"' sh /scratch/tmp/mlcube-"$RUN_ID"-1 </dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
+env -u SINGULARITYENV_LEAK NVIDIA_VISIBLE_DEVICES=2 SINGULARITYENV_CUDA_VISIBLE_DEVICES=2 SINGULARITYENV_SLURM_JOB_ID=7 SINGULARITYENV_PYTHONUNBUFFERED=1 SINGULARITYENV_NVIDIA_VISIBLE_DEVICES=2 SINGULARITY_TMPDIR=/scratch/tmp bash -c 'if ! command -v module >/dev/null 2>&1; then
+  for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
+      /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \
+      "/usr/share/lmod/lmod/init/${BASH_VERSION:+ba}sh" "/usr/share/modules/init/${BASH_VERSION:+ba}sh"; do
+    if [ -f "$mlcube_init" ]; then . "$mlcube_init"; break; fi
+  done
+  unset mlcube_init
+fi
+trap '"'"'echo "mlcube: setup ended with exit code $? at: ${BASH_COMMAND:-one of its lines}" >&2'"'"' EXIT
+set -e
+module load cuda/12
+set +e; trap - EXIT
+exec "$@"' mlcube sh -c 'mkdir -p -- "${1%/*}" && mkdir -m 700 -- "$1" && mkdir -m 700 -- "$1/home" && mkdir -m 500 -- "$1/empty" || exit 1
+printf '"'"'%s\n'"'"' "$2" >"$1/started.sh"
+shift 2
+exec "$@"' sh /scratch/tmp/mlcube-"$RUN_ID"-1 'if command -v "$1" >/dev/null; then echo "# started" >/.singularity.d/env/zz-mlcube.sh; else echo "# absent" >/.singularity.d/env/zz-mlcube.sh; fi' singularity --quiet exec --cleanenv --contain --workdir /scratch/tmp/mlcube-"$RUN_ID"-1 --home /scratch/tmp/mlcube-"$RUN_ID"-1/home:/home/user --pid --no-eval --net --network none --pwd /work --memory 4g --nv --mount type=bind,source=/cube/workspace,destination=/mlcube_io0 --mount type=bind,source=/scratch/tmp/mlcube-"$RUN_ID"-1/empty,destination=/mlcube_io0/.mlcube,ro --mount type=bind,source=/scratch/tmp/mlcube-"$RUN_ID"-1/started.sh,destination=/.singularity.d/env/zz-mlcube.sh --bind /scratch:/scratch:ro --hostname box /cube/workspace/.image/mnist.sif python main.py --out=/mlcube_io0 </dev/null
+sh -c 'trap '"'"''"'"' INT TERM HUP; chmod -R u+rwX -- "$1" 2>/dev/null; rm -rf -- "$1"' sh /scratch/tmp/mlcube-"$RUN_ID"-1 </dev/null; trap - EXIT INT TERM
