@@ -273,7 +273,8 @@ def _local(draft: Draft, files: Files, platform: PlatformDraft) -> None:
     if not is_set(entrypoint) and not (own and tasks) and not _already(draft, files, platform, "entrypoint"):
         files.note(platform.options.key, f"the platform '{platform.name}' names no entrypoint, and "
                    "not every task has its own", "missing-key", "add 'entrypoint: SCRIPT.py'"
-                   if platform.file else f"name one: -P{platform.name}.entrypoint=SCRIPT.py", _option_path(draft, platform, "entrypoint"))
+                   if platform.file else f"name one: -P{platform.name}.entrypoint=SCRIPT.py",
+                   _option_path(draft, platform, "entrypoint"))
     for name, path, node in _local_files(files, options):
         if not os.path.exists(path):
             files.note(_place(platform, node), f"there is no file {files.shown(path)}", "missing-path",
