@@ -384,6 +384,14 @@ def test_podman_gets_the_users_own_gpus_as_devices(value: str, devices: list[str
     assert not any(word.startswith("--gpus") for word in words)
 
 
+def test_a_container_that_podman_could_not_make_has_a_hint_of_its_own() -> None:
+    def hint(options: dict[str, Any]) -> str:
+        return payload_of(plan_of(options)).hint
+
+    assert "catatonit" in hint({"docker": "podman"}) and "nvidia-ctk" in hint({"docker": "podman", "gpus": "all"})
+    assert hint({"gpus": "all"}) == ""
+
+
 def test_podman_says_what_the_users_own_gpus_cannot_be() -> None:
     with pytest.raises(DefinitionError, match="names no devices"):
         words_of({"docker": "podman", "run_args": "--gpus=all,capabilities=video"})

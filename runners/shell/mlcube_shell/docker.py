@@ -132,7 +132,16 @@ def _payload(run: _Run, image: str) -> Step:
     names = (*run.environment.names, *(variable.name for variable in secrets))
     command = engine.command(*words, env=(*run.environment.variables, *secrets), names=names)
     return Step(f"run task {job.task}", command, task=job.task, payload=True, stop=_stop(engine, run.name),
-                started=_started(engine, run.name))
+                started=_started(engine, run.name), hint=_hint(engine, words))
+
+
+def _hint(engine: Engine, words: tuple[str, ...]) -> str:
+    """What helps against podman's usual refusals; docker's own messages tell enough."""
+    if engine.name != "podman":
+        return ""
+    if any(word.startswith("nvidia.com/gpu=") for word in words):
+        return "podman learns of GPUs by: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+    return "podman's own message stands above; its container-init comes with the package catatonit"
 
 
 def _whole_seconds(seconds: float) -> int:
