@@ -67,7 +67,7 @@ def _matters(name: str, cube: Cube, platform: Platform, target: str, is_file: Ca
     if name == "image_dir":
         image = str(stated.get("image") or "")
         return bool(image) and image[0] not in "/~$" and ":" not in image
-    if name not in BUILD:
+    if name not in BUILD or (name == "build_context" and platform.runner == "singularity"):  # every build starts in it
         return True
     own, theirs = ({**_defaults(dialect, cube, platform), **stated} for dialect in (cube.dialect, target))
     return bool({"build_context", "build_file"} & set(stated)) or is_file(_build_file(own)) or is_file(_build_file(theirs))

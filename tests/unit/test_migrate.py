@@ -135,7 +135,7 @@ def agree(here: Here, case: CubeCase, new: Path) -> None:
     assert described(here, new, new) == old
     assert here.run("validate", str(new))[0] == 0
     for platform, runner in old["platforms"]:
-        if runner in ("docker", "local"):
+        if runner in ("docker", "local", "singularity"):
             for task in old["tasks"]:
                 plan = planned(here, case.where, case.root, platform, task)
                 assert planned(here, new, new, platform, task) == plan
