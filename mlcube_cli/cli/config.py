@@ -10,7 +10,8 @@ from mlcube_cli.cache import find_cache
 from mlcube_cli.cli import output
 from mlcube_cli.definition.detect import shown_path
 from mlcube_cli.definition.hints import did_you_mean
-from mlcube_cli.definition.settings import SITE, USER, find_places, load_settings, merged_tree
+from mlcube_cli.definition.places import find_places
+from mlcube_cli.definition.settings import load_settings, merged_tree
 from mlcube_cli.definition.show import tree_text
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import entries, find, items, origins, plain
@@ -19,7 +20,8 @@ from mlcube_cli.errors import DefinitionError, MachineError, UsageError
 if TYPE_CHECKING:
     from mlcube_cli.cli.arguments import Arguments
     from mlcube_cli.definition.model import Data
-    from mlcube_cli.definition.settings import Place, Settings
+    from mlcube_cli.definition.places import Place
+    from mlcube_cli.definition.settings import Settings
     from mlcube_cli.definition.tree import Node, Path
 
 ACTIONS = ("list", "get", "set", "unset", "create_platform", "remove_platform", "rename_platform", "copy_platform",
@@ -82,8 +84,8 @@ def _scene(arguments: Arguments) -> Scene:
         raise MachineError(f"the current directory cannot be used: {error.strerror}", "cd to another directory") from None
     cache = find_cache(os.environ, os.getuid())
     places = find_places(os.environ, cwd, cache)
-    wanted = (SITE,) if arguments.site else (SITE, USER)
-    return Scene(load_settings(os.environ, cwd, cache, wanted), places, places[0] if arguments.site else places[1], cwd)
+    wanted = [place for place in (places[:1] if arguments.site else places) if place.counts]
+    return Scene(load_settings(wanted, cwd, cache), places, places[0] if arguments.site else places[1], cwd)
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ from mlcube_cli.cli.config_file import change_file
 from mlcube_cli.definition import settings_edit as edit
 from mlcube_cli.definition.hints import did_you_mean, nearest
 from mlcube_cli.definition.options import canonical_name
-from mlcube_cli.definition.platforms import RUNNER_NAMES, runner_of
-from mlcube_cli.definition.settings import BUILT_IN, SITE, find_runner
+from mlcube_cli.definition.places import SITE
+from mlcube_cli.definition.platforms import BUILT_IN, RUNNER_NAMES, runner_of
+from mlcube_cli.definition.settings import find_runner
 from mlcube_cli.definition.source import find_node, format_path, parse_document
 from mlcube_cli.definition.tree import from_data, from_document, text_of
 from mlcube_cli.errors import DefinitionError, UsageError

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mlcube_cli.definition.model import Data
-    from mlcube_cli.definition.settings import Place
+    from mlcube_cli.definition.places import Place
     from mlcube_cli.errors import Problem
 
 WAIT = 30.0  # seconds for another writer

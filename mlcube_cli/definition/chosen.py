@@ -11,8 +11,7 @@ from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.mlbox import merge_platform
 from mlcube_cli.definition.model import TYPED
-from mlcube_cli.definition.platforms import read_platform_file
-from mlcube_cli.definition.settings import BUILT_IN
+from mlcube_cli.definition.platforms import BUILT_IN, read_platform_file
 from mlcube_cli.definition.tree import entries, from_data, mapping
 from mlcube_cli.errors import Location, UsageError
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from mlcube_cli.definition.tree import Node
 
 
-def choose_platform(request: ReadRequest, files: Files, draft: Draft, settings: Settings) -> tuple[str | None, Draft]:
+def choose_platform(request: ReadRequest, files: Files, draft: Draft,
+                    settings: Settings | None) -> tuple[str | None, Draft]:
     """The name of the platform that `--platform` means, and the draft with that platform in it.
 
     None for the name: nothing was asked for, or what defines the platform is broken and noted. Raises UsageError.
@@ -33,7 +33,7 @@ def choose_platform(request: ReadRequest, files: Files, draft: Draft, settings: 
         return None, draft
     if any(platform.name == text for platform in draft.platforms):
         return text, draft
-    entry = settings.entries.get(text)
+    entry = settings.entries.get(text) if settings else None
     if entry is not None and not entry.runner:
         return None, draft
     if entry is not None or text in BUILT_IN:
@@ -42,7 +42,7 @@ def choose_platform(request: ReadRequest, files: Files, draft: Draft, settings: 
     found = _platform_file(request, files, text)
     if found is not None:
         return _from_file(files, draft, *found)
-    if settings.broken:
+    if settings and settings.broken:
         return None, draft
     raise _no_platform(draft, text, settings)
 
@@ -124,9 +124,9 @@ def _platform_file(request: ReadRequest, files: Files, text: str) -> tuple[str, 
     return None
 
 
-def _no_platform(draft: Draft, text: str, settings: Settings) -> UsageError:
+def _no_platform(draft: Draft, text: str, settings: Settings | None) -> UsageError:
     own = [platform.name for platform in draft.platforms]
-    others = [name for name in dict.fromkeys((*settings.entries, *BUILT_IN)) if name not in own]
+    others = [name for name in dict.fromkeys((*(settings.entries if settings else ()), *BUILT_IN)) if name not in own]
     stem = os.path.splitext(os.path.basename(text))[0]
     names = (*own, *others)
     guess = nearest(text, own) or nearest(stem, own) or nearest(text, names) or nearest(stem, names) or (

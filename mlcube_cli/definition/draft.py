@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mlcube_cli.definition.tree import Node
+from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.definition.tree import Node, from_data
 from mlcube_cli.errors import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,14 @@ class Draft:
     tree: Node
     groups: tuple[GroupDraft, ...] = ()
     platforms: tuple[PlatformDraft, ...] = ()
+
+
+def with_options(draft: Draft, change: Callable[[PlatformDraft], Node]) -> Draft:
+    """The draft with the options that `change` gives each platform."""
+    return replace(draft, platforms=tuple(replace(item, options=change(item)) for item in draft.platforms))
+
+
+def generated(root: str, workspace: str) -> Mapping[str, Node]:
+    """What references can name although nobody writes it (spec/dialects 3.3)."""
+    return {"workspace": from_data(workspace, "generated"),
+            "runtime": from_data({"root": root, "workspace": workspace}, "generated")}

@@ -19,6 +19,11 @@ RUNNER_NAMES = ("docker", "singularity", "local", "ssh", "slurm")
 # Other words for a runner: those of MLBox, of nested platform files, and engines that take another engine's words.
 _SAME_RUNNER = {"podman": "docker", "nvidia-docker": "docker", "apptainer": "singularity",
                 "python": "local", "exec": "local"}
+# Platforms that every cube has, whether or not it names them: a runner, and the executable that the name stands for.
+BUILT_IN: Mapping[str, tuple[str, str]] = {
+    "docker": ("docker", ""), "podman": ("docker", "podman"), "singularity": ("singularity", ""),
+    "apptainer": ("singularity", "apptainer"), "local": ("local", ""),
+}
 _IGNORED = ("runner",)  # a runner package's own kind of file
 # Sections and platform files of runners that earlier programs had: named, and not used.
 FORMER = {"k8s": "the Kubernetes runner of earlier versions", "kubeflow": "the Kubeflow runner of earlier versions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition import Effective, Reading, ReadRequest
@@ -12,20 +12,18 @@ from mlcube_cli.definition.chosen import choose_platform
 from mlcube_cli.definition.crosscheck import crosscheck
 from mlcube_cli.definition.detect import absolute, detect_dialect, find_definition, named
 from mlcube_cli.definition.directory import read_directory
-from mlcube_cli.definition.draft import Draft, PlatformDraft
+from mlcube_cli.definition.draft import Draft, generated, with_options
 from mlcube_cli.definition.inline import check_inline, read_inline
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.mlbox import read_mlbox
-from mlcube_cli.definition.model import OVERRIDE
 from mlcube_cli.definition.options import with_defaults
-from mlcube_cli.definition.settings import Settings, as_own, lay_beneath, load_settings
-from mlcube_cli.definition.source import Document, find_node, format_path
+from mlcube_cli.definition.source import Document, find_node
 from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, mapping
 from mlcube_cli.definition.workspace import chosen_workspace
 from mlcube_cli.errors import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from mlcube_cli.definition.settings import Settings
 
 _SCHEMAS = {"mlbox": "mlbox", "directory": "mlcube_root", "inline": "mlcube", "compact": "mlcube_compact"}
 
@@ -37,7 +35,7 @@ def read(request: ReadRequest) -> Reading:
     draft = _draft(request, files, file)
     if draft is None:
         return Reading(None, _sorted(files.problems))
-    settings = load_settings(request.environment, request.cwd, request.cache) if request.settings else Settings()
+    settings = _settings(request)
     chosen, draft = choose_platform(request, files, draft, settings)
     if request.overrides:
         from mlcube_cli.definition.overrides import apply_overrides
@@ -46,14 +44,30 @@ def read(request: ReadRequest) -> Reading:
     workspace = chosen_workspace(request, root, draft.tree)
     draft = _complete(draft)
     resolved = _interpolated(request, files, draft, workspace, chosen) if draft.dialect == "inline" else draft
-    if settings.places or settings.problems:
-        draft, resolved = _with_settings(_Wish(request, settings, workspace, chosen), files, draft, resolved)
+    if settings is not None:
+        from mlcube_cli.definition.layers import Wish, with_settings
+
+        draft, resolved = with_settings(Wish(request, settings, workspace, chosen), files, draft, resolved)
     if draft.dialect == "inline":
         check_inline(files, resolved.tree)
     cube = build_cube(_with_docker_image(resolved) if request.settings else resolved, files, workspace)
     crosscheck(resolved, files)
     effective = Effective(_effective(draft, root, workspace), _effective(resolved, root, workspace))
     return Reading(cube, _sorted(files.problems), chosen, effective)
+
+
+def _settings(request: ReadRequest) -> Settings | None:
+    """The settings that hold, or None where there are none: then looking for them was all that they cost."""
+    if not request.settings:
+        return None
+    from mlcube_cli.definition.places import find_places
+
+    places = [place for place in find_places(request.environment, request.cwd, request.cache) if place.counts]
+    if not places:
+        return None
+    from mlcube_cli.definition.settings import load_settings
+
+    return load_settings(places, request.cwd, request.cache)
 
 
 def _draft(request: ReadRequest, files: Files, file: str) -> Draft | None:
@@ -106,13 +120,9 @@ def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
 # --- defaults and references ---------------------------------------------------------------------------------------
 
 
-def _with_platforms(draft: Draft, change: Callable[[PlatformDraft], Node]) -> Draft:
-    return replace(draft, platforms=tuple(replace(item, options=change(item)) for item in draft.platforms))
-
-
 def _complete(draft: Draft) -> Draft:
     """The draft with what the dialect sets by itself."""
-    return _with_platforms(draft, lambda item: mapping(
+    return with_options(draft, lambda item: mapping(
         with_defaults(draft.dialect, item.runner, entries(item.options), item.location), item.options))
 
 
@@ -120,14 +130,13 @@ def _interpolated(request: ReadRequest, files: Files, draft: Draft, workspace: s
     from mlcube_cli.definition.interpolate import carried, interpolate
 
     names = tuple(platform.name for platform in draft.platforms)
-    generated = _generated(carried(files.root), carried(workspace))
-    whole = mapping({**entries(draft.tree), **{item.name: item.options for item in draft.platforms}, **generated},
-                    draft.tree)
+    whole = mapping({**entries(draft.tree), **{item.name: item.options for item in draft.platforms},
+                     **generated(carried(files.root), carried(workspace))}, draft.tree)
     result, problems = interpolate(whole, request.environment, names, chosen or (names[0] if len(names) == 1 else ""))
     files.problems += problems
     values = entries(result)
     tree = mapping({key: node for key, node in values.items() if key in entries(draft.tree)}, draft.tree)
-    return _with_platforms(replace(draft, tree=tree), lambda item: values[item.name])
+    return with_options(replace(draft, tree=tree), lambda item: values[item.name])
 
 
 def _with_docker_image(draft: Draft) -> Draft:
@@ -139,69 +148,8 @@ def _with_docker_image(draft: Draft) -> Draft:
     source = entries(next((item for item in docker if item.name == "docker"), docker[0]).options)
     told = {"docker_image": source.get("image"), "tar_file": source.get("tar_file")}
     found = {name: node for name, node in told.items() if is_set(node)}
-    return _with_platforms(draft, lambda item: mapping({**found, **entries(item.options)}, item.options)
+    return with_options(draft, lambda item: mapping({**found, **entries(item.options)}, item.options)
                            if item.runner == "singularity" else item.options)
-
-
-# --- settings ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What decides on settings: the command line, the settings there are, the workspace, and the chosen platform."""
-
-    request: ReadRequest
-    settings: Settings
-    workspace: str
-    chosen: str | None
-
-    def layers(self, files: Files, draft: Draft) -> dict[str, Node]:
-        """The settings' options for each platform in question; of a name that means another runner there, none."""
-        found = {}
-        for item in draft.platforms:
-            if self.chosen not in (None, item.name):
-                continue
-            asked = item.name if self.chosen is None else self.request.platform or ""
-            entry = self.settings.entries.get(asked) or self.settings.entries.get(item.name)
-            if entry is None:
-                continue
-            if entry.runner == item.runner:
-                found[item.name] = entry.options
-            elif entry.runner:
-                files.warn(entry.location, f"this platform, with the runner '{entry.runner}', is not used: the cube has a "
-                           f"'{item.name}' of its own, with the runner '{item.runner}'", "hidden-platform",
-                           f"mlcube config --rename-platform {item.name} NAME", format_path(("platforms", item.name)))
-        return found
-
-
-def _with_settings(wish: _Wish, files: Files, draft: Draft, resolved: Draft) -> tuple[Draft, Draft]:
-    """Both drafts with the settings beneath their platforms. What refers to something in them sees the cube, never the
-    other way round."""
-    asked = wish.request.platform
-    used = [item.name for item in draft.platforms] if asked is None else [asked, wish.chosen or ""]
-    files.problems += wish.settings.judged(used)
-    layers = wish.layers(files, draft)
-    if not layers:
-        return draft, resolved
-    from mlcube_cli.definition.interpolate import carried, interpolate
-
-    names = tuple(item.name for item in resolved.platforms)
-    whole = {**entries(resolved.tree), **{item.name: item.options for item in resolved.platforms},
-             **_generated(carried(files.root), carried(wish.workspace)), "platforms": mapping(dict(layers))}
-    result, problems = interpolate(mapping(whole, resolved.tree), wish.request.environment, names, wish.chosen or "",
-                                   "platforms")
-    files.problems += problems
-    return _laid(draft, layers), _laid(resolved, entries(find(result, "platforms")))
-
-
-def _laid(draft: Draft, layers: Mapping[str, Node]) -> Draft:
-    return _with_platforms(draft, lambda item: lay_beneath(as_own(layers[item.name]), item.options, OVERRIDE)
-                           if item.name in layers else item.options)
-
-
-def _generated(root: str, workspace: str) -> Mapping[str, Node]:
-    return {"workspace": from_data(workspace, "generated"),
-            "runtime": from_data({"root": root, "workspace": workspace}, "generated")}
 
 
 def _tasks_with_groups(draft: Draft) -> Node:
@@ -217,7 +165,7 @@ def _tasks_with_groups(draft: Draft) -> Node:
 
 def _effective(draft: Draft, root: str, workspace: str) -> Node:
     """The definition as one tree; platforms by name: at the top in the inline dialect, else under `platforms`."""
-    top = {**entries(draft.tree), **_generated(root, workspace)}
+    top = {**entries(draft.tree), **generated(root, workspace)}
     if draft.groups:
         top["tasks"] = _tasks_with_groups(draft)
     if draft.dialect == "inline":

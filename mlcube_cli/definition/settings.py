@@ -1,4 +1,4 @@
-"""Settings files: where they are, and their platforms as layers that lie beneath a cube's own; spec/dialects 4.4.
+"""Settings files (places.py finds them) and the platforms in them, which layers.py lays beneath a cube's; spec/dialects 4.4.
 
 A user's file lies over the site's. Values of a cube never see them: `${...}` of a cube cannot name what only a settings
 file says, so that a stranger's cube can neither print nor pass on what the user keeps there.
@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass, field, replace
 
 from mlcube_cli import TYPE_CHECKING
-from mlcube_cli.definition.detect import absolute
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.options import canonical_options
 from mlcube_cli.definition.platforms import RUNNER_NAMES, runner_of
@@ -19,21 +18,12 @@ from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, m
 from mlcube_cli.errors import Location, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from mlcube_cli.definition.model import Data
-    from mlcube_cli.definition.source import Document
+    from mlcube_cli.definition.places import Place
 
-USER, SITE = "user", "site"
-SITE_FILE = "/etc/mlcube/settings.yaml"
-SECTIONS = ("platforms", "runners", "storage")
-# Platforms that every cube has, whether or not it names them: a runner, and the executable that the name stands for.
-BUILT_IN: Mapping[str, tuple[str, str]] = {
-    "docker": ("docker", ""), "podman": ("docker", "podman"), "singularity": ("singularity", ""),
-    "apptainer": ("singularity", "apptainer"), "local": ("local", ""),
-}
 EARLIER_RUNNERS = ("k8s", "kubeflow", "gcp")  # runners of the earlier program that this one has not
-_ENVIRONMENT = ("env", "env_args")
 # What the earlier program wrote into everybody's file for a runner: its own defaults, and nobody's wish. An entry is
 # taken for such a one by its image, which nobody types (spec/dialects 3.8, 3.9).
 _WRITTEN: Mapping[str, Mapping[str, Data]] = {
@@ -44,19 +34,6 @@ _WRITTEN: Mapping[str, Mapping[str, Data]] = {
                     "singularity": "singularity", "build_args": "--fakeroot", "build_file": "Singularity.recipe",
                     "run_args": "", "mount_opts": ""},
 }
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a settings file is or would be. `variable` is the environment variable that names it, or empty."""
-
-    path: str  # absolute
-    scope: str  # USER | SITE
-    variable: str = ""
-
-    @property
-    def exists(self) -> bool:
-        return os.path.lexists(self.path)
 
 
 @dataclass(frozen=True)
@@ -91,90 +68,29 @@ class Settings:
             for name in (format_path(("platforms", name)) for name in used))
 
 
-# --- where they are ------------------------------------------------------------------------------------------------
-
-
-def find_places(environment: Mapping[str, str], cwd: str, cache: str | None = None) -> tuple[Place, Place]:
-    """The site's place and the user's, whether or not a file is there.
-
-    User: `$MLCUBE_SYSTEM_SETTINGS`, else `~/mlcube.yaml` when it is a settings file by its content, else
-    `$XDG_CONFIG_HOME/mlcube/settings.yaml` (default `~/.config`). Site: `$MLCUBE_SITE_SETTINGS`, else /etc/mlcube.
-    """
-    named = environment.get("MLCUBE_SITE_SETTINGS", "")
-    site = Place(_named(named, environment, cwd), SITE, "MLCUBE_SITE_SETTINGS") if named else Place(SITE_FILE, SITE)
-    named = environment.get("MLCUBE_SYSTEM_SETTINGS", "")
-    if named:
-        return site, Place(_named(named, environment, cwd), USER, "MLCUBE_SYSTEM_SETTINGS")
-    home = environment.get("HOME", "")
-    old = os.path.join(home, "mlcube.yaml")
-    if os.path.isabs(home) and os.path.isfile(old) and _is_settings_file(old, cwd, cache):
-        return site, Place(old, USER)
-    base = environment.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.join(home if os.path.isabs(home) else "/", ".config")
-    return site, Place(os.path.join(base, "mlcube", "settings.yaml"), USER)
-
-
-def _named(text: str, environment: Mapping[str, str], cwd: str) -> str:
-    home = environment.get("HOME", "")
-    if home and text.startswith("~/"):
-        text = home + text[1:]
-    return absolute(text, cwd)
-
-
-def looks_like_settings(data: Data) -> bool:
-    """Is this the content of a settings file, and not of a cube?"""
-    if not isinstance(data, dict) or "tasks" in data or "schema_type" in data or data.get("type") == "mlbox":
-        return False
-    return any(name in data and isinstance(data[name], (dict, type(None))) for name in SECTIONS)
-
-
-def _is_settings_file(path: str, cwd: str, cache: str | None) -> bool:
-    """Told by its content; a cube as most are written, and what cannot be read as YAML, by the words that begin its lines."""
-    import re  # only here: it is slow to import
-
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            words = set(re.findall(r"^([a-z_]+)\s*:", stream.read(1 << 20), re.MULTILINE))
-    except OSError:
-        return False
-    if words & {"tasks", "schema_type"}:
-        return False
-    found: list[bool] = []
-
-    def choose(document: Document) -> str | None:
-        found.append(looks_like_settings(document.data))
-        return "settings" if found[-1] else None
-
-    Files(os.path.dirname(path), cwd, cache).load(path, choose)
-    return found[-1] if found else bool(words & set(SECTIONS))
-
-
 # --- reading -------------------------------------------------------------------------------------------------------
 
 
-def load_settings(environment: Mapping[str, str], cwd: str, cache: str | None = None,
-                  scopes: Collection[str] = (SITE, USER)) -> Settings:
-    """The settings of this user on this machine; what is wrong with them is in `problems`. Raises nothing."""
+def load_settings(places: Iterable[Place], cwd: str, cache: str | None = None) -> Settings:
+    """The settings in these files, of which the later ones lie over the earlier ones; what is wrong with them is in
+    `problems`. Raises nothing."""
     problems: list[Problem] = []
-    places, trees = [], []
+    read, trees = [], []
     found: dict[str, Entry] = {}
     broken = False
-    for place in find_places(environment, cwd, cache):
-        if place.scope not in scopes or place.path == os.devnull or not (place.exists or place.variable):
-            continue
+    for place in places:
         files = Files(os.path.dirname(place.path), cwd, cache)
         tree = read_settings(files, place)
         problems += files.problems
         if tree is None:
             broken = broken or place.exists
             continue
-        places.append(place)
+        read.append(place)
         trees.append(tree)
         for name, entry in find_entries(files, tree, place.path).items():
             found[name] = _over(found.get(name), entry)
         problems += [problem for problem in files.problems if problem not in problems]
-    return Settings(tuple(places), tuple(trees), found, tuple(problems), broken)
+    return Settings(tuple(read), tuple(trees), found, tuple(problems), broken)
 
 
 def read_settings(files: Files, place: Place) -> Node | None:
@@ -239,7 +155,7 @@ def _over(below: Entry | None, entry: Entry) -> Entry:
     if below is None or below.runner != entry.runner:
         return entry
     beneath = entries(below.options)
-    over = {name: _merged(beneath.get(name), node) for name, node in entries(entry.options).items()}
+    over = {name: merged_option(beneath.get(name), node) for name, node in entries(entry.options).items()}
     return replace(entry, options=mapping({**beneath, **over}, entry.options))
 
 
@@ -255,33 +171,7 @@ def merged_tree(settings: Settings) -> Node:
     return result
 
 
-# --- laying them beneath a cube's platforms --------------------------------------------------------------------------
-
-
-def as_own(layer: Node) -> Node:
-    """The options marked as the user's own; environment values among them are neither shown nor recorded."""
-    return mapping({name: _marked(node, hide=name in _ENVIRONMENT) for name, node in entries(layer).items()}, layer)
-
-
-def _marked(node: Node, hide: bool) -> Node:
-    if isinstance(node.value, dict):
-        return replace(node, own=True, value={key: _marked(item, hide) for key, item in node.value.items()})
-    if isinstance(node.value, tuple):
-        return replace(node, own=True, value=tuple(_marked(item, hide) for item in node.value))
-    return replace(node, own=True, secret=node.secret or (hide and node.value is not None))
-
-
-def lay_beneath(layer: Node, options: Node, override: str) -> Node:
-    """A platform's options with the layer beneath; defaults, and nulls that no `override` set, give way to it."""
-    result = dict(entries(layer))
-    for name, node in entries(options).items():
-        gives_way = node.origin == "default" or (not is_set(node) and node.origin != override)
-        if name not in result or not gives_way:
-            result[name] = _merged(result.get(name), node)
-    return mapping(result, options)
-
-
-def _merged(below: Node | None, over: Node) -> Node:
+def merged_option(below: Node | None, over: Node) -> Node:
     """`over` upon `below`: maps key by key; the place is that of `over`."""
     if below is None:
         return over

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mlcube_cli.definition import Reading, ReadRequest, read_cube, settings_edit
 from mlcube_cli.definition.model import Data
-from mlcube_cli.definition.settings import SITE_FILE, find_places, load_settings
+from mlcube_cli.definition.places import SITE_FILE, find_places
+from mlcube_cli.definition.settings import load_settings
 from mlcube_cli.definition.tree import origins
 from mlcube_cli.definition.write_yaml import yaml_text
 from mlcube_cli.errors import UsageError
@@ -76,7 +77,9 @@ def test_variables_name_the_files(tmp_path: Path) -> None:
 
 
 def test_a_named_file_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
-    found = load_settings({"MLCUBE_SYSTEM_SETTINGS": str(tmp_path / "no.yaml"), "MLCUBE_SITE_SETTINGS": os.devnull}, "/")
+    site, user = find_places({"MLCUBE_SYSTEM_SETTINGS": str(tmp_path / "no.yaml"), "MLCUBE_SITE_SETTINGS": os.devnull}, "/")
+    assert (site.counts, user.counts) == (False, True)
+    found = load_settings([user], "/")
     assert [(problem.severity, problem.code) for problem in found.problems] == [("warning", "no-file")]
     assert not found.broken
 
@@ -448,3 +451,29 @@ def test_any_change_does_to_the_data_what_it_says_and_keeps_the_comments_of_the_
     assert (found["platforms"] or {}) == expected
     assert found["runners"] == runners
     assert text[text.index("runners:"):] in after
+
+
+_odd_keys = st.sampled_from(["runner", "image", "env", "setup", "docker", "--network", "network", "build_args", "interpreter",
+                             "virtualenv", "pkg", "a.b", ""])
+_odd: st.SearchStrategy[Data] = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(
+        ["docker", "local", "mine", "podman", "${docker.image}", "${oc.env:X}", "${.image}", "${", "${platforms.a}", "x: y"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_odd_keys, inner, max_size=4), max_leaves=10)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.dictionaries(
+    st.sampled_from(["platforms", "runners", "storage", "x"]),
+    st.dictionaries(st.sampled_from(["a", "docker", "podman", "mine"]), _odd, max_size=3) | _odd, max_size=3),
+    st.sampled_from([None, "docker", "podman", "a"]))
+def test_whatever_the_settings_hold_there_are_problems_or_a_cube(tmp_path: Path, data: dict[str, Data],
+                                                                 name: str | None) -> None:
+    try:
+        reading = read_with(tmp_path, yaml_text(data), platform=name, site=yaml_text(data))
+    except UsageError as error:
+        assert name == "a"
+        assert "no platform 'a'" in error.message
+        return
+    assert reading.cube is not None
+    if reading.platform is None and name is not None:
+        assert any(problem.severity == "error" for problem in reading.problems)
