@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +173,16 @@ def test_a_task_that_listens_ends_at_once(bench: Bench) -> None:
     outcome, said, _ = bench.run("trap 'echo bye; exit 0' TERM; while :; do sleep 0.1; done", timeout=2.0, grace=30.0)
     assert (outcome.status, said) == ("timed_out", "bye\n")
     assert outcome.seconds < 12
+
+
+def test_what_a_task_leaves_running_ends_with_it(bench: Bench) -> None:
+    busy = 'while :; do : >/mlcube_io0/alive; sleep 0.05; done'
+    outcome, _, _ = bench.run(f"trap '' TERM INT HUP; ({busy}) & sleep 0.3; exit 0", [OUT])
+    assert outcome.exit_code == 0
+    alive = bench.place / "out" / "alive"
+    alive.unlink()
+    time.sleep(0.3)
+    assert not alive.exists()
 
 
 # --- what the task sees ----------------------------------------------------------------------------------------------

@@ -315,6 +315,20 @@ def test_rootless_engines_map_the_caller_in_their_own_way() -> None:
     assert after(words_of({}, context), "--user") == ["0:0"]
 
 
+@pytest.mark.parametrize(("service", "identity", "elsewhere"), [
+    ("unix:///run/user/1000/podman/podman.sock", "keep-id", False), ("unix:///run/podman/podman.sock", "1000:1000", False),
+    ("ssh://me@far/run/user/1000/podman/podman.sock", "keep-id", True),
+    ("ssh://root@far:22/run/podman/podman.sock?secure=True", "1000:1000", True),
+])
+def test_podmans_service_tells_whose_it_is(service: str, identity: str, elsewhere: bool) -> None:
+    world = world_of(machine={"environment": {"CONTAINER_HOST": service}})
+    plan = plan_of({"docker": "podman"}, world)
+    words = payload_of(plan).command.argv
+    assert after(words, "--userns") + after(words, "--user") == [identity]
+    assert any(service in note for note in plan.notes) is elsewhere
+    assert plan_of({"docker": f"podman --url {service}"}).notes == plan.notes
+
+
 def test_a_current_context_tells_where_the_daemon_is() -> None:
     key = hashlib.sha256(b"far").hexdigest()
     texts = {"/home/user/.docker/config.json": '{"currentContext": "far"}',

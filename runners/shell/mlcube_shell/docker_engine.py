@@ -99,7 +99,7 @@ def _configuration(facts: Facts) -> str:
 def _located(engine: Engine) -> Engine:
     """The engine with what follows from where its daemon is and whose it is."""
     if engine.name == "podman":
-        return replace(engine, rootless=engine.facts.uid != 0 and not engine.sudo)
+        return _located_podman(engine)
     host = _SYSTEM_SOCKET if engine.sudo else docker_host(engine.words, engine.facts)
     if not host.startswith("unix://"):
         note = f"docker's daemon is at {host}: the mounted paths are those of that machine"
@@ -107,6 +107,20 @@ def _located(engine: Engine) -> Engine:
     runtime = engine.facts.environment.get("XDG_RUNTIME_DIR")
     places = ("/run/user/", *((runtime.rstrip("/") + "/",) if runtime else ()))
     return replace(engine, rootless=host[len("unix://"):].startswith(places) and engine.facts.uid != 0)
+
+
+def _located_podman(engine: Engine) -> Engine:
+    """podman works by itself, or asks a service (https://docs.podman.io/en/latest/markdown/podman.1.html, --url); root's has
+    one well-known socket."""
+    rootless = engine.facts.uid != 0 and not engine.sudo
+    service = _given(engine.words, "--url") or ("" if engine.sudo else engine.facts.environment.get("CONTAINER_HOST", ""))
+    if not service:
+        return replace(engine, rootless=rootless)
+    rootless = not service.partition("://")[2].partition("?")[0].endswith("/run/podman/podman.sock")
+    if service.startswith("unix://"):
+        return replace(engine, rootless=rootless and engine.facts.uid != 0)
+    note = f"podman's service is at {service}: the mounted paths are those of that machine"
+    return replace(engine, rootless=rootless, remote=True, notes=(note,))
 
 
 def docker_host(words: tuple[str, ...], facts: Facts) -> str:
