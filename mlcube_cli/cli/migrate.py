@@ -218,15 +218,19 @@ def _fill(migration: Migration, directory: str) -> None:
 
 def _copy(source: str, target: str, root: str) -> None:
     """Copy a file, a link or an empty directory; a relative link that leads out of the cube becomes an absolute one."""
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.islink(source):
-        pointed = os.path.join(os.path.dirname(source), os.readlink(source))
-        inside = os.path.normpath(pointed).startswith(root.rstrip("/") + "/")
-        os.symlink(os.readlink(source) if inside else os.path.abspath(pointed), target)
-    elif os.path.isdir(source):
-        os.makedirs(target, exist_ok=True)
-    else:
-        shutil.copy2(source, target)
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.islink(source):
+            pointed = os.path.join(os.path.dirname(source), os.readlink(source))
+            inside = os.path.normpath(pointed).startswith(root.rstrip("/") + "/")
+            os.symlink(os.readlink(source) if inside else os.path.abspath(pointed), target)
+        elif os.path.isdir(source):
+            os.makedirs(target, exist_ok=True)
+        else:
+            shutil.copy2(source, target)
+    except OSError as error:
+        raise PreparationError(f"{source} cannot be copied: {error.strerror or error}",
+                               "check its permissions and the free space; nothing of the new cube was kept") from None
 
 
 # --- telling -------------------------------------------------------------------------------------------------------
