@@ -26,7 +26,7 @@ def docker(*words: str, stdin: str = "") -> str:
 
 
 class Images:
-    """Images of this test alone, and their names; all names are taken away at the end."""
+    """Images of this test alone, known by a label, and names; all are taken away at the end."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -47,7 +47,8 @@ class Images:
 def images() -> Iterator[Images]:
     made = Images()
     yield made
-    for name in dict.fromkeys(made.names):
+    marked = docker("images", "--all", "--quiet", "--no-trunc", "--filter", f"label=test={made.key}").split()
+    for name in dict.fromkeys((*made.names, *marked)):
         subprocess.run(["docker", "rmi", "--force", name], capture_output=True, check=False, timeout=60)
 
 
@@ -88,7 +89,6 @@ def pulled(images: Images, registry: Registry, tmp_path: Path, run_mlcube: Any) 
     docker("rmi", "--force", name)
     images.make(name, "wrong")
     docker("push", "--quiet", name)
-    images.name(f"{name.rpartition(':')[0]}@{entry_of(cube)['digest']}")
     registry.fetched.clear()
     return cube, name, registry.digest(f"tests/{images.key}", "1")
 
