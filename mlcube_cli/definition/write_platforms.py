@@ -54,10 +54,10 @@ def _stated(platform: Platform) -> dict[str, Data]:
 
 
 def _defaults(dialect: str, cube: Cube, platform: Platform) -> Mapping[str, str]:
-    """What the dialect sets on this platform. The singularity runner goes by the cube's calling convention."""
-    if platform.runner != "singularity":
-        return dialect_defaults(dialect, platform.runner)
-    return _SINGULARITY.get("" if cube.calling == "mlbox" else dialect, {})
+    """What the dialect sets on this platform, and what its runner does where that is silent. The singularity runner goes by
+    the calling convention."""
+    silent = _SINGULARITY.get(dialect, {}) if platform.runner == "singularity" and cube.calling != "mlbox" else {}
+    return {**silent, **dialect_defaults(dialect, platform.runner)}
 
 
 def _matters(name: str, cube: Cube, platform: Platform, target: str, is_file: Callable[[str], bool]) -> bool:
@@ -67,8 +67,10 @@ def _matters(name: str, cube: Cube, platform: Platform, target: str, is_file: Ca
     if name == "image_dir":
         image = str(stated.get("image") or "")
         return bool(image) and image[0] not in "/~$" and ":" not in image
-    if name not in BUILD or (name == "build_context" and platform.runner == "singularity"):  # every build starts in it
+    if name not in BUILD:
         return True
+    if platform.runner == "singularity" and (name == "build_context" or cube.calling == "mlbox"):
+        return True  # every build starts in the context; an MLBox's image lies beside its build file
     own, theirs = ({**_defaults(dialect, cube, platform), **stated} for dialect in (cube.dialect, target))
     return bool({"build_context", "build_file"} & set(stated)) or is_file(_build_file(own)) or is_file(_build_file(theirs))
 
