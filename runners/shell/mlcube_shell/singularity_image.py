@@ -22,7 +22,8 @@ _SOURCES = ("docker-archive:", "docker-daemon:", "oci:", "oci-archive:")  # besi
 
 # Makes $image out of $source under another name, of which there is one for each process. What a killed one left is
 # removed: its number tells whether it is alive. A sandbox is a directory, and may hold what is not writable. A recipe is
-# built with a label more, which says what it was built from.
+# built with a label more, which says what it was built from. The engine's temporary files lie in a directory of their own;
+# a killed build with --fakeroot leaves some there that belong to the caller's further user ids, which unshare can remove.
 _BUILD = """\
 set -e
 image=$1 source=$2 label=$3; shift 3
@@ -35,7 +36,10 @@ for old in "$place/$name".*.partial; do
   kill -0 "$owner" 2>/dev/null || { as chmod -R u+rwX -- "$old" 2>/dev/null || :; as rm -rf -- "$old"; }
 done
 new=$place/$name.$PPID.partial recipe=$place/$name.recipe.$PPID.partial
-trap 'as rm -rf -- "$new" "$recipe"' EXIT
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+rm -rf -- "$room"; mkdir -m 700 -- "$room"
+export APPTAINER_TMPDIR="$room" SINGULARITY_TMPDIR="$room"
+trap 'as rm -rf -- "$new" "$recipe" "$room"' EXIT
 if [ -n "$label" ]; then
   { cat -- "$source" && printf '\\n\\n%%labels\\n  %s\\n' "$label"; } | as tee -- "$recipe" >/dev/null
   source=$recipe
@@ -50,7 +54,12 @@ trap '' INT TERM HUP
 name=${1%/*}/.${1##*/}.$(id -u)@$(uname -n)
 new=$name.$PPID.partial
 if [ -e "$name.recipe.$PPID.partial" ]; then as rm -f -- "$name.recipe.$PPID.partial"; fi
-if [ -e "$new" ]; then as chmod -R u+rwX -- "$new" 2>/dev/null; as rm -rf -- "$new"; fi"""
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+for left in "$new" "$room"; do
+  [ -e "$left" ] || continue
+  as chmod -R u+rwX -- "$left" 2>/dev/null
+  as rm -rf -- "$left" 2>/dev/null || unshare --map-root-user --map-auto rm -rf -- "$left"
+done"""
 
 
 @dataclass(frozen=True)
@@ -227,7 +236,7 @@ def built(engine: Engine, image: str, source: Source, always: bool) -> Preparati
     step = Step(
         f"build image {image}", build, otherwise=otherwise, unless=None if always else Command(("test", "-e", image)),
         lock=f"singularity-image-{engine.facts.path(image).real or image}", makes=image,
-        after=Command(("sh", "-c", _as(engine) + _TIDY, "sh", image)), reasons=BUILD_REASONS,
+        after=Command(("sh", "-c", _as(engine) + _TIDY, "sh", image), storage_variables(engine)), reasons=BUILD_REASONS,
         hint="mend the recipe, or take a finished image: -Prunner.image=FILE.sif")
     return Preparation(image, (step,), source.notes)
 

@@ -6,12 +6,17 @@ RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 # note: apptainer is not here; the plan assumes a current one
 
 # build image /cube/workspace/.image/mlcommonsmnist.sif
-trap 'sh -c '"'"'as() { "$@"; }
+trap 'APPTAINER_DISABLE_CACHE=true sh -c '"'"'as() { "$@"; }
 trap '"'"'"'"'"'"'"'"''"'"'"'"'"'"'"'"' INT TERM HUP
 name=${1%/*}/.${1##*/}.$(id -u)@$(uname -n)
 new=$name.$PPID.partial
 if [ -e "$name.recipe.$PPID.partial" ]; then as rm -f -- "$name.recipe.$PPID.partial"; fi
-if [ -e "$new" ]; then as chmod -R u+rwX -- "$new" 2>/dev/null; as rm -rf -- "$new"; fi'"'"' sh /cube/workspace/.image/mlcommonsmnist.sif </dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+for left in "$new" "$room"; do
+  [ -e "$left" ] || continue
+  as chmod -R u+rwX -- "$left" 2>/dev/null
+  as rm -rf -- "$left" 2>/dev/null || unshare --map-root-user --map-auto rm -rf -- "$left"
+done'"'"' sh /cube/workspace/.image/mlcommonsmnist.sif </dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
 test -e /cube/workspace/.image/mlcommonsmnist.sif </dev/null >/dev/null 2>&1 || (cd /cube && APPTAINER_DISABLE_CACHE=true sh -c 'as() { "$@"; }
 set -e
 image=$1 source=$2 label=$3; shift 3
@@ -24,7 +29,10 @@ for old in "$place/$name".*.partial; do
   kill -0 "$owner" 2>/dev/null || { as chmod -R u+rwX -- "$old" 2>/dev/null || :; as rm -rf -- "$old"; }
 done
 new=$place/$name.$PPID.partial recipe=$place/$name.recipe.$PPID.partial
-trap '"'"'as rm -rf -- "$new" "$recipe"'"'"' EXIT
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+rm -rf -- "$room"; mkdir -m 700 -- "$room"
+export APPTAINER_TMPDIR="$room" SINGULARITY_TMPDIR="$room"
+trap '"'"'as rm -rf -- "$new" "$recipe" "$room"'"'"' EXIT
 if [ -n "$label" ]; then
   { cat -- "$source" && printf '"'"'\n\n%%labels\n  %s\n'"'"' "$label"; } | as tee -- "$recipe" >/dev/null
   source=$recipe
@@ -34,12 +42,17 @@ as rm -f -- "$recipe"
 if [ -d "$image" ] && [ ! -L "$image" ]; then as mv -T -- "$image" "$new.old"; fi
 as mv -f -T -- "$new" "$image"
 if [ -e "$new.old" ]; then as chmod -R u+rwX -- "$new.old"; as rm -rf -- "$new.old"; fi' sh /cube/workspace/.image/mlcommonsmnist.sif docker://mlcommons/mnist '' apptainer build </dev/null)
-sh -c 'as() { "$@"; }
+APPTAINER_DISABLE_CACHE=true sh -c 'as() { "$@"; }
 trap '"'"''"'"' INT TERM HUP
 name=${1%/*}/.${1##*/}.$(id -u)@$(uname -n)
 new=$name.$PPID.partial
 if [ -e "$name.recipe.$PPID.partial" ]; then as rm -f -- "$name.recipe.$PPID.partial"; fi
-if [ -e "$new" ]; then as chmod -R u+rwX -- "$new" 2>/dev/null; as rm -rf -- "$new"; fi' sh /cube/workspace/.image/mlcommonsmnist.sif </dev/null; trap - EXIT INT TERM
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+for left in "$new" "$room"; do
+  [ -e "$left" ] || continue
+  as chmod -R u+rwX -- "$left" 2>/dev/null
+  as rm -rf -- "$left" 2>/dev/null || unshare --map-root-user --map-auto rm -rf -- "$left"
+done' sh /cube/workspace/.image/mlcommonsmnist.sif </dev/null; trap - EXIT INT TERM
 
 # run task train
 trap 'sh -c '"'"'trap '"'"'"'"'"'"'"'"''"'"'"'"'"'"'"'"' INT TERM HUP; chmod -R u+rwX -- "$1" 2>/dev/null; rm -rf -- "$1"'"'"' sh /tmp/mlcube-"$RUN_ID"-1 </dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM

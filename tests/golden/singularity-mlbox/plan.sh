@@ -5,12 +5,17 @@ set -eu
 RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 
 # build image /cube/implementation/singularity/recipes/mlbox.simg
-trap 'sh -c '"'"'as() { "$@"; }
+trap 'APPTAINER_DISABLE_CACHE=true sh -c '"'"'as() { "$@"; }
 trap '"'"'"'"'"'"'"'"''"'"'"'"'"'"'"'"' INT TERM HUP
 name=${1%/*}/.${1##*/}.$(id -u)@$(uname -n)
 new=$name.$PPID.partial
 if [ -e "$name.recipe.$PPID.partial" ]; then as rm -f -- "$name.recipe.$PPID.partial"; fi
-if [ -e "$new" ]; then as chmod -R u+rwX -- "$new" 2>/dev/null; as rm -rf -- "$new"; fi'"'"' sh /cube/implementation/singularity/recipes/mlbox.simg </dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+for left in "$new" "$room"; do
+  [ -e "$left" ] || continue
+  as chmod -R u+rwX -- "$left" 2>/dev/null
+  as rm -rf -- "$left" 2>/dev/null || unshare --map-root-user --map-auto rm -rf -- "$left"
+done'"'"' sh /cube/implementation/singularity/recipes/mlbox.simg </dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
 test -e /cube/implementation/singularity/recipes/mlbox.simg </dev/null >/dev/null 2>&1 || (cd /cube && APPTAINER_DISABLE_CACHE=true sh -c 'as() { "$@"; }
 set -e
 image=$1 source=$2 label=$3; shift 3
@@ -23,7 +28,10 @@ for old in "$place/$name".*.partial; do
   kill -0 "$owner" 2>/dev/null || { as chmod -R u+rwX -- "$old" 2>/dev/null || :; as rm -rf -- "$old"; }
 done
 new=$place/$name.$PPID.partial recipe=$place/$name.recipe.$PPID.partial
-trap '"'"'as rm -rf -- "$new" "$recipe"'"'"' EXIT
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+rm -rf -- "$room"; mkdir -m 700 -- "$room"
+export APPTAINER_TMPDIR="$room" SINGULARITY_TMPDIR="$room"
+trap '"'"'as rm -rf -- "$new" "$recipe" "$room"'"'"' EXIT
 if [ -n "$label" ]; then
   { cat -- "$source" && printf '"'"'\n\n%%labels\n  %s\n'"'"' "$label"; } | as tee -- "$recipe" >/dev/null
   source=$recipe
@@ -33,12 +41,17 @@ as rm -f -- "$recipe"
 if [ -d "$image" ] && [ ! -L "$image" ]; then as mv -T -- "$image" "$new.old"; fi
 as mv -f -T -- "$new" "$image"
 if [ -e "$new.old" ]; then as chmod -R u+rwX -- "$new.old"; as rm -rf -- "$new.old"; fi' sh /cube/implementation/singularity/recipes/mlbox.simg implementation/singularity/recipes/Singularity.recipe 'org.mlcommons.mlcube.recipe sha256:19d94c0110e52f746e1d276dabc6ae6461bc851b524fb26a97be8e9c1d0f520e' apptainer build --fakeroot </dev/null)
-sh -c 'as() { "$@"; }
+APPTAINER_DISABLE_CACHE=true sh -c 'as() { "$@"; }
 trap '"'"''"'"' INT TERM HUP
 name=${1%/*}/.${1##*/}.$(id -u)@$(uname -n)
 new=$name.$PPID.partial
 if [ -e "$name.recipe.$PPID.partial" ]; then as rm -f -- "$name.recipe.$PPID.partial"; fi
-if [ -e "$new" ]; then as chmod -R u+rwX -- "$new" 2>/dev/null; as rm -rf -- "$new"; fi' sh /cube/implementation/singularity/recipes/mlbox.simg </dev/null; trap - EXIT INT TERM
+room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
+for left in "$new" "$room"; do
+  [ -e "$left" ] || continue
+  as chmod -R u+rwX -- "$left" 2>/dev/null
+  as rm -rf -- "$left" 2>/dev/null || unshare --map-root-user --map-auto rm -rf -- "$left"
+done' sh /cube/implementation/singularity/recipes/mlbox.simg </dev/null; trap - EXIT INT TERM
 
 # make output directories
 mkdir -p -- /cube/workspace /cube/workspace/.mlcube </dev/null
