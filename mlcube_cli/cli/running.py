@@ -65,11 +65,21 @@ def run(arguments: Arguments) -> int:
     prepared = prepare(arguments)
     plans, facts = with_facts(lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
                               prepared.facts, ways_to_look(arguments))
+    plans = _with_flag_notes(arguments, prepared, plans)
     if arguments.dry_run:
         return _show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
 
     return execute(arguments, replace(prepared, facts=facts), plans)
+
+
+def _with_flag_notes(arguments: Arguments, prepared: Prepared, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
+    """The plans, and what of the command line their platform cannot hold its task to."""
+    protected = any(argument.direction == "input" for job in prepared.jobs for argument in job.paths)
+    if arguments.mount != "ro" or RUNNERS[prepared.platform.runner].kind != HOST or not protected:
+        return plans
+    note = f"--mount=ro: platform '{prepared.platform.name}' cannot keep a task from writing to its inputs"
+    return tuple(replace(plan, notes=(*plan.notes, note)) for plan in plans)
 
 
 def configure(arguments: Arguments) -> int:

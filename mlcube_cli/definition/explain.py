@@ -31,6 +31,10 @@ _OTHER_TOOLS = {
     **dict.fromkeys(("context", "build"), ("build_context",)),
     "dockerfile": ("build_file",), "gpu": ("gpus",), "mem": ("memory",), "port": ("ports",), "mode": ("opts",),
     "value": ("default",), "args": ("run_args",), "image": (_SECTION,), "runner": (_SECTION,),
+    # Options of docker in a section for singularity, and the other way round.
+    "env_args": ("env",), "security_opt": ("security",), "security": ("security_opt",),
+    "privileged": ("fakeroot: singularity runs a task with its caller's rights; 'fakeroot: true' makes it an apparent root",),
+    "ports": ("contain: the task has this machine's own network, so that nothing needs publishing",),
 }
 _SYNONYMS = {"folder": "directory", "dir": "directory", "path": "directory", "readonly": "ro", "read-only": "ro"}
 

@@ -1,0 +1,260 @@
+"""Every option on every runner: it has an effect, or is refused, or something is said. Never silence; no engine is needed.
+
+The whole way is gone: a cube is read, planned, and printed by a dry run. A new option of the schemas or the docs has to get a
+row here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlcube_cli.cli import main
+from mlcube_cli.definition.options import canonical_name
+from tests.conftest import CHECKOUT
+from tests.cubes import write_tree
+
+PLATFORMS = {"docker": "docker", "podman": "docker", "singularity": "singularity", "local": "local"}  # and the runner of each
+# Another plan; the same one and something is said; the warning that the runner knows no such option; no plan.
+EFFECT, NOTE, UNKNOWN, ERROR = "effect", "note", "unknown", "error"
+Told = Mapping[str, str]
+
+
+def told(docker: str, singularity: str, local: str, podman: str = "") -> Told:
+    return {"docker": docker, "podman": podman or docker, "singularity": singularity, "local": local}
+
+
+EVERYWHERE = told(EFFECT, EFFECT, EFFECT)
+CONTAINERS = told(EFFECT, EFFECT, UNKNOWN)
+DOCKER = told(EFFECT, UNKNOWN, UNKNOWN)
+SINGULARITY = told(UNKNOWN, EFFECT, UNKNOWN)
+LOCAL = told(UNKNOWN, UNKNOWN, EFFECT)
+NOT_LOCAL = told(EFFECT, EFFECT, ERROR)  # there it would mean something: that nothing does it is an error (RULINGS 23)
+NEEDS_DOCKER = told(EFFECT, UNKNOWN, ERROR)
+NOT_CHOSEN = told("accelerator_count decides", "accelerator_count decides", UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A value that is not the default, what each platform does about it, and what the section holds besides."""
+
+    value: Any
+    told: Told
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    top: Mapping[str, Any] = field(default_factory=dict)  # of the cube
+
+
+WITH_GPU = {"platform": {"accelerator_count": 1}}
+FROM_DOCKER = {"build_strategy": "pull", "docker_image": "one:1"}
+EXEC = {"kind": "exec", "run": ["true"], "entrypoint": None}
+
+ROWS: Mapping[str, tuple[Row, ...]] = {
+    # the image
+    "image": (Row("other.sif", CONTAINERS),),
+    "image_dir": (Row("images", SINGULARITY),),
+    "docker": (Row("sudo docker", told(EFFECT, UNKNOWN, UNKNOWN, podman="--platform=podman names it")),),
+    "singularity": (Row("sudo singularity", SINGULARITY),),
+    "container_runtime": (Row("nvidia", NEEDS_DOCKER),),
+    "build_strategy": (Row("always", CONTAINERS),),
+    "build_context": (Row("other", CONTAINERS),),
+    "build_file": (Row("other/Recipe", CONTAINERS),),
+    "build_args": (Row("--no-cache", CONTAINERS),),
+    "docker_image": (Row("another:1", SINGULARITY, FROM_DOCKER),),
+    "tar_file": (Row("saved.tar", told("singularity reads it", EFFECT, UNKNOWN), FROM_DOCKER),),
+    "tmpdir": (Row("/scratch", SINGULARITY),),
+    "cachedir": (Row("/scratch", SINGULARITY),),
+    # the environment
+    "env": (Row({"A": "b"}, EVERYWHERE), Row({"ABSENT_HERE": None}, told(NOTE, NOTE, NOTE))),
+    "env_args": (Row({"A": "b"}, DOCKER), Row("A=b", DOCKER)),
+    "setup": (Row(["true"], EVERYWHERE),),
+    "modules": (Row(["cuda"], EVERYWHERE),),
+    # the user's own words
+    "run_args": (Row("--uts=host", CONTAINERS),),
+    "gpu_args": (Row("--uts=host", CONTAINERS, top=WITH_GPU), Row("--uts=host", NOT_CHOSEN)),
+    "cpu_args": (Row("--uts=host", CONTAINERS), Row("--uts=host", NOT_CHOSEN, top=WITH_GPU)),
+    # accelerators, network, limits
+    "gpus": (Row("none", EVERYWHERE), Row(2, EVERYWHERE), Row([0, 1], EVERYWHERE), Row("device=1", EVERYWHERE),
+             Row("all", told(EFFECT, EFFECT, "the default")), Row("some", told(ERROR, ERROR, ERROR))),
+    "network": (Row("none", NOT_LOCAL), Row("bridge", NOT_LOCAL), Row("host", told(EFFECT, "the default", "the default"))),
+    "security_opt": (Row("label=disable", NEEDS_DOCKER),),
+    "security": (Row("no-new-privs", SINGULARITY),),
+    "nv": (Row(True, SINGULARITY),),
+    "rocm": (Row(True, SINGULARITY),),
+    "memory": (Row("1g", NOT_LOCAL),),
+    "cpuset_cpus": (Row("0", NOT_LOCAL),),
+    "shm_size": (Row("1g", told(EFFECT, NOTE, ERROR)),),
+    "vm_ram": (Row(2048, SINGULARITY),),
+    "vm_cpu": (Row(2, SINGULARITY),),
+    "ports": (Row(["8080:80"], NEEDS_DOCKER),),
+    "privileged": (Row(True, NEEDS_DOCKER),),
+    # who, where, and what is seen of this machine
+    "user": (Row("image", told(EFFECT, NOTE, ERROR)), Row("1234:1234", told(EFFECT, ERROR, ERROR)),
+             Row("0", told(EFFECT, ERROR, ERROR)), Row("caller", dict.fromkeys(PLATFORMS, "the default"))),
+    "workdir": (Row("/tmp", EVERYWHERE),),
+    "mount_opts": (Row("z", told(NOTE, NOTE, ERROR, podman=EFFECT)), Row("ro", told(ERROR, ERROR, ERROR)),
+                   Row("bind-propagation=rslave", told(EFFECT, ERROR, ERROR))),
+    "binds": (Row(["/opt:/opt"], SINGULARITY),),
+    "contain": (Row(False, SINGULARITY),),
+    "cleanenv": (Row(False, SINGULARITY),),
+    "fakeroot": (Row(True, SINGULARITY),),
+    "writable_tmpfs": (Row(True, SINGULARITY),),
+    # a Python environment of this machine
+    "entrypoint": (Row("other.py", LOCAL),),
+    "requirements": (Row("requirements.txt", LOCAL),
+                     Row("requirements.txt", told(UNKNOWN, UNKNOWN, NOTE), {"interpreter": "system"})),
+    "interpreter": (Row("virtualenv", LOCAL),),
+    "python": (Row("/bin/sh", LOCAL),),
+    "conda": (Row("mamba", LOCAL, {"interpreter": "conda"}),),
+    "kind": (Row("exec", LOCAL, {"run": ["true"]}),),
+    "directories": (Row(["made"], LOCAL, EXEC),),
+    "configure": (Row(["true"], told(ERROR, UNKNOWN, EFFECT), EXEC),),
+    "run": (Row(["echo other"], LOCAL, EXEC),),
+}
+# Keys of the schemas that are no options: which runner a section is for; and what older files say of environments, which lie
+# in mlcube's cache (docs/platforms.md).
+NO_OPTIONS = {"runner", "system", "virtualenv", "pipenv", "force_reconfigure"}
+
+FLAGS: Mapping[str, Told] = {
+    "--gpus=none": EVERYWHERE, "--gpus=1": EVERYWHERE, "--gpus=0,1": EVERYWHERE,
+    "--gpus=all": told(EFFECT, EFFECT, "the default"),
+    "--memory=1g": NOT_LOCAL, "--cpu=1": NOT_LOCAL,
+    "--network=none": NOT_LOCAL, "--network=host": told(EFFECT, "the default", "the default"),
+    "--security=no-new-privs": NOT_LOCAL,
+    "--mount=rw": told(EFFECT, EFFECT, "the default"), "--mount=ro": told("the default", "the default", NOTE),
+}
+
+RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
+BEYOND = "mlcube: this cube asks for more than its inputs and outputs"  # said of a definition, whatever comes of it
+PLACE = re.compile(r":\d+:\d+")  # of the definition's lines, which a further option moves
+
+SECTIONS: Mapping[str, Mapping[str, Any]] = {
+    "docker": {"image": "one.sif"}, "singularity": {"image": "one.sif"}, "local": {"entrypoint": "main.py"},
+}
+
+
+class Desk:
+    """A machine without engines, a cube, and the dry runs of it."""
+
+    def __init__(self, place: Path, capture: pytest.CaptureFixture[str]) -> None:
+        self.place = place
+        self._capture = capture
+
+    def plan(self, platform: str, *words: str, options: Mapping[str, Any] | None = None,
+             top: Mapping[str, Any] | None = None) -> tuple[int, str, str]:
+        """Exit code, the steps, and what was said, for a section of these options and these words."""
+        runner = PLATFORMS[platform]
+        task = {"parameters": {"inputs": {"data": {"type": "directory"}}, "outputs": {"out": {"type": "directory"}}}}
+        section = {name: value for name, value in {**SECTIONS[runner], **(options or {})}.items()
+                   if value is not None or name == "env"}
+        (self.place / "mlcube.yaml").write_text(json.dumps({"name": "c", **(top or {}), runner: section, "tasks": {"t": task}}))
+        self._capture.readouterr()
+        steps, notes = "", ""
+        for verb in ("run", "configure"):
+            given = words if verb == "run" else ()
+            code = main([verb, str(self.place), f"--platform={platform}", "--dry-run", "--json", *given])
+            said = self._capture.readouterr()
+            notes += "".join(line for line in said.err.splitlines(True) if BEYOND not in line)
+            if code:
+                return code, "", notes
+            document = json.loads(said.out)
+            steps += RUN_ID.sub("RUN", json.dumps([document["steps"], document["tasks"]], indent=1))
+            notes += "\n".join(document["notes"])
+        return 0, steps, PLACE.sub("", notes)
+
+    def tell(self, platform: str, *words: str, options: Mapping[str, Any] | None = None,
+             beside: Mapping[str, Any] | None = None, top: Mapping[str, Any] | None = None) -> tuple[str, str]:
+        """Whether the options, or the words, are an effect, a note, an error, or nothing; and what was said."""
+        code, before, noted = self.plan(platform, options=beside, top=top)
+        assert code == 0, noted
+        code, after, said = self.plan(platform, *words, options={**(beside or {}), **(options or {})}, top=top)
+        if code:
+            return ERROR, said
+        if "is not a key that" in said:
+            return UNKNOWN, said
+        if after != before:
+            return EFFECT, said
+        return (NOTE if said != noted else "nothing"), said
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+    write_tree(tmp_path / "cube", {
+        "main.py": "", "other.py": "", "requirements.txt": "x\n", "Dockerfile": "FROM scratch\n",
+        "Singularity.recipe": "Bootstrap: docker\n", "other/Recipe": "", "other/Dockerfile": "", "other/Singularity.recipe": "",
+        "saved.tar": "", "workspace/data/a": "a"})
+    programs = {"python3": "printf 'cpython\\n3.11.2\\nlinux-x86_64\\ncpython-311\\nyes\\n%s' \"$0\"",
+                "uname": "echo Linux x86_64", "conda": ":", "mamba": ":", "bash": ":"}
+    for name, line in programs.items():
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    home = tmp_path / "home"
+    (home / ".cache/mlcube").mkdir(parents=True)
+    for name in [name for name in os.environ if not name.startswith("PYTEST_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"PATH": str(tmp_path / "bin"), "HOME": str(home), "LANG": "C.UTF-8"}.items():
+        monkeypatch.setenv(name, value)
+    if os.getuid() == 0:  # root may be anybody
+        for path in (home, home / ".cache", home / ".cache/mlcube"):
+            os.chown(path, 1000, 1000)
+        for name in ("getuid", "geteuid", "getgid"):
+            monkeypatch.setattr(os, name, lambda: 1000)
+    yield Desk(tmp_path / "cube", capsys)
+
+
+def is_told(expected: str, found: str) -> bool:
+    """Whether it came as expected; what is none of the four is a reason why nothing has to be done."""
+    return found == (expected if expected in (EFFECT, NOTE, UNKNOWN, ERROR) else "nothing")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_an_option_is_never_passed_over_in_silence(desk: Desk, name: str) -> None:
+    for row in ROWS[name]:
+        for platform, expected in row.told.items():
+            runner = PLATFORMS[platform]
+            known = {key: value for key, value in row.beside.items() if key in schema_options(runner)}
+            found, said = desk.tell(platform, options={name: row.value}, beside=known, top=row.top)
+            assert is_told(expected, found), f"{name}: {row.value} on {platform}: {found}, not {expected}: {said}"
+            assert found != ERROR or name in said or str(row.value) in said, said
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_is_never_passed_over_in_silence(desk: Desk, flag: str) -> None:
+    for platform, expected in FLAGS[flag].items():
+        found, said = desk.tell(platform, flag)
+        assert is_told(expected, found), f"{flag} on {platform}: {found}, not {expected}: {said}"
+
+
+def test_every_option_of_the_schemas_and_of_the_docs_has_a_row() -> None:
+    named = {name for runner in SECTIONS for name in schema_options(runner)}
+    assert named == set(ROWS)
+    for runner in SECTIONS:
+        documented = docs_options(runner)
+        assert documented <= schema_options(runner) | REFUSED_LOCALLY, "docs/platforms.md"
+        assert schema_options(runner) - documented <= REFUSED_LOCALLY, "docs/platforms.md"
+
+
+REFUSED_LOCALLY = {"network", "memory", "shm_size", "user"}  # local knows them, to say why they cannot be
+
+
+def schema_options(runner: str) -> set[str]:
+    """The canonical names of the options that a cube's section of this runner may hold."""
+    schema = json.loads((CHECKOUT / "schemas/mlcube.json").read_text(encoding="utf-8"))
+    return {canonical_name(runner, name) for name in schema["$defs"][runner]["properties"]} - NO_OPTIONS
+
+
+def docs_options(runner: str) -> set[str]:
+    """The options in the first column of the runner's table in docs/platforms.md."""
+    text = (CHECKOUT / "docs/platforms.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {runner}\b.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/platforms.md has no section on {runner}"
+    cells = [line.split("|")[1] for line in section[0].splitlines() if line.startswith("| `")]
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
