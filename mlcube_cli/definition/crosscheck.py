@@ -230,16 +230,18 @@ def _build(draft: Draft, files: Files, platform: PlatformDraft, context: str) ->
     path = os.path.join(context, name)
     if "$" in name or os.path.isfile(path):
         return
+    strategy = text_of(options.get("build_strategy"))
+    instead = ", so the image cannot be built" if strategy == "build" and "build_file" in stated else (
+        ", so the image would be pulled")
     if "build_context" in stated and not os.path.isdir(context):
         option, what, hint = "build_context", f"directory {files.shown(context)}", "the path is relative to the cube"
     elif "build_file" in stated:
         option, what, hint = "build_file", f"build file {files.shown(path)}", "build_file is relative to build_context"
     elif text_of(stated.get("build_strategy")) in ("build", "always"):
-        option, what = "build_strategy", f"build file {files.shown(path)}, so the image would be pulled"
-        hint = "make it, or say 'pull'"
+        option, what, hint = "build_strategy", f"build file {files.shown(path)}", "make it, or say 'pull'"
     else:
         return
-    files.warn(_place(platform, stated[option]), f"there is no {what}", "missing-path", hint,
+    files.warn(_place(platform, stated[option]), f"there is no {what}{instead}", "missing-path", hint,
                _option_path(draft, platform, option))
 
 

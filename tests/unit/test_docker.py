@@ -638,6 +638,13 @@ def test_context_and_file_are_where_the_platform_says() -> None:
         plan_of({**options, "build_file": "absent"}, world)
 
 
+@pytest.mark.parametrize("strategy", [None, "fallback", "auto", "always", "pull"])
+def test_a_build_file_that_did_not_come_with_the_cube_leaves_its_image_to_be_pulled(strategy: str | None) -> None:
+    options = {"build_context": "../project", "build_file": "Dockerfile", **({"build_strategy": strategy} if strategy else {})}
+    step = plan_of(options, world_of(ABSENT), dialect="inline").steps[0]
+    assert step.command.argv[:2] == ("docker", "pull") and step.otherwise is None
+
+
 def test_an_image_whose_files_changed_since_is_noted_and_others_are_not() -> None:
     labels = '{"Config": {"Entrypoint": ["x"], "Labels": {"org.mlcommons.mlcube.inputs": "%s"}}}'
     built = plan_of({"build_strategy": "build"}, world_of(ABSENT, paths=FILE)).steps[0].command.argv

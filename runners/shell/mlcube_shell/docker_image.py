@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command, Step, Variable
+from mlcube_cli.definition.model import OVERRIDE
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import FileText, PathKind, Probe
 from mlcube_cli.ignoring import patterns_of
@@ -129,10 +130,13 @@ def registry_name(engine: Engine, image: str) -> str:
 
 
 def can_build(engine: Engine, recipe: Recipe) -> bool:
-    """Whether there is a build file. Raises DefinitionError where the platform names one that is not there."""
+    """Whether there is a build file. One that the cube names and that did not come with it leaves the image to be pulled, as
+    earlier programs did (spec/dialects 3.8). Raises DefinitionError where the strategy is `build`, or `-P` names the file."""
     option = engine.job.find_option("build_file")
     if recipe.found or option is None or option.value is None or option.origin == "default":
         return recipe.found
+    if option.origin != OVERRIDE and strategy_of(engine.job) != "build":
+        return False
     raise refuse(option, f"there is no file {recipe.file}", "build_file is relative to build_context")
 
 
