@@ -64,13 +64,6 @@ class FileDigest:
 
 
 @dataclass(frozen=True)
-class RegistryDigest:
-    """Question: the digest that this image's name has in its registry now? Answer: "sha256:HEX", or None."""
-
-    image: str
-
-
-@dataclass(frozen=True)
 class Observation:
     """What a probe command said; exit code 127 with empty output where the tool is absent."""
 
@@ -94,7 +87,7 @@ class PathFact:
     creatable: bool = True
 
 
-Question: TypeAlias = "Tool | Probe | PathKind | FileText | TreeDigest | FileDigest | RegistryDigest"
+Question: TypeAlias = "Tool | Probe | PathKind | FileText | TreeDigest | FileDigest"
 Answer: TypeAlias = "str | bytes | Observation | PathFact | None"
 
 
@@ -158,11 +151,6 @@ class Facts:
 
     def file_digest(self, path: str) -> str | None:
         answer = self._answer(FileDigest(path))
-        assert answer is None or isinstance(answer, str)
-        return answer
-
-    def registry_digest(self, image: str) -> str | None:
-        answer = self._answer(RegistryDigest(image))
         assert answer is None or isinstance(answer, str)
         return answer
 

@@ -8,6 +8,8 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import NOWHERE, Location, PreparationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlcube_cli.facts import Facts
     from mlcube_cli.job import Job
 
@@ -32,6 +34,7 @@ class Pin:
     digest: str  # "sha256:" and 64 hexadecimal digits
     architecture: str  # "linux/amd64"
     location: Location = NOWHERE
+    platform: str = ""  # whose entry it is
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Identity:
     source: str = ""  # what it was made from, as far as that is known
     architecture: str = ""
     pin: Pin | None = None  # how a lock would name it; None: a lock cannot
+    held: Pin | None = None  # the entry of the cube's lock that it is held to
+    same: bool = False  # whether it is the image of that entry
     notes: tuple[str, ...] = ()  # what a lock of it cannot promise
 
     @property
@@ -66,22 +71,22 @@ def machine_architecture(facts: Facts) -> str:
     return f"linux/{_PROCESSORS.get(facts.processor, facts.processor)}"
 
 
-def find_pin(job: Job, facts: Facts, architecture: str = "") -> Pin | None:
-    """The lock's entry that holds here: for this machine's architecture, or for that of the image which is here.
+def find_pin(pins: Iterable[Pin], facts: Facts, architecture: str = "") -> Pin | None:
+    """The entry of a lock that holds here: for this machine's architecture, or for that of the image which is here.
 
-    A digest of build inputs holds everywhere. None: the cube has no lock, or none that says anything here.
+    A digest of build inputs holds everywhere. None: there is none that says anything here.
     """
-    here = machine_architecture(facts)
+    pins, here = tuple(pins), machine_architecture(facts)
     for wanted in (here, architecture):
-        found = next((pin for pin in job.pins if pin.architecture == wanted), None)
+        found = next((pin for pin in pins if pin.architecture == wanted), None)
         if found:
             return found
-    return next((pin for pin in job.pins if pin.method == INPUTS), None)
+    return next((pin for pin in pins if pin.method == INPUTS), None)
 
 
 def unlocked_notes(job: Job, facts: Facts, architecture: str = "") -> tuple[str, ...]:
     """Says that a lock is there and does not speak of this image, so that nobody takes it for checked."""
-    if not job.lock or find_pin(job, facts, architecture):
+    if not job.lock or find_pin(job.pins, facts, architecture):
         return ()
     what = f"platform '{job.platform.name}'"
     if job.pins:
@@ -102,16 +107,23 @@ def refuse_other_name(job: Job, pin: Pin, name: str, found: str) -> None:
     """Raises PreparationError where the platform names another image than the one that was locked. `found`: what it is."""
     if pin.image != name:
         raise PreparationError(
-            f"platform '{job.platform.name}' asks for another image than the one that was locked\n"
+            f"platform '{job.platform.name}' asks for another image than the one that was locked{_whose(job, pin)}\n"
             f"  locked: {pin.image}, {pin.digest}\n  found:  {name}, {found}",
             f"ask for the locked image, or lock the other one: {update_command(job)}", pin.location)
 
 
 def different(job: Job, pin: Pin, name: str, found: str, remedy: str = "") -> PreparationError:
     """The error for an image that is not the locked one, with both digests. `remedy`: a further way out."""
-    ways = ([remedy] if remedy else []) + [f"to accept it, renew the lock: {update_command(job)}"]
-    return PreparationError(f"image {name} is not the one that was locked\n  locked: {pin.digest}, {METHODS[pin.method]}\n"
-                            f"  found:  {found}", "; ".join(ways), pin.location)
+    accept = "to accept it, give this platform a lock of its own" if _whose(job, pin) else "to accept it, renew the lock"
+    ways = ([remedy] if remedy else []) + [f"{accept}: {update_command(job)}"]
+    return PreparationError(
+        f"image {name} is not the one that was locked{_whose(job, pin)}\n  locked: {pin.digest}, {METHODS[pin.method]}\n"
+        f"  found:  {found}", "; ".join(ways), pin.location)
+
+
+def _whose(job: Job, pin: Pin) -> str:
+    """Says that the entry is another platform's, whose image this one's is made from; "" for its own."""
+    return "" if pin in job.pins or not pin.platform else f" for platform '{pin.platform}', which it is made from"
 
 
 def update_command(job: Job) -> str:

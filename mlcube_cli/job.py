@@ -60,6 +60,7 @@ class Job:
     lock: str = ""  # the cube's lock file, as shown to the user; "" where there is none, or where it is to be renewed
     locking: bool = False  # its image is to be locked: made from a source that can be named again
     pins: tuple[Pin, ...] = ()  # what it says of this platform, one an architecture
+    other_pins: tuple[Pin, ...] = ()  # what it says of other platforms, which this one's image may be made from
 
     @property
     def paths(self) -> tuple[Argument, ...]:

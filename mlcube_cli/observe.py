@@ -20,7 +20,6 @@ from mlcube_cli.facts import (
     PathKind,
     Probe,
     Question,
-    RegistryDigest,
     Tool,
 )
 
@@ -107,13 +106,9 @@ def _answer(question: Question, environment: Mapping[str, str], starting: bool) 
     if isinstance(question, FileText):
         return _file_text(question.path)
     if isinstance(question, FileDigest):
-        from mlcube_cli.file_digests import file_digest
+        from mlcube_cli.cache.digests import file_digest
 
         return file_digest(question.path, environment)
-    if isinstance(question, RegistryDigest):
-        from mlcube_cli.registry import registry_digest
-
-        return registry_digest(question.image, environment)
     return tree_digest(question.paths, question.exclude, question.base, question.ignore)
 
 

@@ -34,18 +34,24 @@ class Lock:
 
     def pins(self, platform: Platform) -> tuple[Pin, ...]:
         """What the lock says of a platform: under its name, else under its runner's (`podman` runs docker's image)."""
-        platforms = _entry(self.document.data if self.document else None, "platforms")
-        for name in dict.fromkeys((platform.name, platform.runner)):
-            entries = _entry(platforms, name)
-            if entries:
-                return tuple(self._pin(name, architecture, _entry(entries, architecture)) for architecture in entries)
-        return ()
+        found = (self._pins_of(name) for name in (platform.name, platform.runner))
+        return next((pins for pins in found if pins), ())
+
+    def other_pins(self, platform: Platform) -> tuple[Pin, ...]:
+        """What the lock says of the others."""
+        own = {pin.platform for pin in self.pins(platform)}
+        names = _entry(self.document.data if self.document else None, "platforms")
+        return tuple(pin for name in names if name not in own for pin in self._pins_of(name))
+
+    def _pins_of(self, name: str) -> tuple[Pin, ...]:
+        entries = _entry(_entry(self.document.data if self.document else None, "platforms"), name)
+        return tuple(self._pin(name, architecture, _entry(entries, architecture)) for architecture in entries)
 
     def _pin(self, platform: str, architecture: str, entry: dict[str, Data]) -> Pin:
         assert self.document is not None
         image, method, digest = (str(entry.get(key)) for key in ("image", "method", "digest"))
         return Pin(image, method, digest, architecture,
-                   self.document.location(("platforms", platform, architecture, "digest")))
+                   self.document.location(("platforms", platform, architecture, "digest")), platform)
 
 
 def _entry(data: Data, name: str) -> dict[str, Data]:
@@ -99,7 +105,9 @@ def _damaged(problems: Iterable[Problem]) -> DefinitionError:
 
 def under(lock: Lock, job: Job) -> Job:
     """The job as the lock binds it."""
-    return replace(job, lock=lock.shown, pins=lock.pins(job.platform)) if lock.document else job
+    if lock.document is None:
+        return job
+    return replace(job, lock=lock.shown, pins=lock.pins(job.platform), other_pins=lock.other_pins(job.platform))
 
 
 # --- writing -------------------------------------------------------------------------------------------------------

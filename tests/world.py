@@ -19,7 +19,6 @@ from mlcube_cli.facts import (
     PathFact,
     PathKind,
     Question,
-    RegistryDigest,
     Tool,
     TreeDigest,
 )
@@ -42,7 +41,6 @@ class World:
     paths: Mapping[str, Any] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str | None] = field(default_factory=dict)
-    registries: Mapping[str, str] = field(default_factory=dict)  # {image's name: digest}
     machine: Mapping[str, Any] = field(default_factory=dict)  # fields of Facts
     asked: list[Question] = field(default_factory=list)
 
@@ -63,8 +61,6 @@ class World:
             return None if text is None else text.encode("utf-8", "surrogateescape")
         if isinstance(question, FileDigest):
             return self.digests.get(question.path)
-        if isinstance(question, RegistryDigest):
-            return self.registries.get(question.image)
         if isinstance(question, TreeDigest):
             name = " ".join(question.paths)
             return self.digests.get(name, f"digest({name})")

@@ -9,7 +9,7 @@ from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.lock import identify
 from mlcube_cli.cli.running import Prepared, preparation_job, prepare
 from mlcube_cli.errors import PreparationError, UsageError
-from mlcube_cli.identity import METHODS, Identity, Pin, find_pin, is_same
+from mlcube_cli.identity import METHODS, Identity
 from mlcube_cli.observe import with_facts
 from mlcube_cli.records import write_text
 from mlcube_cli.report import printable
@@ -22,12 +22,12 @@ def inspect(arguments: Arguments) -> int:
     if arguments.json and arguments.format not in (None, "json"):
         raise UsageError(f"--json and --format {arguments.format} contradict each other", "give one of them")
     prepared = prepare(Arguments(**{**vars(arguments), "dry_run": not arguments.force, "doing": "inspecting"}))
-    identity = identify(prepared)
+    identity = identify(prepared, renewing=False)
     if not identity.present and arguments.force:
         code = _configure(arguments, prepared)
         if code:
             return code
-        identity = identify(prepared)
+        identity = identify(prepared, renewing=False)
     if not identity.present:
         what = "the environment" if identity.kind == "environment" else "image"
         raise PreparationError(f"{what} {identity.name} of platform '{prepared.platform.name}' is not here",
@@ -50,11 +50,10 @@ def _configure(arguments: Arguments, prepared: Prepared) -> int:
 
 
 def _show(arguments: Arguments, prepared: Prepared, identity: Identity) -> None:
-    pin = find_pin(preparation_job(prepared), prepared.facts, identity.architecture)
     form = "json" if arguments.json else arguments.format or ("json" if arguments.output_file else "text")
-    data = inspect_data(prepared, identity, pin)
+    data = inspect_data(prepared, identity)
     if form == "text":
-        text = _text(prepared, identity, pin)
+        text = _text(prepared, identity)
     elif form == "json":
         text = json.dumps(data, indent=2) + "\n"
     else:
@@ -71,10 +70,11 @@ def _show(arguments: Arguments, prepared: Prepared, identity: Identity) -> None:
                                "name another file with --output-file") from None
 
 
-def inspect_data(prepared: Prepared, identity: Identity, pin: Pin | None) -> dict[str, object]:
+def inspect_data(prepared: Prepared, identity: Identity) -> dict[str, object]:
     """The document mlcube.inspect.v1."""
-    locked = {"file": prepared.lock.shown, "method": pin.method, "digest": pin.digest,
-              "same": is_same(pin, identity)} if pin else None
+    pin = identity.held
+    locked = {"file": prepared.lock.shown, "platform": pin.platform, "method": pin.method, "digest": pin.digest,
+              "same": identity.same} if pin else None
     return {
         "schema": "mlcube.inspect.v1", "hash": identity.hash, "cube": prepared.cube.name,
         "platform": prepared.platform.name, "runner": prepared.platform.runner, "kind": identity.kind, "name": identity.name,
@@ -83,14 +83,15 @@ def inspect_data(prepared: Prepared, identity: Identity, pin: Pin | None) -> dic
     }
 
 
-def _text(prepared: Prepared, identity: Identity, pin: Pin | None) -> str:
+def _text(prepared: Prepared, identity: Identity) -> str:
     lines = [("platform", f"{prepared.platform.name} ({prepared.platform.runner})"), (identity.kind, identity.name)]
     lines += [("id", identity.id), *(("digest", digest) for digest in identity.digests),
               ("built here", f"from inputs {identity.inputs}" if identity.inputs else ""),
               ("sha256", identity.sha256), ("source", identity.source), ("architecture", identity.architecture),
               ("hash", identity.hash)]
+    pin = identity.held
     if pin:
-        verdict = "the locked image" if is_same(pin, identity) else "NOT the locked image"
+        verdict = "the locked image" if identity.same else "NOT the locked image"
         lines.append(("lock", f"{verdict}: {pin.digest}, {METHODS[pin.method]} ({pin.location})"))
     elif prepared.lock.document:
         lines.append(("lock", f"{prepared.lock.shown} does not speak of this image"))

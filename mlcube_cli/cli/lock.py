@@ -56,9 +56,9 @@ def renew(prepared: Prepared) -> None:
     _write(prepared.lock, [_entry(prepared, _present(prepared))])
 
 
-def identify(prepared: Prepared) -> Identity:
-    """What the platform's image is; looked up afresh, since it may just have been made."""
-    job = preparation_job(prepared, renewing=True)
+def identify(prepared: Prepared, renewing: bool = True) -> Identity:
+    """What the platform's image is; looked up afresh, since it may just have been made. `renewing`: whatever the lock says."""
+    job = preparation_job(prepared, renewing=renewing)
     identity, _ = with_facts(lambda known: prepared.runner.identify(job, known), machine(os.environ))
     return identity
 

@@ -186,10 +186,10 @@ def test_which_pin_holds() -> None:
     facts = World(machine={"processor": "aarch64"}).facts()
     arm, amd, inputs = (pin(MANIFEST, A, architecture="linux/arm64"), pin(MANIFEST, B), pin(INPUTS, C, architecture="linux/x"))
     assert machine_architecture(facts) == "linux/arm64"
-    assert find_pin(job(amd, arm), facts, "linux/amd64") is arm
-    assert find_pin(job(amd), facts, "linux/amd64") is amd
-    assert find_pin(job(amd), facts) is None
-    assert find_pin(job(amd, inputs), facts) is inputs  # build inputs are the same everywhere
+    assert find_pin(job(amd, arm).pins, facts, "linux/amd64") is arm
+    assert find_pin(job(amd).pins, facts, "linux/amd64") is amd
+    assert find_pin(job(amd).pins, facts) is None
+    assert find_pin(job(amd, inputs).pins, facts) is inputs  # build inputs are the same everywhere
 
 
 # --- the file ------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_entries_are_written_in_order_and_read_with_their_places(tmp_path: Path)
     (tmp_path / "mlcube.lock").write_text(text)
     lock = read_lock(definition, str(tmp_path), None)
     found, = lock.pins(platform("docker"))
-    assert found == Pin(NAME, MANIFEST, A, "linux/amd64", Location("mlcube.lock", 8, 19))
+    assert found == Pin(NAME, MANIFEST, A, "linux/amd64", Location("mlcube.lock", 8, 19), "docker")
     assert text.splitlines()[7] == f'        "digest": "{A}"'
     assert list(json.loads(text)["platforms"]) == ["docker", "z"]
     assert with_pins(lock, [("docker", found)]) == text
@@ -227,6 +227,8 @@ def test_a_platform_without_an_entry_is_held_to_its_runners(tmp_path: Path) -> N
     lock = read_lock(definition, str(tmp_path), None)
     assert lock.pins(platform("podman")) == lock.pins(platform("docker")) != ()
     assert lock.pins(platform("singularity", "singularity")) == ()
+    assert lock.other_pins(platform("singularity", "singularity")) == lock.pins(platform("docker"))
+    assert lock.other_pins(platform("podman")) == ()
 
 
 def test_what_a_later_version_wrote_is_kept(tmp_path: Path) -> None:

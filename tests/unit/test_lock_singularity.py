@@ -11,16 +11,14 @@ from typing import Any
 
 import pytest
 
+from mlcube_cli.cache.digests import file_digest
 from mlcube_cli.command import Plan
 from mlcube_cli.errors import Location, PreparationError
-from mlcube_cli.facts import FileDigest, RegistryDigest
-from mlcube_cli.file_digests import file_digest
+from mlcube_cli.facts import FileDigest, Probe
 from mlcube_cli.identity import FILE, IMAGE, INPUTS, MANIFEST, Identity, Pin
 from mlcube_cli.observe import look
-from mlcube_cli.registry import registry_digest, split_image
 from mlcube_shell import singularity
 from mlcube_shell.singularity_recipe import copied_files
-from tests.fakes.registry import serve_registry
 from tests.world import World, job_of
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")
@@ -139,17 +137,141 @@ def test_a_recipe_is_held_to_its_inputs() -> None:
 
 
 def test_what_is_to_be_locked_is_built_from_a_name_that_stays() -> None:
-    registry = world_of(registries={"a/b:1": B})
+    registry = asking("skopeo", f"{B}\n")
     assert source_of(configure(registry, locking=True, docker_image="a/b:1")) == f"docker://a/b@{B}"
-    assert source_of(configure(world_of(), locking=True, docker_image="a/b:1")) == "docker://a/b:1"
-    unasked = world_of(registries={"a/b:1": B})
-    assert source_of(configure(unasked, docker_image="a/b:1")) == "docker://a/b:1"
-    assert RegistryDigest("a/b:1") not in unasked.asked
+    unasked = asking("skopeo", f"{B}\n")
+    for options in ({"docker_image": "a/b:1"}, {"docker_image": f"a/b@{A}", "locking": True}):
+        assert source_of(configure(unasked, **options)) == f"docker://{options['docker_image']}"
+    assert not [question for question in unasked.asked if isinstance(question, Probe) and "skopeo" in question.command.argv]
     loaded = {"tools": {"docker": "/usr/bin/docker"}, "probes": {"docker image inspect": {"stdout": json.dumps({"Id": C})}}}
     assert source_of(configure(world_of(**loaded), locking=True, docker_image="a/b:1")) == f"docker-daemon:{C}"
     pulled = {"Id": C, "RepoDigests": [f"a/b@{A}"]}
     loaded["probes"] = {"docker image inspect": {"stdout": json.dumps(pulled)}}
     assert source_of(configure(world_of(**loaded), locking=True, docker_image="a/b:1")) == f"docker://a/b@{A}"
+
+
+def asking(tool: str, stdout: str, exit_code: int = 0, stderr: str = "") -> World:
+    """A machine where this tool says something of an image's name."""
+    said = {"stdout": stdout, "exit_code": exit_code, "stderr": stderr}
+    return world_of(tools={tool: f"/usr/bin/{tool}"}, probes={"docker image inspect": {"exit_code": 1}, "a/b:1": said})
+
+
+@pytest.mark.parametrize(("tool", "stdout"), [
+    ("skopeo", f"{B}\n"), ("docker", json.dumps({"mediaType": "x", "digest": B, "manifests": [{"digest": C}]})),
+    ("podman", json.dumps([f"other/b@{C}", f"docker.io/a/b@{B}", f"docker.io/a/b@{C}"])),
+])
+def test_the_tools_that_are_here_say_what_a_name_means(tool: str, stdout: str) -> None:
+    world = asking(tool, stdout)
+    planned = configure(world, locking=True, docker_image="a/b:1")
+    assert source_of(planned) == f"docker://a/b@{B}" and not planned.notes
+    asked = [question.command.argv for question in world.asked if isinstance(question, Probe)][-1]
+    assert asked[0] == tool and asked[-1].endswith("a/b:1")
+
+
+@pytest.mark.parametrize(("world", "why"), [
+    (world_of(), "skopeo, docker with buildx, or podman after a pull could"),
+    (asking("skopeo", "", 1, "level=fatal\nunauthorized"), "(skopeo inspect: unauthorized)"),
+    (asking("docker", "null"), "(docker buildx: it said no digest)"),
+    (asking("skopeo", "sha256:12"), "(skopeo inspect: it said no digest)"),
+    (asking("podman", "["), "(podman image: it said no digest)"),
+])
+def test_where_nobody_says_what_a_name_means_that_is_said_with_the_ways_out(world: World, why: str) -> None:
+    planned = configure(world, locking=True, docker_image="a/b:1")
+    assert source_of(planned) == "docker://a/b:1"
+    note, = planned.notes
+    assert why in note and "a/b@sha256:..." in note and "mlcube lock --platform docker" in note
+
+
+# --- the lock of the docker image that it is made from ---------------------------------------------------------------
+
+
+def borrowed(method: str, digest: str, name: str = "a/b:1", architecture: str = "linux/amd64") -> Pin:
+    return Pin(name, method, digest, architecture, PLACE, "docker")
+
+
+def under_docker(call: Any, world: World, *pins: Pin, **options: Any) -> Plan:
+    bound = job_of("singularity", {"image": "x.sif", "docker_image": "a/b:1", **options}, lock="mlcube.lock", other_pins=pins)
+    given = (False,) if call is singularity.configure else ()
+    return world.decide(lambda facts: call(bound, facts, *given))
+
+
+DOCKER = {"docker": "/usr/bin/docker"}
+BUILT = json.dumps({"Id": C, "Config": {"Labels": {"org.mlcommons.mlcube.inputs": "b" * 64}}})
+
+
+def test_an_image_made_from_a_locked_docker_image_is_held_to_its_digest() -> None:
+    locked = borrowed(MANIFEST, A)
+    assert source_of(under_docker(singularity.plan, world_of(), locked)) == f"docker://a/b@{A}"
+    planned = under_docker(singularity.plan, world_of(said(f"bootstrap: docker\nfrom: a/b@{A}\n")), locked)
+    assert [step.payload for step in planned.steps] == [True] and planned.tasks[0].image == (IMAGE_PATH, A)
+    for other in (f"bootstrap: docker\nfrom: a/b@{B}\n", "bootstrap: docker\nfrom: a/b:1\n"):
+        world = world_of(said(other), digests={IMAGE_PATH: C})
+        with pytest.raises(PreparationError, match="for platform 'docker', which it is made from") as refused:
+            under_docker(singularity.plan, world, locked)
+        assert A in refused.value.message and (B if "@" in other else C) in refused.value.message
+        again = under_docker(singularity.configure, world, locked)
+        assert source_of(again) == f"docker://a/b@{A}" and again.steps[0].unless is None
+
+
+def test_another_docker_image_than_the_locked_one_is_refused() -> None:
+    with pytest.raises(PreparationError, match="asks for another image"):
+        under_docker(singularity.plan, world_of(), borrowed(MANIFEST, A, "a/b:2"))
+    elsewhere = borrowed(MANIFEST, A, "a/b:2"), borrowed(MANIFEST, B)
+    assert source_of(under_docker(singularity.plan, world_of(), *elsewhere)) == f"docker://a/b@{B}"
+
+
+@pytest.mark.parametrize("options", [
+    {"image": "docker://c/d:1", "docker_image": None}, {"tar_file": "x.tar"}, {"build_file": "Recipe"},
+    {"build_file": "Absent", "build_strategy": "build"},
+])
+def test_an_image_made_from_something_else_is_not_held_to_dockers_and_that_is_said(options: dict[str, Any]) -> None:
+    paths = {"/cube/x.tar": "file", "/cube/Recipe": "file", "/cube/workspace/.image/dockercd1.sif": "file"}
+    planned = under_docker(singularity.plan, world_of(said(), paths), borrowed(MANIFEST, A), **options)
+    assert any("not checked" in note for note in planned.notes)
+
+
+def test_an_own_entry_and_one_of_another_architecture_come_before_dockers() -> None:
+    own = job_of("singularity", {"image": "x.sif", "docker_image": "a/b:1"}, lock="mlcube.lock", pins=(pin(MANIFEST, B),),
+                 other_pins=(borrowed(MANIFEST, A),))
+    assert source_of(world_of().decide(lambda facts: singularity.plan(own, facts))) == f"docker://a/b@{B}"
+    planned = under_docker(singularity.plan, world_of(), borrowed(MANIFEST, A, architecture="linux/arm64"))
+    assert any("not checked" in note for note in planned.notes)
+
+
+def test_an_image_of_a_built_docker_image_is_held_to_what_docker_built_it_from() -> None:
+    locked = borrowed(INPUTS, B)
+    there = said("bootstrap: docker-daemon\nfrom: a/b:1\n", **{"org.mlcommons.mlcube.inputs": "b" * 64})
+    assert [step.payload for step in under_docker(singularity.plan, world_of(there), locked).steps] == [True]
+    with pytest.raises(PreparationError, match="no such image in docker here") as refused:
+        under_docker(singularity.plan, world_of(), locked)
+    assert "mlcube configure --platform docker" in refused.value.hint
+    here = {"tools": DOCKER, "probes": {"docker image inspect": {"stdout": BUILT}}}
+    assert source_of(under_docker(singularity.plan, world_of(**here), locked)) == f"docker-daemon:{C}"
+    with pytest.raises(PreparationError, match=f"in docker {B}"):
+        under_docker(singularity.plan, world_of(**here), borrowed(INPUTS, A))
+
+
+def test_an_image_of_a_loaded_docker_image_is_made_where_docker_has_it() -> None:
+    locked = borrowed(IMAGE, C)
+    here = {"tools": DOCKER, "probes": {"docker image inspect": {"stdout": BUILT}}}
+    assert source_of(under_docker(singularity.plan, world_of(**here), locked)) == f"docker-daemon:{C}"
+    other = world_of(said(f"bootstrap: docker-daemon\nfrom: {B}\n"), **here)
+    assert source_of(under_docker(singularity.configure, other, locked)) == f"docker-daemon:{C}"
+    with pytest.raises(PreparationError, match="no such file") as refused:
+        under_docker(singularity.plan, world_of(), locked)
+    assert "load the locked image" in refused.value.hint
+
+
+def test_inspect_names_dockers_entry() -> None:
+    world = world_of(said(f"bootstrap: docker\nfrom: a/b@{A}\n"), digests={IMAGE_PATH: C})
+    for digest in (A, B):
+        locked = borrowed(MANIFEST, digest)
+        bound = job_of("singularity", {"image": "x.sif", "docker_image": "a/b:1"}, lock="mlcube.lock", other_pins=(locked,))
+        found = world.decide(lambda facts, bound=bound: singularity.identify(bound, facts))
+        assert (found.held, found.same) == (locked, digest == A)
+
+
+# --- what a recipe is made from --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("recipe", "files"), [
@@ -206,27 +328,3 @@ def test_what_has_no_digest(tmp_path: Path, home: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "absent", tmp_path / "fifo"):
         assert digest(path, home) is None
-
-
-# --- digests of names ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("image", "parts"), [
-    ("debian", ("registry-1.docker.io", "library/debian", "latest")),
-    ("docker.io/debian:12", ("registry-1.docker.io", "library/debian", "12")),
-    ("mlcommons/mnist:1", ("registry-1.docker.io", "mlcommons/mnist", "1")),
-    ("localhost/a", ("localhost", "a", "latest")),
-    ("host:5000/a/b:c", ("host:5000", "a/b", "c")),
-    ("ghcr.io/a/b", ("ghcr.io", "a/b", "latest")),
-])
-def test_an_images_name_in_parts(image: str, parts: tuple[str, str, str]) -> None:
-    assert split_image(image) == parts
-
-
-def test_a_registry_is_asked_for_what_a_name_means_now() -> None:
-    with serve_registry() as registry:
-        registry.manifests["a/b", "1"] = ("application/vnd.oci.image.manifest.v1+json", b"{}")
-        question = RegistryDigest(f"{registry.address}/a/b:1")
-        assert look((question,), {})[question] == registry.digest("a/b", "1")
-        assert registry_digest(f"{registry.address}/a/b:2", {}) is None
-    assert registry_digest(f"{registry.address}/a/b:1", {}) is None  # it is gone

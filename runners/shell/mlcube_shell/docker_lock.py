@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
-from mlcube_cli.command import Step
+from mlcube_cli.command import Command, Step
 from mlcube_cli.errors import PreparationError
+from mlcube_cli.facts import Facts
 from mlcube_cli.identity import (
     IMAGE,
     INPUTS,
@@ -36,6 +39,7 @@ from mlcube_shell.docker_image import (
     registry_name,
     strategy_of,
 )
+from mlcube_shell.tools import REGISTRY_TOOLS, REGISTRY_TOOLS_TEXT
 
 _OFFICIAL = ("index.docker.io/", "docker.io/", "library/")  # what docker leaves out of a name and podman spells out
 
@@ -51,12 +55,14 @@ def identify(engine: Engine) -> Identity:
     if pin.method == IMAGE:
         notes = (f"image {name} came from no registry, and mlcube did not build it: it is locked by its id, and another "
                  "machine has to load the very same one",)
-    return replace(_identity(name, state), pin=pin, notes=notes)
+    found = _identity(name, state)
+    held = find_pin(engine.job.pins, engine.facts, state.architecture)
+    return replace(found, pin=pin, notes=notes, held=held, same=held is not None and is_same(held, found))
 
 
 def _identity(name: str, state: Image) -> Identity:
     return Identity(name, "image", state.present, prefixed(state.id), state.digests,
-                    prefixed(state.labels.get(INPUTS_LABEL, "")), architecture=state.architecture)
+                    built_from(state.labels), architecture=state.architecture)
 
 
 def _pin(engine: Engine, state: Image) -> Pin:
@@ -65,7 +71,7 @@ def _pin(engine: Engine, state: Image) -> Pin:
     podman, and docker with containerd's store, have a "registry's digest" for what was built here too, so where the
     platform builds its image the inputs count.
     """
-    name, inputs = image_name(engine.job), prefixed(state.labels.get(INPUTS_LABEL, ""))
+    name, inputs = image_name(engine.job), built_from(state.labels)
     manifest = registry_manifest(name, state)
     builds = bool(inputs) and strategy_of(engine.job) != "pull" and find_recipe(engine).found
     invented = manifest and (engine.name == "podman" or manifest == prefixed(state.id))
@@ -82,6 +88,43 @@ def registry_manifest(name: str, state: Image) -> str:
     own = short_repository(name)
     found = (digest.partition("@") for digest in state.digests if not digest.startswith("localhost/"))
     return next((digest for repository, _, digest in found if short_repository(repository) == own), "")
+
+
+def built_from(labels: Mapping[str, str]) -> str:
+    """The digest of what mlcube built the image from; "" where it did not."""
+    return prefixed(labels.get(INPUTS_LABEL, ""))
+
+
+def ask_registry(facts: Facts, image: str) -> tuple[str, str]:
+    """The digest that the image's name has in its registry, and ""; or "" and why nobody here says it. Raises facts.Missing."""
+    tried = []
+    for tool, words in REGISTRY_TOOLS:
+        if facts.tool(tool) is None:
+            continue
+        said = facts.probe(Command(tuple(word.replace("IMAGE", image) for word in words)))
+        digest = _told(image, said.stdout) if said.exit_code == 0 else ""
+        if digest:
+            return digest, ""
+        last = (said.stderr.strip().splitlines() or ["it said no digest"])[-1]
+        tried.append(f"{' '.join(words[:2])}: {last}")
+    why = f" ({'; '.join(tried)})" if tried else f", which {REGISTRY_TOOLS_TEXT} could"
+    return "", (f"nobody here says which digest {image} has in its registry{why}; write it into the image's name "
+                f"({repository(image)}@sha256:...), or lock the docker platform on a machine with docker: mlcube lock "
+                "--platform docker")
+
+
+def _told(image: str, text: str) -> str:
+    """The digest in what a tool said: alone, as `digest` of a manifest, or in a list of NAME@DIGEST."""
+    import json
+
+    try:
+        data = json.loads(text) if text.lstrip()[:1] in ("{", "[") else text.strip()
+    except ValueError:
+        return ""
+    if isinstance(data, list):
+        data = registry_manifest(image, Image(present=True, digests=tuple(str(digest) for digest in data)))
+    digest = str(data.get("digest")) if isinstance(data, dict) else data
+    return digest if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) else ""
 
 
 def repository(name: str) -> str:
@@ -109,7 +152,7 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
     """
     job, facts, name = engine.job, engine.facts, image_name(engine.job)
     state = find_image(engine, name) if job.lock else Image(present=False)
-    pin = find_pin(job, facts, state.architecture)
+    pin = find_pin(job.pins, facts, state.architecture)
     if pin is None:
         found = for_configure(engine, force) if configuring else for_run(engine)
         return replace(found, notes=(*found.notes, *unlocked_notes(job, facts, state.architecture)))
@@ -152,9 +195,9 @@ def _built(engine: Engine, pin: Pin, state: Image, configuring: bool, force: boo
     if configuring:
         return _with_notes(for_configure(engine, force), notes)
     if state.present and strategy_of(job) != "always":
-        built_from = prefixed(state.labels.get(INPUTS_LABEL, ""))
-        if built_from != pin.digest:
-            found = f"{built_from}, {METHODS[INPUTS]}" if built_from else \
+        inputs = built_from(state.labels)
+        if inputs != pin.digest:
+            found = f"{inputs}, {METHODS[INPUTS]}" if inputs else \
                 f"{prefixed(state.id)}, {METHODS[IMAGE]} (mlcube did not build it)"
             raise different(job, pin, name, found,
                             f"to build it from the locked files: mlcube configure --platform {job.platform.name}")

@@ -72,7 +72,7 @@ def plan(job: Job, facts: Facts) -> Plan:
     make = Step("make output directories", Command(("mkdir", "-p", "--", *directories)), task=job.task,
                 hint="check the permissions, or give another path")
     task = TaskPlan(job.task, job.run_id, job.seen(view.paths), grace=job.grace, timeout=job.timeout,
-                    interactive=job.interactive)
+                    interactive=job.interactive, image=(prepared.image, prepared.id))
     steps = (*prepared.steps, *((make,) if directories else ()), payload)
     said = (*engine.notes, *prepared.notes, *notes, *view.notes)
     return Plan(job.platform.name, steps, (task,), tuple(dict.fromkeys(said)))

@@ -80,6 +80,7 @@ class Preparation:
     image: str  # the path of the image's file, or of its sandbox directory
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    id: str = ""  # the digest that a lock holds it to
 
 
 def for_configure(engine: Engine, force: bool) -> Preparation:
@@ -205,6 +206,8 @@ def build_context(engine: Engine) -> str:
 def _docker_source(engine: Engine, image: str) -> Source:
     """The docker platform's image: its archive, docker's own copy, or the registry's."""
     job, facts = engine.job, engine.facts
+    if image.startswith("-"):
+        raise DefinitionError(f"docker image {image!r} would be taken for an option", "name it as registries do: GROUP/NAME")
     remote = Source(f"docker://{image}")
     archive = expanded_option(job, "tar_file", facts)
     if archive is not None:

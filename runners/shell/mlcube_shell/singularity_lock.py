@@ -1,16 +1,17 @@
 """What an image file is, and how a locked one comes to be there: that very image, or none (RULINGS 15).
 
 The image itself says what it was made from: the engine keeps the source in its labels, and we the digest of a recipe's
-inputs (singularity_recipe.py). So a file that was moved or copied is still known, and nothing big is read.
+inputs (singularity_recipe.py). So a file that was moved or copied is still known, and nothing big is read. A platform
+without an entry of its own, whose image is made from a docker image, is held to that image's entry.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command
-from mlcube_cli.errors import PreparationError
+from mlcube_cli.errors import DefinitionError, PreparationError
 from mlcube_cli.identity import (
     FILE,
     IMAGE,
@@ -27,8 +28,9 @@ from mlcube_cli.identity import (
     unlocked_notes,
     update_command,
 )
-from mlcube_shell.docker_engine import read_image, read_map
-from mlcube_shell.docker_lock import registry_manifest, repository
+from mlcube_shell.docker_engine import Image, read_image, read_map
+from mlcube_shell.docker_lock import ask_registry, built_from, registry_manifest, repository
+from mlcube_shell.options import text_option
 from mlcube_shell.singularity_engine import Engine
 from mlcube_shell.singularity_image import (
     Preparation,
@@ -42,6 +44,17 @@ from mlcube_shell.singularity_image import (
 )
 from mlcube_shell.singularity_recipe import INPUTS_LABEL
 
+_REGISTRY = "docker://"
+
+
+@dataclass(frozen=True)
+class _Binding:
+    """The entry of a lock that the platform is held to. `name`: the docker image that it is made from, where the entry is
+    docker's; "" where it is the platform's own."""
+
+    pin: Pin
+    name: str = ""
+
 
 def identify(engine: Engine) -> Identity:
     """The platform's image as its file says it, with the file's sha256. Raises facts.Missing, DefinitionError."""
@@ -53,8 +66,11 @@ def identify(engine: Engine) -> Identity:
         if digest is None:
             raise PreparationError(f"image {found.name} cannot be read", "check its permissions")
         found = replace(found, sha256=digest)
-    pin = _pin(engine, found)
-    return replace(found, pin=pin, notes=_notes(engine, found, pin))
+    pin, binding = _pin(found), _binding(engine)
+    found = replace(found, pin=pin, notes=_notes(engine, found, pin))
+    if binding is None:
+        return found
+    return replace(found, held=binding.pin, same=is_same(binding.pin, _as_bound(engine, binding, found)))
 
 
 def _look(engine: Engine, image: str) -> Identity:
@@ -62,20 +78,28 @@ def _look(engine: Engine, image: str) -> Identity:
     kind = engine.facts.path(image).kind
     if kind == "absent":
         return Identity(image, "sif", present=False)
+    labels, recipe = _said(engine, image)
+    inputs = labels.get(INPUTS_LABEL, "")
+    bootstrap, origin = ("", "") if inputs else _origin(recipe)
+    address = f"{bootstrap}:{'//' if bootstrap == 'docker' else ''}{origin}" if origin else ""
+    architecture = labels.get("org.label-schema.build-arch", "")
+    return Identity(
+        image, "sandbox" if kind == "directory" else "sif", inputs=inputs, source=address,
+        id=origin if bootstrap == "docker-daemon" and origin.startswith("sha256:") else "",
+        digests=(origin,) if bootstrap == "docker" and "@sha256:" in origin else (),
+        architecture=f"linux/{architecture}" if architecture else machine_architecture(engine.facts))
+
+
+def _said(engine: Engine, image: str) -> tuple[dict[str, str], str]:
+    """The image's labels, and the recipe that it was built from; empty where it does not say."""
     said = engine.facts.probe(engine.command("inspect", "--json", "--labels", "--deffile", image))
     data: object = read_map(said.stdout)
     for key in ("data", "attributes"):
         data = data.get(key) if isinstance(data, dict) else None
     attributes = data if isinstance(data, dict) else {}
-    labels, recipe = attributes.get("labels"), attributes.get("deffile")
-    inputs = str(labels.get(INPUTS_LABEL, "")) if isinstance(labels, dict) else ""
-    bootstrap, origin = ("", "") if inputs else _origin(str(recipe))
-    address = f"{bootstrap}:{'//' if bootstrap == 'docker' else ''}{origin}" if origin else ""
-    return Identity(
-        image, "sandbox" if kind == "directory" else "sif", inputs=inputs, source=address,
-        id=origin if bootstrap == "docker-daemon" and origin.startswith("sha256:") else "",
-        digests=(origin,) if bootstrap == "docker" and "@sha256:" in origin else (),
-        architecture=machine_architecture(engine.facts))
+    labels = attributes.get("labels")
+    texts = {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {}
+    return texts, str(attributes.get("deffile"))
 
 
 def _origin(recipe: str) -> tuple[str, str]:
@@ -86,7 +110,7 @@ def _origin(recipe: str) -> tuple[str, str]:
     return (fields["bootstrap"], fields["from"]) if len(lines) == 2 and fields.keys() == {"bootstrap", "from"} else ("", "")
 
 
-def _pin(engine: Engine, found: Identity) -> Pin | None:
+def _pin(found: Identity) -> Pin | None:
     name = os.path.basename(found.name)
     ways = ((INPUTS, found.inputs), (MANIFEST, "".join(found.digests).partition("@")[2]), (IMAGE, found.id),
             (FILE, found.sha256))
@@ -98,7 +122,7 @@ def _notes(engine: Engine, found: Identity, pin: Pin | None) -> tuple[str, ...]:
     name = found.name
     if pin is None:
         return (f"sandbox {name} does not say what it was made from, and its files may change",)
-    if pin.method == FILE and found.source.startswith("docker://"):
+    if pin.method == FILE and found.source.startswith(_REGISTRY):
         return (f"{name} does not say which image {found.source} was: it is locked by its file, and one that is built "
                 f"elsewhere will differ; to lock the registry's image: {update_command(engine.job)} --force",)
     if pin.method == FILE:
@@ -115,34 +139,62 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
 
     Raises PreparationError, before anything starts, where the image that is here, or that would be, is another one.
     """
-    job = engine.job
-    pin = find_pin(job, engine.facts)
-    if pin is None:
+    job, binding = engine.job, _binding(engine)
+    if binding is None:
         found = _to_be_locked(engine, force) if configuring and job.locking else None
         found = found or (for_configure(engine, force) if configuring else for_run(engine))
         return replace(found, notes=(*found.notes, *unlocked_notes(job, engine.facts)))
-    image = image_path(engine)
-    here = _look(engine, image)
+    image, pin = image_path(engine), binding.pin
+    here = _as_bound(engine, binding, _look(engine, image))
     if pin.method == FILE and here.kind == "sif" and here.present:
         here = replace(here, sha256=engine.facts.file_digest(image) or "")
-    refuse_other_name(job, pin, os.path.basename(image), _shown(engine, here))
-    if pin.method == INPUTS:
+    refuse_other_name(job, pin, binding.name or os.path.basename(image), _shown(engine, here))
+    if pin.method == INPUTS and not binding.name:
         _same_inputs(engine, pin)
     same = here.present and is_same(pin, here)
-    again = configuring and pin.method in (MANIFEST, INPUTS)
+    again = configuring and pin.method != FILE
     if same and not (again and force):
-        return Preparation(image)
+        return Preparation(image, id=pin.digest)
     if here.present and not same and not again:
         remedy = f"to get the locked one: mlcube configure --platform {job.platform.name}"
-        raise different(job, pin, image, _shown(engine, here), remedy * (pin.method in (MANIFEST, INPUTS)))
-    return built(engine, image, _locked_source(engine, pin, image), always=here.present)
+        raise different(job, pin, image, _shown(engine, here), remedy * (pin.method != FILE))
+    source = _locked_source(engine, binding, here)
+    return replace(built(engine, image, source, always=here.present), id=pin.digest)
+
+
+def _binding(engine: Engine) -> _Binding | None:
+    """What the platform's image is held to: its own entry, else that of the docker image which it is made from."""
+    job, facts = engine.job, engine.facts
+    own = find_pin(job.pins, facts)
+    if own is not None or job.pins or not job.other_pins:
+        return _Binding(own) if own is not None else None
+    given = text_option(job, "docker_image")
+    try:
+        source = find_source(engine)
+    except DefinitionError:  # said where something has to be built
+        return None
+    name = _registry_name(source) or (given or "")
+    if source is None or source.recipe or not name or source.text.startswith("docker-archive:"):
+        return None
+    locked = [pin for pin in job.other_pins if pin.method != FILE]
+    of_name = find_pin((pin for pin in locked if pin.image == name), facts)
+    if of_name is None and name == given:
+        of_name = find_pin((pin for pin in locked if pin.platform == "docker" and pin.image != name), facts)
+    return _Binding(of_name, name) if of_name is not None else None
+
+
+def _as_bound(engine: Engine, binding: _Binding, found: Identity) -> Identity:
+    """The image as that entry judges it: one made from a docker image keeps what docker's was built from, as a label."""
+    if not binding.name or binding.pin.method != INPUTS or not found.present:
+        return found
+    return replace(found, inputs=built_from(_said(engine, found.name)[0]))
 
 
 def _shown(engine: Engine, here: Identity) -> str:
     """The digest of what is here, in words."""
     if not here.present:
         return "no such file"
-    pin = _pin(engine, here)
+    pin = _pin(here)
     if pin is not None:
         return f"{pin.digest}, {METHODS[pin.method]}"
     digest = engine.facts.file_digest(here.name) if here.kind == "sif" else None
@@ -164,33 +216,58 @@ def _same_inputs(engine: Engine, pin: Pin) -> None:
             f"undo the change, or build it anew and renew the lock: {update_command(engine.job)}", pin.location)
 
 
-def _locked_source(engine: Engine, pin: Pin, image: str) -> Source:
-    """What the locked image is built from. Raises PreparationError for one that can only be copied."""
-    source = find_source(engine)
+def _locked_source(engine: Engine, binding: _Binding, here: Identity) -> Source:
+    """What the locked image is built from, in place of what is `here`. Raises PreparationError for one that can only be
+    copied."""
+    pin, source = binding.pin, find_source(engine)
+    if binding.name and pin.method == INPUTS:
+        return _built_by_docker(engine, pin, here.name)
     if pin.method == INPUTS and source is not None:
         return source
     name = _registry_name(source)
     if pin.method == MANIFEST and name:
-        return Source(f"docker://{repository(name)}@{pin.digest}")
-    if pin.method == IMAGE and source is not None and source.text.startswith("docker-daemon:"):
+        return Source(f"{_REGISTRY}{repository(name)}@{pin.digest}")
+    if pin.method == IMAGE and _in_docker(engine, pin.digest).present:
         return Source(f"docker-daemon:{pin.digest}")
     way = {FILE: "copy the locked file there", IMAGE: "load the locked image into docker first"}.get(
         pin.method, "name the docker image that it is made from")
-    raise different(engine.job, pin, image, "no such file", way)
+    raise different(engine.job, pin, here.name, _shown(engine, here), way)
+
+
+def _built_by_docker(engine: Engine, pin: Pin, image: str) -> Source:
+    """Docker's own image, where it was built from the locked inputs."""
+    state = _in_docker(engine, pin.image)
+    inputs = built_from(state.labels)
+    if inputs == pin.digest:
+        return Source(f"docker-daemon:{state.id}")
+    found = f"in docker {inputs or state.id}" if state.present else "no such image in docker here"
+    raise different(engine.job, pin, image, found, f"build it with docker: mlcube configure --platform {pin.platform}; where "
+                    f"there is no docker, copy an image file that was made from it to {image}")
+
+
+def _in_docker(engine: Engine, name: str) -> Image:
+    """Docker's own copy of the image. Not present where docker is not here."""
+    if engine.facts.tool("docker") is None:
+        return Image(present=False)
+    said = engine.facts.probe(Command(("docker", "image", "inspect", "--format", "{{json .}}", name)))
+    return read_image(said.stdout) if said.exit_code == 0 else Image(present=False)
 
 
 def _registry_name(source: Source | None) -> str:
     """The image's name in a registry, where the source is one; "" otherwise."""
     for text in (source.text, source.otherwise) if source else ():
-        if text.startswith("docker://"):
-            return text[len("docker://"):]
+        if text.startswith(_REGISTRY):
+            return text[len(_REGISTRY):]
     return ""
+
+
+# --- what is to be locked --------------------------------------------------------------------------------------------
 
 
 def _to_be_locked(engine: Engine, force: bool) -> Preparation | None:
     """Build what is to be locked from a source that can be named again: by the registry's digest, or by docker's id.
 
-    None where there is nothing to build, or no such name.
+    None where there is nothing to build, or where the name will do as it is.
     """
     image, source = image_path(engine), find_source(engine)
     there = engine.facts.path(image).kind != "absent"
@@ -199,16 +276,20 @@ def _to_be_locked(engine: Engine, force: bool) -> Preparation | None:
     name = _registry_name(source)
     if source.text.startswith("docker-daemon:") and name:
         return built(engine, image, _of_docker(engine, source, name), force)
-    digest = engine.facts.registry_digest(name) if name and "@" not in name else None
-    return built(engine, image, Source(f"docker://{repository(name)}@{digest}"), force) if digest else None
+    if not name or "@" in name:
+        return None
+    digest, trouble = ask_registry(engine.facts, name)
+    if digest:
+        return built(engine, image, Source(f"{_REGISTRY}{repository(name)}@{digest}", notes=source.notes), force)
+    found = built(engine, image, source, force)
+    return replace(found, notes=(*found.notes, trouble))
 
 
 def _of_docker(engine: Engine, source: Source, name: str) -> Source:
     """Docker's own image by the digest that a registry has it under, else by its id."""
-    said = engine.facts.probe(Command(("docker", "image", "inspect", "--format", "{{json .}}", name)))
-    state = read_image(said.stdout)
+    state = _in_docker(engine, name)
     manifest = registry_manifest(name, state)
-    if said.exit_code != 0 or not state.id:
+    if not state.id:
         return source
     invented = manifest == state.id  # docker's newer store has one for every image
-    return Source(f"docker://{repository(name)}@{manifest}" if manifest and not invented else f"docker-daemon:{state.id}")
+    return Source(f"{_REGISTRY}{repository(name)}@{manifest}" if manifest and not invented else f"docker-daemon:{state.id}")

@@ -30,6 +30,17 @@ def docker_builder(client: str, daemon: str, has_buildx: bool) -> str:
     return "legacy" if builder == "buildx" and not has_buildx else builder
 
 
+# Who can say which digest an image's name has in its registry, without fetching it and with credentials of its own: the
+# executable, and the question's words. podman knows of images that it has. `--no-tags`: skopeo 1.5, 2021; `.Manifest`:
+# buildx 0.8, 2022; `docker manifest inspect` says no digest of an image for several architectures.
+REGISTRY_TOOLS = (
+    ("skopeo", ("skopeo", "inspect", "--no-tags", "--format", "{{.Digest}}", "docker://IMAGE")),
+    ("docker", ("docker", "buildx", "imagetools", "inspect", "--format", "{{json .Manifest}}", "IMAGE")),
+    ("podman", ("podman", "image", "inspect", "--format", "{{json .RepoDigests}}", "IMAGE")),
+)
+REGISTRY_TOOLS_TEXT = "skopeo, docker with buildx, or podman after a pull"
+
+
 # What singularity's descendants call themselves in `--version`, and since which version each can do what; None: never.
 # `mount`: --mount with CSV; `no_eval`: values and arguments are not evaluated by a shell; `limits`: --memory and
 # --cpuset-cpus through cgroups (apptainer 1.0, 1.1; SingularityCE 3.9, 3.10: CHANGELOG.md of each).
