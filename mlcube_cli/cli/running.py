@@ -235,7 +235,7 @@ class Used:
         """Does a fault there touch this run? Other platforms', tasks' and run configurations' faults do not."""
         path = os.path.normpath(os.path.join(self.cwd, problem.location.file))
         used = {os.path.normpath(os.path.join(self.cwd, file)) for file in self.files}
-        if path in used:
+        if path in used or problem.location.file == TYPED:
             section = problem.path.split(".")
             if section[0] == "tasks" and len(section) > 1 and self.tasks:
                 return section[1].split("[")[0] in {task.name for task, _ in self.tasks}

@@ -269,18 +269,27 @@ def _local(draft: Draft, files: Files, platform: PlatformDraft) -> None:
     options = entries(platform.options)
     if text_of(options.get("kind")) == "exec":
         return
-    tasks = entries(find(draft.tree, "tasks"))
-    entrypoint = options.get("entrypoint")
-    own = all(is_set(find(task, "entrypoint")) for task in tasks.values())
-    if not is_set(entrypoint) and not (own and tasks) and not _already(draft, files, platform, "entrypoint"):
-        files.note(platform.options.key, f"the platform '{platform.name}' names no entrypoint, and "
-                   "not every task has its own", "missing-key", "add 'entrypoint: SCRIPT.py'"
-                   if platform.file else f"name one: -P{platform.name}.entrypoint=SCRIPT.py",
-                   _option_path(draft, platform, "entrypoint"))
+    if not is_set(options.get("entrypoint")) and not _already(draft, files, platform, "entrypoint"):
+        _without_entrypoint(draft, files, platform)
     for name, path, node in _local_files(files, options):
         if not os.path.exists(path):
             files.note(_place(platform, node), f"there is no file {files.shown(path)}", "missing-path",
                        "the path is relative to the cube's directory", _option_path(draft, platform, name))
+
+
+def _without_entrypoint(draft: Draft, files: Files, platform: PlatformDraft) -> None:
+    """One error where no task has an entry point of its own, else one for each task that has none: others can run."""
+    tasks = entries(find(draft.tree, "tasks"))
+    lacking = [name for name, task in tasks.items() if not is_set(find(task, "entrypoint"))]
+    hint = "add 'entrypoint: SCRIPT.py'" if platform.file else f"name one: -P{platform.name}.entrypoint=SCRIPT.py"
+    what = f"the platform '{platform.name}' names no entrypoint, and"
+    if len(lacking) == len(tasks):
+        files.note(platform.options.key, f"{what} no task has its own", "missing-key", hint,
+                   _option_path(draft, platform, "entrypoint"))
+        return
+    for name in lacking:
+        files.note(platform.options.key, f"{what} the task '{name}' has none of its own", "missing-key", hint,
+                   format_path(("tasks", name, "entrypoint")))
 
 
 def _local_files(files: Files, options: Mapping[str, Node]) -> Iterator[tuple[str, str, Node]]:

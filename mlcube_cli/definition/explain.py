@@ -59,7 +59,8 @@ class _Fault:
         self.far = schema_at(schema, path)
 
     def problem(self, message: str, code: str, hint: str = "") -> Problem:
-        return Problem(self.document.location(self.path), message, code, hint, format_path(self.path))
+        severity = "warning" if self.annotation("x-for-people") else "error"  # what no run uses keeps none from running
+        return Problem(self.document.location(self.path), message, code, hint, format_path(self.path), severity)
 
     def name(self) -> str:
         """The node as the subject of a sentence."""

@@ -17,6 +17,7 @@ _ALIASES: Mapping[str, Mapping[str, str]] = {
 }
 _NOT_OPTIONS = ("schema_version", "schema_type", "runner")
 _TEXTS = ("image", "python", "entrypoint", "shm_size", "memory", "cpuset_cpus", "user")  # 3.10 is no number there
+_WORDS = ("run_args", "gpu_args", "cpu_args", "env_args", "build_args", "entrypoint")  # lists of them: each as written
 _MAPS_OF_TEXT = ("env", "env_args", "build_args")
 
 # Where an interpreter's own section (MLBox `virtualenv: {base_interpreter: python3.8}`) says what `python` says here.
@@ -66,7 +67,9 @@ def typed_options(options: Mapping[str, Node]) -> dict[str, Node]:
     """The options that are set, with texts as they were written (`python: 3.10` is not 3.1, `FLAG: true` not True)."""
     typed = {}
     for name, node in options.items():
-        if name in _TEXTS:
+        if name in _WORDS and isinstance(node.value, tuple):
+            node = replace(node, value=tuple(_as_text(item) for item in node.value))
+        elif name in _TEXTS:
             node = _as_text(node)
         elif name in _MAPS_OF_TEXT and isinstance(node.value, dict):
             node = replace(node, value={key: _as_text(item) for key, item in node.value.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from mlcube_cli.definition.draft import Draft, PlatformDraft
+from mlcube_cli.definition.draft import Draft, PlatformDraft, with_options
 from mlcube_cli.definition.hints import did_you_mean
 from mlcube_cli.definition.inline import fold
 from mlcube_cli.definition.model import OVERRIDE, Data
@@ -16,6 +16,7 @@ from mlcube_cli.errors import DefinitionError, Location, UsageError
 
 DEEPEST = 50  # names in one path
 _ENVIRONMENT = ("env", "env_args")  # options that hold what a task finds in its environment
+_SOURCES = {"image": "docker_image", "tar_file": "tar_file"}  # of docker's options, as singularity's (docs/platforms.md)
 _SHAPE_CODES = ("wrong-type", "bad-value")
 
 
@@ -86,7 +87,8 @@ def _apply(draft: Draft, override: Override, platform: str | None) -> Draft:
         return _on_tree(draft, override)
     if not chosen:
         runner = first if first in RUNNER_NAMES else "docker"
-        _check_option(PlatformDraft(first, runner, Node({}), Location("")), override)
+        steps = _check_option(PlatformDraft(first, runner, Node({}), Location("")), override)
+        return _on_sources(draft, steps, override.value) if first == "docker" else draft
     if first == "runner" and len(chosen) > 1:  # each runner has options of its own; one of them must know this
         chosen = [item for item in chosen if _knows(item, override)] or chosen[:1]
     changed = {item.name: _on_platform(item, override) for item in chosen}
@@ -106,10 +108,20 @@ def _on_platform(platform: PlatformDraft, override: Override) -> PlatformDraft:
     return replace(platform, options=put(platform.options, _indices(platform.options, steps), value))
 
 
+def _on_sources(draft: Draft, steps: tuple[str, ...], value: Node) -> Draft:
+    """`-Pdocker.image=NAME` where the cube has no docker platform: what its singularity platforms are made from."""
+    given = entries(value) if not steps else {steps[0]: value}
+    told = {_SOURCES[name]: node for name, node in given.items() if name in _SOURCES}
+    return with_options(draft, lambda item: mapping({**entries(item.options), **told}, item.options)
+                        if told and item.runner == "singularity" else item.options)
+
+
 def _hidden(node: Node) -> Node:
     """The value as a secret: of environment values only those show that the definition itself states (CONTRIBUTING)."""
     if isinstance(node.value, dict):
         return replace(node, value={key: _hidden(item) for key, item in node.value.items()})
+    if isinstance(node.value, tuple):
+        return replace(node, value=tuple(_hidden(item) for item in node.value))
     return replace(node, secret=node.value is not None)
 
 

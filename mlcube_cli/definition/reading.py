@@ -20,7 +20,7 @@ from mlcube_cli.definition.options import with_defaults
 from mlcube_cli.definition.source import Document, find_node
 from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, mapping
 from mlcube_cli.definition.workspace import chosen_workspace
-from mlcube_cli.errors import Problem
+from mlcube_cli.errors import NOWHERE, Problem
 
 if TYPE_CHECKING:
     from mlcube_cli.definition.settings import Settings
@@ -111,9 +111,14 @@ def _run_files(request: ReadRequest, files: Files) -> list[str]:
 
 
 def _sorted(problems: list[Problem]) -> tuple[Problem, ...]:
-    """Without repetitions, file by file in the order they were read, and from top to bottom in each."""
+    """Without repetitions, file by file in the order they were read, and from top to bottom in each. What is said of a
+    section once is not said again of a platform that is made from it (`podman`)."""
     order = {file: index for index, file in enumerate(dict.fromkeys(problem.location.file for problem in problems))}
-    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: (
+    once: dict[tuple[object, ...], Problem] = {}
+    for problem in problems:
+        at = problem.path if problem.location == NOWHERE else ""
+        once.setdefault((problem.location, problem.message, problem.severity, at), problem)
+    return tuple(sorted(once.values(), key=lambda problem: (
         order[problem.location.file], problem.location.line, problem.location.column)))
 
 

@@ -226,6 +226,8 @@ def test_entry_points_on_this_machine(mlcube: Command, tmp_path: Path, written: 
     ("env_args: '-e A=B -e C=\"d e\"'", ["-e A=B", "-e 'C=d e'"]),
     ("env_args: A=B", ["--env A=B"]),
     ("env_args: A=B C=D", ["--env A=B", "--env C=D"]),
+    ("env_args: [-e, A=b c, D=1.10, --env, E=yes], run_args: [--cpus, 1.10, --label, yes]",
+     ["-e 'A=b c' --env D=1.10 --env E=yes", "--cpus 1.10 --label yes"]),
     ("gpu_args: '--gpus=all --shm-size=1g -v ~/.ssh:/root/.ssh -e TOKEN'",
      ["--gpus=all", "--shm-size=1g", "-v HOME/.ssh:/root/.ssh", "-e TOKEN"]),
     ("gpu_args: -v $HOME/x:/y:ro, cpu_args: --never", ["--gpus 1", "-v HOME/x:/y:ro"]),
@@ -244,6 +246,14 @@ def test_words_for_the_engine(mlcube: Command, section: str, expected: list[str]
         assert f" {words.replace('HOME', os.environ['HOME'])} " in line
     assert sum(word.startswith("--gpus") for word in said.argv) == 1 and "--never" not in line
     assert "warning: 'colour' is not a key that the 'platform' section knows" in said.stderr
+
+
+@pytest.mark.parametrize("typed", ["{A: hunter2}", "-e A=hunter2", "[-e, A=hunter2]"])
+def test_typed_environment_values_are_not_shown(mlcube: Command, typed: str) -> None:
+    write_tree(mlcube.root, {"mlcube.yaml": "docker: {image: img}\ntasks: {t: null}\n"})
+    for words in ("run --dry-run", "run --dry-run --json", "show-config", "show-config --json --resolve"):
+        said = mlcube(*words.split(), f"-Pdocker.env_args={typed}")
+        assert said.code == 0 and "hunter2" not in said.stdout + said.stderr
 
 
 @pytest.mark.parametrize(("runner", "flag", "option"), [
@@ -295,6 +305,18 @@ def test_authors_in_odd_shapes(mlcube: Command, authors: str, expected: list[str
     assert "org.mlcommons.mlcube.cube=My Cube (final)" in mlcube.plan().argv
 
 
+def test_what_no_run_uses_keeps_no_cube_from_running(mlcube: Command) -> None:
+    write_tree(mlcube.root, {"mlcube.yaml": """
+        authors: [[a, b], {name: [x]}, null, 3]
+        description: [a, b]
+        docker: {image: img}
+        tasks: {t: {description: {a: b}}}
+        """})
+    checked = mlcube("validate")
+    assert (checked.code, checked.stdout) == (0, ".: valid (6 warnings)\n")
+    assert mlcube.plan().behind_image == ["t"]
+
+
 def test_several_definitions_lie_side_by_side_in_a_path_with_spaces(mlcube: Command, tmp_path: Path) -> None:
     for kind in ("cpu", "gpu"):
         text = f"name: {kind}\ndocker: {{image: img}}\ntasks: {{t: null}}\n"
@@ -338,6 +360,37 @@ def test_the_command_line_of_other_programs(mlcube: Command, tmp_path: Path) -> 
     assert said.task["steps"][-1]["env"] == {"X": "***"} and " --env X " in line
     assert said.behind_image == ["T", "--k=/mlcube_io0", "--o=/mlcube_io1"]
     assert said.stderr == ""
+
+
+def test_a_cube_that_came_without_its_project_runs_from_the_registry_and_says_so_once(
+        mlcube: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_IMAGE", "absent")
+    write_tree(mlcube.root, {"mlcube.yaml": """
+        docker: {image: org/prep:0.0.1, build_context: ../project, build_file: Dockerfile}
+        tasks: {t: null}
+        """})
+    assert mlcube.plan().plan["steps"][0]["argv"] == ["docker", "pull", "org/prep:0.0.1"]
+    said = mlcube("show-config", "--platform", "podman")
+    assert said.code == 0 and said.stderr.count("there is no directory") == 1
+    refused = mlcube("run", "--dry-run", "-Pdocker.build_file=Dockerfile.typo")
+    assert refused.code == 3 and "there is no file" in refused.stderr
+
+
+def test_a_local_platform_without_entrypoint_runs_the_tasks_that_have_their_own(mlcube: Command) -> None:
+    write_tree(mlcube.root, {"mlcube.yaml": "docker: {image: i}\ntasks: {own: {entrypoint: sh -c true}, other: null}\n"})
+    assert mlcube("run", ".:own", "--platform=local", "--dry-run").code == 0
+    refused = mlcube("run", "--task=own,other", "--platform=local", "--dry-run")
+    assert refused.code == 3 and "the task 'other' has none of its own" in refused.stderr
+    assert "-Plocal.entrypoint=" in refused.stderr and "'own'" not in refused.stderr
+
+
+@pytest.mark.parametrize("words", [
+    ["--platform=singularity", "-Pdocker.image=org/img:1"], ["--platform=apptainer", "-Pdocker={image: 'org/img:1'}"]])
+def test_a_docker_image_that_is_typed_makes_a_singularity_image_where_the_cube_has_no_docker_section(
+        mlcube: Command, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setenv("FAKE_IMAGE", "absent")
+    write_tree(mlcube.root, {"mlcube.yaml": "tasks: {t: null}\n"})
+    assert "docker://org/img:1" in mlcube.plan(*words).plan["steps"][0]["argv"]
 
 
 # --- another workspace -------------------------------------------------------------------------------------------------
