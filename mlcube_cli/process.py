@@ -126,7 +126,7 @@ class Session:
         self._check()
         if step.unless and self._holds(step.unless):
             return Outcome("succeeded", 0, 0.0)
-        from mlcube_cli.uses import keeping
+        from mlcube_cli.cache.uses import keeping
 
         with self._locked(step), keeping(step.keep):
             if step.lock and step.unless and self._holds(step.unless):

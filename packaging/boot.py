@@ -1,6 +1,6 @@
 """The start of mlcube.pyz: run from this build's own copy in the cache, else from the zip itself.
 
-build_pyz.py puts mlcube_cli/cache.py in place of its import, fills in BUILD, and stores the result as text behind the
+build_pyz.py puts mlcube_cli/cache/__init__.py in place of its import, fills in BUILD, and stores the result as text behind the
 sh header; so the warm start reads a few kilobytes of the archive and opens nothing else before the copy.
 """
 

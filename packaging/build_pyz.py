@@ -85,7 +85,7 @@ def header(build: str) -> bytes:
     shell = (HERE / "header.sh").read_text(encoding="utf-8")
     for mark, value in (("@VERSION@", version[1] if version else ""), ("@START@", START), ("@NAMES@", names)):
         shell = shell.replace(mark, value)
-    cache = (ROOT / "mlcube_cli/cache.py").read_text(encoding="utf-8")
+    cache = (ROOT / "mlcube_cli/cache/__init__.py").read_text(encoding="utf-8")
     cache = cache.replace("from __future__ import annotations\n", "")
     boot = (HERE / "boot.py").read_text(encoding="utf-8").replace("from mlcube_cli.cache import find_cache\n", cache)
     older = (HERE / "older.py").read_text(encoding="utf-8")

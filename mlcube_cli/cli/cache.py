@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable, Sequence
 
 from mlcube_cli.cache import candidate, find_cache
+from mlcube_cli.cache.contents import look_at, measured, remove
+from mlcube_cli.cache.pruning import KINDS, SHORTEST, VERDICT, WHOLE, Item, Wish, age_text, removable, size_text, total
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.words import parse_duration
 from mlcube_cli.errors import MachineError, UsageError
-from mlcube_cli.holdings import look_at, measured, remove
-from mlcube_cli.pruning import KINDS, SHORTEST, VERDICT, WHOLE, Item, Wish, age_text, removable, size_text, total
 from mlcube_cli.records import rfc3339
 from mlcube_cli.report import printable
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from mlcube_cli.cache.made import noting
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.make import write_deps, write_stamp
@@ -16,7 +17,6 @@ from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, find_reason, merge, shell_line
 from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job
-from mlcube_cli.made import noting
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Outcome, Session, ask, die_by
 from mlcube_cli.records import rfc3339, run_directory, write_record

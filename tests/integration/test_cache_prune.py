@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlcube_cli.holdings import look_at, remove
-from mlcube_cli.pruning import DAY, Wish, removable
+from mlcube_cli.cache.contents import look_at, remove
+from mlcube_cli.cache.pruning import DAY, Wish, removable
 from tests.conftest import IMAGE_FILES, Outcome, RunMLCube
 from tests.integration.test_local import World
 from tests.integration.test_local import world as world

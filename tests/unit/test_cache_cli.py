@@ -12,8 +12,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mlcube_cli import holdings, locks, made, uses
-from mlcube_cli.pruning import DAY, WHOLE, Item, Wish, age_text, removable, size_text, why_removable
+from mlcube_cli import locks
+from mlcube_cli.cache import contents, made, uses
+from mlcube_cli.cache.pruning import DAY, WHOLE, Item, Wish, age_text, removable, size_text, why_removable
 from tests.conftest import CHECKOUT, Outcome, RunMLCube
 
 NOW = 1_800_000_000.0
@@ -277,9 +278,9 @@ def test_use_is_noted_at_the_end_too(place: Place, monkeypatch: pytest.MonkeyPat
     found = place.environment()
     monkeypatch.setenv("MLCUBE_HOME", str(place.directory))
     with uses.keeping(str(place.directory / "environments" / KEY)):
-        assert time.time() - holdings.last_used("environment", str(found)) < 60
+        assert time.time() - contents.last_used("environment", str(found)) < 60
         place.age(found)
-    assert time.time() - holdings.last_used("environment", str(found)) < 60
+    assert time.time() - contents.last_used("environment", str(found)) < 60
 
 
 def test_what_a_process_of_this_machine_names_stays(place: Place, run_mlcube: RunMLCube) -> None:
@@ -349,11 +350,11 @@ def test_what_an_interrupted_prune_left_goes(place: Place, run_mlcube: RunMLCube
 
 def test_one_that_is_used_in_the_very_moment_is_named_back(place: Place) -> None:
     found = place.environment()
-    items, _ = holdings.look_at(str(place.directory))
+    items, _ = contents.look_at(str(place.directory))
     (one,) = [item for item in items if item.kind == "environment"]
     assert (one.state, one.used_by) == (WHOLE, "")
     os.utime(found / "environment/mlcube-complete")  # as the check of a run does
-    assert holdings.remove(str(place.directory), one) == "somebody used it just now"
+    assert contents.remove(str(place.directory), one) == "somebody used it just now"
     assert (found / "environment/bin/python").is_file() and (place.directory / "environments" / KEY).is_dir()
 
 

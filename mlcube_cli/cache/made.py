@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlcube_cli.cache import find_cache
-from mlcube_cli.uses import MADE, note_of
+from mlcube_cli.cache.uses import MADE, note_of
 
 Look = tuple[int, int, int]
 

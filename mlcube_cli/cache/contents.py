@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import mlcube_cli
+from mlcube_cli.cache.made import read_note
+from mlcube_cli.cache.pruning import BUILD, ENVIRONMENT, IMAGE, LOCK, OTHER, VERDICT, WHOLE, Item
+from mlcube_cli.cache.uses import MADE, USES, clear_uses, place_of, users
 from mlcube_cli.locks import clear, file_name, holder, lock, who
-from mlcube_cli.made import read_note
-from mlcube_cli.pruning import BUILD, ENVIRONMENT, IMAGE, LOCK, OTHER, VERDICT, WHOLE, Item
-from mlcube_cli.uses import MADE, USES, clear_uses, place_of, users
 
 LOCKS = "locks"
 GONE = ".gone"  # the ending of what is being removed
@@ -161,7 +162,7 @@ def _verdicts(cache: Cache, room: str) -> Iterator[Item]:
 
 
 def _builds(cache: Cache, room: str) -> Iterator[Item]:
-    running = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    running = os.path.realpath(os.path.join(os.path.dirname(mlcube_cli.__file__), ".."))
     for name in _names(room):
         path, known = os.path.join(room, name), _BUILD.match(name)
         if not known or os.path.islink(path):
