@@ -256,9 +256,16 @@ def test_env_that_cannot_be(env: Any, message: str) -> None:
 
 @pytest.mark.parametrize(("gpus", "visible"), [
     ("none", ""), (0, ""), (2, "0,1"), ("device=1,3", "1,3"), ([0, 2], "0,2"), ("0,1", "0,1"),
-    ("GPU-1a2b", "GPU-1a2b")])
+    ("GPU-1a2b", "GPU-1a2b"), ("count=1", "0")])
 def test_gpus(gpus: Any, visible: str) -> None:
     assert variables(Machine().payload(a_job({"gpus": gpus})))["CUDA_VISIBLE_DEVICES"] == visible
+
+
+def test_no_gpus_hides_those_of_every_maker() -> None:
+    machine = Machine(environment={**ENVIRONMENT, "CUDA_VISIBLE_DEVICES": "0", "NVIDIA_VISIBLE_DEVICES": "0"})
+    found = variables(machine.payload(a_job({"gpus": "none"})))
+    assert (found["CUDA_VISIBLE_DEVICES"], found["NVIDIA_VISIBLE_DEVICES"]) == ("", "void")
+    assert (found["ROCR_VISIBLE_DEVICES"], found["HIP_VISIBLE_DEVICES"]) == ("", "-1")
 
 
 def test_a_number_of_gpus_is_taken_from_those_that_a_scheduler_gave() -> None:
@@ -268,7 +275,7 @@ def test_a_number_of_gpus_is_taken_from_those_that_a_scheduler_gave() -> None:
 
 def test_all_gpus_changes_nothing_and_nonsense_is_refused() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in variables(Machine().payload(a_job({"gpus": "all"})))
-    with pytest.raises(DefinitionError, match="'gpus: many' is not understood"):
+    with pytest.raises(DefinitionError, match="'gpus': 'many' names no devices"):
         Machine().plan(a_job({"gpus": "many"}))
 
 

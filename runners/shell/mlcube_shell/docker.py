@@ -11,11 +11,12 @@ from mlcube_cli.facts import Facts
 from mlcube_cli.identity import Identity, prefixed
 from mlcube_cli.job import Job
 from mlcube_shell.docker_engine import Engine, enforces_selinux, find_engine, find_image, has_further_ids
+from mlcube_shell.docker_gpus import Gpus, gpus_of, own_gpus
 from mlcube_shell.docker_image import image_name
 from mlcube_shell.docker_lock import identify as identify_image
 from mlcube_shell.docker_lock import prepare
 from mlcube_shell.docker_mounts import dropped_mount_options, mount_words, refuse_paths
-from mlcube_shell.gpus import Gpus, accelerator_count, gpus_of, own_gpus, request_of
+from mlcube_shell.gpus import accelerator_count, request_of
 from mlcube_shell.mounts import View, output_directories, view_of
 from mlcube_shell.options import flag_option, is_map, list_option, mapping_option, text_option
 from mlcube_shell.passing import Passed, pass_map, pass_proxies, pass_variable, without

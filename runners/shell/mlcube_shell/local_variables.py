@@ -9,6 +9,7 @@ from mlcube_cli.definition.model import Data, Option
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
+from mlcube_shell.gpus import HIDDEN, chosen_devices, parse_gpus, share_of
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 
@@ -52,27 +53,13 @@ def _text(name: str, value: Data, option: Option) -> str:
 
 
 def _gpu_variables(job: Job, facts: Facts) -> tuple[Variable, ...]:
-    """`gpus` as CUDA_VISIBLE_DEVICES: none, ids, or the first N that the caller was given; `all` changes nothing."""
+    """`gpus` as CUDA_VISIBLE_DEVICES: ids, or the first N that the caller was given; `all` changes nothing, `none` hides."""
     option = job.find_option("gpus")
-    if option is None or option.value in (None, "", "all", []):
+    if option is None or option.value in (None, "", []):
         return ()
-    items = option.value if isinstance(option.value, list) else [option.value]
-    text = ",".join(str(item) for item in items)
-    if text.startswith("device="):
-        devices = text[len("device="):]
-    elif text in ("none", "0") and not isinstance(option.value, list):
-        devices = ""
-    elif text.isdigit() and not isinstance(option.value, list):
-        devices = _first(int(text), facts.environment.get("CUDA_VISIBLE_DEVICES"))
-    elif isinstance(option.value, list) or re.match(r"(GPU-|MIG-|\d+,)[\w,-]*\Z", text):
-        devices = text
-    else:
-        raise DefinitionError(f"'gpus: {text}' is not understood ({option.origin})",
-                              "use none, all, a number, or device=0,1")
-    return (Variable("CUDA_VISIBLE_DEVICES", devices),)
-
-
-def _first(number: int, given: str | None) -> str:
-    """The first devices of those that a scheduler gave us, else of the machine's."""
-    devices = given.split(",") if given else [str(index) for index in range(number)]
-    return ",".join(devices[:number])
+    request = parse_gpus(option)
+    if request.forbidden:
+        return tuple(Variable(name, value) for name, value in HIDDEN)
+    if request.count < 0:
+        return ()
+    return (Variable("CUDA_VISIBLE_DEVICES", ",".join(chosen_devices(request, share_of(facts, "CUDA_VISIBLE_DEVICES")))),)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mlcube_cli.command import Variable
 from mlcube_cli.facts import PathKind
 from mlcube_cli.job import Job
-from mlcube_shell.gpus import Request, request_of
+from mlcube_shell.gpus import HIDDEN, Request, chosen_devices, request_of, share_of
 from mlcube_shell.options import flag_option, mapping_option, refuse
 from mlcube_shell.passing import PROXIES
 from mlcube_shell.singularity_engine import Engine
@@ -17,8 +17,6 @@ _DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVI
             "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
 _JOB_PREFIXES = ("SLURM_", "PMI_", "PMIX_")
 _NOT_PASSED = ("SLURM_JWT",)  # a key to the batch system
-_HIDDEN = (("CUDA_VISIBLE_DEVICES", ""), ("NVIDIA_VISIBLE_DEVICES", "void"), ("ROCR_VISIBLE_DEVICES", ""),
-           ("HIP_VISIBLE_DEVICES", "-1"))
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def accelerators(engine: Engine) -> tuple[Words, tuple[tuple[str, str], ...]]:
         option = job.find_option("gpus")
         if (nv or rocm) and option is not None:
             raise refuse(option, "'nv' and 'rocm' ask for GPUs", "leave one of them out")
-        return Words(("--no-nv", "--no-rocm")), _HIDDEN
+        return Words(("--no-nv", "--no-rocm")), HIDDEN
     if not request.wanted:
         return Words((*(("--nv",) if nv else ()), *(("--rocm",) if rocm else ()))), ()
     nodes = {"--nv": ("/dev/nvidiactl", "/dev/dxg"), "--rocm": ("/dev/kfd",)}
@@ -115,12 +113,7 @@ def accelerators(engine: Engine) -> tuple[Words, tuple[tuple[str, str], ...]]:
 
 def _devices(engine: Engine, request: Request, name: str) -> tuple[str, tuple[str, ...]]:
     """The ids that the task gets, within what the caller was given; empty for all."""
-    share = [item.strip() for item in engine.facts.environment.get(name, "").split(",") if item.strip()]
-    if request.devices:
-        return ",".join(request.devices), ()
-    if request.count < 0:
-        return ",".join(share), ()
-    if not share:
-        return ",".join(str(number) for number in range(request.count)), ()
-    chosen = ",".join(share[:request.count])
-    return chosen, (f"{name} allows {','.join(share)}: the task gets {chosen}",)
+    share = share_of(engine.facts, name)
+    all_of_them = request.count < 0 or request.devices
+    chosen = ",".join(chosen_devices(request, share))
+    return chosen, () if all_of_them or not share else (f"{name} allows {','.join(share)}: the task gets {chosen}",)

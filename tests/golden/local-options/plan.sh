@@ -11,4 +11,4 @@ RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 mkdir -p -- /cube/workspace/model /cube/workspace/logs </dev/null
 
 # run task train
-(cd /cube/build && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV PYTHONUNBUFFERED=1 CUDA_VISIBLE_DEVICES='' /opt/bin/python3.9 /cube/build/mnist.py --fast train --data_dir=/cube/workspace/data '--parameters_file=/cube/workspace/parameters/it'"'"'s.yaml' --model_dir=/cube/workspace/model --log=/cube/workspace/logs/train.log </dev/null)
+(cd /cube/build && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV PYTHONUNBUFFERED=1 CUDA_VISIBLE_DEVICES='' NVIDIA_VISIBLE_DEVICES=void ROCR_VISIBLE_DEVICES='' HIP_VISIBLE_DEVICES=-1 /opt/bin/python3.9 /cube/build/mnist.py --fast train --data_dir=/cube/workspace/data '--parameters_file=/cube/workspace/parameters/it'"'"'s.yaml' --model_dir=/cube/workspace/model --log=/cube/workspace/logs/train.log </dev/null)
