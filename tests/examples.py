@@ -1,4 +1,4 @@
-"""What the tests of the examples share: copies of them, a data set on loopback, real docker and what it was asked."""
+"""What the tests of the examples share: copies of them, a data set on loopback, real engines and what they were asked."""
 
 from __future__ import annotations
 
@@ -109,6 +109,11 @@ class Served:
         """For a container, which reaches the host's loopback only through the host's network (docs/platforms.md)."""
         return ("-Pdocker.network=host", *(f"-Pdocker.env.{name}={value}" for name, value in self.environment.items()))
 
+    @property
+    def singularity_words(self) -> tuple[str, ...]:
+        """For apptainer, whose tasks are in the host's network unless they are told otherwise."""
+        return tuple(f"-Psingularity.env.{name}={value}" for name, value in self.environment.items())
+
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
@@ -183,3 +188,17 @@ class WatchedDocker:
         """The calls that begin with this word since the last question."""
         text = self.log.read_text() if self.log.exists() else ""
         return [line for line in text.splitlines() if line.split(" ")[0] == verb]
+
+
+# --- real apptainer ----------------------------------------------------------------------------------------------------
+
+# Image files of 1.9 GB packed in a twentieth of the processor time, and hardly bigger.
+QUICK_SQUASH = {"APPTAINER_MKSQUASHFS_ARGS": "-comp zstd -Xcompression-level 1"}
+
+
+def rebase(recipe: Path, bootstrap: str, source: Path) -> None:
+    """Let an example's recipe start from what is on this machine: its two header lines change, and nothing else."""
+    header = "Bootstrap: docker\nFrom: python:3.11-slim\n"
+    text = recipe.read_text()
+    assert text.count(header) == 1
+    recipe.write_text(text.replace(header, f"Bootstrap: {bootstrap}\nFrom: {source}\n"))

@@ -1,14 +1,16 @@
-"""What the integration tests share: a built mlcube.pyz, a data set on loopback, a docker that is watched."""
+"""What the integration tests share: a built mlcube.pyz, a data set on loopback, a docker that is watched, a big image."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import BASE_IMAGE
-from tests.examples import Served, WatchedDocker, docker, image_id, serve_digits
+from tests.conftest import BASE_IMAGE, IMAGE_FILES, clean_environment
+from tests.examples import QUICK_SQUASH, Served, WatchedDocker, copy_example, docker, image_id, rebase, serve_digits
 from tests.package.tools import build
 
 DEFAULT_BASE = "python:3.11-slim"  # what the examples' Dockerfiles start from unless they are told another
@@ -45,3 +47,27 @@ def default_base() -> Iterator[None]:
         yield
     finally:
         docker("image", "rm", DEFAULT_BASE)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """For TMPDIR: where builds and runs put what they need for a while. It is empty again when the test has ended."""
+    place = tmp_path / "scratch"
+    place.mkdir()
+    yield place
+    assert list(place.iterdir()) == []
+
+
+@pytest.fixture(scope="session")
+def mnist_sif(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image of examples/mnist, built from its recipe by `mlcube configure`: once, since TensorFlow takes a minute."""
+    place = tmp_path_factory.mktemp("mnist-image")
+    cube, image = copy_example("mnist", place / "mnist"), place / "made for it/mnist.simg"
+    rebase(cube / "build/Singularity.recipe", "docker-archive", IMAGE_FILES / "base.tar")
+    (place / "home").mkdir()
+    configured = subprocess.run(
+        [sys.executable, "-m", "mlcube_cli", "configure", str(cube), "--platform=singularity", f"-Psingularity.image={image}"],
+        env={**clean_environment(place / "home"), **QUICK_SQUASH}, capture_output=True, text=True, check=False, timeout=900)
+    assert configured.returncode == 0, configured.stderr
+    assert [path.name for path in image.parent.iterdir()] == ["mnist.simg"], "the directory was made, and nothing else is in it"
+    return image
