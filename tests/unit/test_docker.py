@@ -406,6 +406,16 @@ def test_a_container_that_podman_could_not_make_has_a_hint_of_its_own() -> None:
     assert hint({"gpus": "all"}) == ""
 
 
+def test_podman_without_root_says_what_it_cannot_limit() -> None:
+    def notes(options: dict[str, Any], **fields: Any) -> tuple[str, ...]:
+        return plan_of({"docker": "podman", **options}, world_of(**fields)).notes
+
+    assert notes({"memory": "1g", "cpuset_cpus": 0}) == (
+        "no effect here: 'memory', 'cpuset_cpus'; podman without root needs cgroups v2 to limit anything",)
+    assert notes({"memory": "1g"}, paths={"/sys/fs/cgroup/cgroup.controllers": "file"}) == ()
+    assert notes({"memory": "1g"}, machine={"uid": 0}) == notes({}) == notes({"memory": "1g", "docker": "docker"}) == ()
+
+
 def test_podman_says_what_the_users_own_gpus_cannot_be() -> None:
     with pytest.raises(DefinitionError, match="names no devices"):
         words_of({"docker": "podman", "run_args": "--gpus=all,capabilities=video"})

@@ -244,9 +244,17 @@ def _reach(engine: Engine, flags: tuple[Flag, ...], has_mounts: bool) -> tuple[s
     dropped = dropped_mount_options(engine)
     if dropped:
         notes.append(f"'mount_opts': {','.join(dropped)} is left out, docker's --mount cannot relabel")
+    limits = [f"'{name}'" for name in ("memory", "cpuset_cpus") if text_option(job, name)]
+    if limits and engine.name == "podman" and engine.rootless and not engine.remote and not _has_cgroups_v2(engine):
+        notes.append(f"no effect here: {', '.join(limits)}; podman without root needs cgroups v2 to limit anything")
     if has_mounts and enforces_selinux(engine):
         notes.append("SELinux: the container runs with label=disable, since mounted directories keep their labels")
     return tuple(notes)
+
+
+def _has_cgroups_v2(engine: Engine) -> bool:
+    """Whether the machine's groups of processes are of the kind that its users can limit."""
+    return engine.facts.path("/sys/fs/cgroup/cgroup.controllers").kind != "absent"
 
 
 def _no_start(run: _Run, starts_itself: bool) -> tuple[str, ...]:
