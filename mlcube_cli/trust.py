@@ -44,7 +44,7 @@ _CONFINING = ("no-new-privileges", "label=", "label:")
 
 def platform_reach(platform: Platform) -> tuple[str, ...]:
     """One phrase for each thing that a platform asks for beyond the contract, with where it is written. What the user's own
-    settings say is no stranger's word."""
+    settings say, and what was typed (`-P`, flags), is no stranger's word."""
     whats = ((what, option) for option in _said_by_cube(platform)
              for what in (*_reach(platform.runner, option), *_passed(platform, option)))
     return tuple(f"{what} ({option.origin})" for what, option in whats)
@@ -52,10 +52,16 @@ def platform_reach(platform: Platform) -> tuple[str, ...]:
 
 def _said_by_cube(platform: Platform) -> Iterator[Option]:
     for option in platform.options:
+        if _is_typed(option):
+            continue
         if isinstance(option.value, dict) and option.own_keys and not option.own:
             yield replace(option, value={key: item for key, item in option.value.items() if key not in option.own_keys})
         elif not option.own:
             yield option
+
+
+def _is_typed(option: Option) -> bool:
+    return option.origin == OVERRIDE or (option.origin.startswith("--") and ":" not in option.origin)  # no file's line
 
 
 def _reach(runner: str, option: Option) -> Iterator[str]:
@@ -87,8 +93,7 @@ def _passed(platform: Platform, option: Option) -> Iterator[str]:
     """Values of the caller's environment that the cube asks for. Without a container the task has them all."""
     value = option.value
     by_name = option.name in ("env", *_USER_WORDS) and isinstance(value, dict) and None in value.values()
-    typed = option.origin == OVERRIDE
-    if platform.runner != "local" and not typed and (option.secret or by_name):
+    if platform.runner != "local" and (option.secret or by_name):
         yield f"values of your environment ('{option.name}')"
 
 
@@ -112,7 +117,7 @@ def job_reach(job: Job, facts: Facts, typed: Container[str] = ()) -> tuple[str, 
     for name in ("build_context", "build_file"):
         base = os.path.normpath(os.path.join(base, str(job.option(name) or "")))
         option = job.find_option(name)
-        if option and option.value and not option.own and not _within(_real(base, facts), root):
+        if option and option.value and not option.own and not _is_typed(option) and not _within(_real(base, facts), root):
             found.append(f"a '{name}' outside the cube: {base}")
     return (*platform_reach(job.platform), *found, *_image_reach(job, facts, (root, workspace)))
 
@@ -124,7 +129,7 @@ def _image_reach(job: Job, facts: Facts, places: tuple[str, str]) -> Iterator[st
     for name in ("image", "image_dir"):
         option, text = job.find_option(name), str(job.option(name) or "")
         path = os.path.join(job.workspace, facts.home + text[1:] if text.startswith("~") else text)
-        if option and text and not option.own and option.origin != OVERRIDE and "://" not in text:
+        if option and text and not option.own and not _is_typed(option) and "://" not in text:
             real = _real(os.path.normpath(path), facts)
             if not any(_within(real, place) for place in places):
                 yield f"an image outside the cube: {path} ({option.origin})"

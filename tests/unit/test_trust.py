@@ -94,6 +94,13 @@ def test_a_workspace_or_a_build_outside_the_cube_is_named(tmp_path: Path) -> Non
     assert outside(job_at(root, root / "workspace", Option("build_context", "build"), Option("build_file", "../D"))) == ""
 
 
+@pytest.mark.parametrize(("origin", "typed"), [
+    (OVERRIDE, True), ("--network", True), ("--odd/mlcube.yaml:1:2", False), ("-P:1:2", False), ("mlcube.yaml:1:2", False)])
+def test_what_was_typed_is_no_strangers_word(tmp_path: Path, origin: str, typed: bool) -> None:
+    options = (Option("network", "host", origin), Option("build_context", "/private", origin))
+    assert (outside(job_at(tmp_path, tmp_path / "workspace", *options)) == "") is typed
+
+
 @pytest.mark.parametrize(("name", "value", "said"), [
     ("run_args", "-eC --nv", ""), ("run_args", "--containall --pwd /w", ""), ("build_args", "--fakeroot", ""),
     ("run_args", "-B /:/host", "words for the engine"), ("run_args", "--bind=/:/host", "words for the engine"),
