@@ -53,7 +53,7 @@ class TreeDigest:
     paths: tuple[str, ...]
     exclude: tuple[str, ...] = ()  # absolute paths that do not count
     base: str = ""  # the directory that `ignore` is relative to
-    ignore: tuple[str, ...] = ()  # patterns of a .dockerignore
+    ignore: tuple[str, ...] = ()  # the lines of a .dockerignore
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.errors import MachineError
 from mlcube_cli.executables import find_executable
 from mlcube_cli.facts import (
@@ -23,17 +22,11 @@ from mlcube_cli.facts import (
     Tool,
 )
 
-if TYPE_CHECKING:
-    from mlcube_cli.ignoring import Ignored
-
 T = TypeVar("T")
 Look = Callable[[tuple[Question, ...]], Mapping[Question, Answer]]
 
 ROUNDS = 50
 LONGEST_TEXT = 1 << 20  # bytes
-MOST_FILES = 2000  # for a digest
-MOST_BYTES = 64 << 20
-SKIPPED = (".git", ".mlcube")
 
 
 def with_facts(function: Callable[[Facts], T], facts: Facts, answer: Look | None = None) -> tuple[T, Facts]:
@@ -104,11 +97,13 @@ def _answer(question: Question, environment: Mapping[str, str], starting: bool) 
     if isinstance(question, PathKind):
         return path_fact(question.path)
     if isinstance(question, FileText):
-        return _file_text(question.path)
+        return file_text(question.path)
     if isinstance(question, FileDigest):
         from mlcube_cli.cache.digests import file_digest
 
         return file_digest(question.path, environment)
+    from mlcube_cli.tree_digest import tree_digest
+
     return tree_digest(question.paths, question.exclude, question.base, question.ignore)
 
 
@@ -143,7 +138,7 @@ def _absent(path: str, readable: bool) -> PathFact:
     return PathFact("absent", readable, creatable, os.path.realpath(path), above, creatable)
 
 
-def _file_text(path: str) -> bytes | None:
+def file_text(path: str) -> bytes | None:
     """The bytes of a regular file up to 1 MB. Opening never waits, as it would for a FIFO that nobody writes to."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -154,14 +149,14 @@ def _file_text(path: str) -> bytes | None:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return None
-        return _read_all(descriptor, LONGEST_TEXT)
+        return read_all(descriptor, LONGEST_TEXT)
     except OSError:
         return None
     finally:
         os.close(descriptor)
 
 
-def _read_all(descriptor: int, limit: int) -> bytes | None:
+def read_all(descriptor: int, limit: int) -> bytes | None:
     """All bytes that are left; None when they are more than the limit."""
     parts, size = [], 0
     while part := os.read(descriptor, 1 << 18):
@@ -170,109 +165,3 @@ def _read_all(descriptor: int, limit: int) -> bytes | None:
             return None
         parts.append(part)
     return b"".join(parts)
-
-
-# --- digests -------------------------------------------------------------------------------------------------------
-
-
-class _TooMuch(Exception):  # noqa: N818 - not an error: it ends the counting
-    """More files or bytes than a digest looks at, or something that cannot be read."""
-
-
-def tree_digest(paths: tuple[str, ...], exclude: tuple[str, ...] = (), base: str = "",
-                ignore: tuple[str, ...] = ()) -> str | None:
-    """sha256 over names, kinds, executable bits, link targets and contents below the paths; not over where they lie.
-
-    Left out: `exclude`, what the patterns of `ignore` (a .dockerignore's) keep out of `base`, directories called .git or
-    .mlcube, and lock files of ours, which state this very digest. None above 2,000 entries or 64 MB, and where something
-    cannot be read.
-    """
-    import hashlib
-
-    digest = hashlib.sha256()
-    left_out = _LeftOut(exclude, base, ignore)
-    files, size = 0, 0
-    try:
-        for number, path in enumerate(paths):
-            entries = _below(path, left_out, MOST_FILES - files)
-            files += len(entries)
-            for relative, full in entries:
-                content = _content(full, top=not relative, limit=MOST_BYTES - size)
-                size += len(content)
-                for part in (str(number).encode(), os.fsencode(relative), content):
-                    digest.update(b"%d:" % len(part) + part)
-    except (_TooMuch, OSError, ValueError):
-        return None
-    return digest.hexdigest()
-
-
-class _LeftOut:
-    """What does not count in a digest."""
-
-    def __init__(self, exclude: tuple[str, ...], base: str, ignore: tuple[str, ...]) -> None:
-        self.paths = frozenset(os.path.normpath(path) for path in exclude)
-        self.base = os.path.normpath(base) + "/"
-        self.ignored: Ignored | None = None
-        if ignore:
-            from mlcube_cli.ignoring import Ignored
-
-            self.ignored = Ignored(ignore)
-
-    def whole(self, entry: os.DirEntry[str], is_directory: bool) -> bool:
-        """With all that is below it."""
-        if os.path.normpath(entry.path) in self.paths or (is_directory and entry.name in SKIPPED):
-            return True
-        if entry.name.endswith(".lock") and _is_our_lock(entry.path):
-            return True
-        return self.itself(entry.path) and not (is_directory and self.ignored is not None and self.ignored.exceptions)
-
-    def itself(self, path: str) -> bool:
-        path = os.path.normpath(path)
-        return self.ignored is not None and path.startswith(self.base) and self.ignored(path[len(self.base):])
-
-
-def _below(top: str, left_out: _LeftOut, limit: int) -> list[tuple[str, str]]:
-    """(relative name, path) of all that lies at and below `top`, sorted; the relative name of `top` itself is empty."""
-    found = [("", top)]
-    waiting = [("", top)] if os.path.isdir(top) and os.path.normpath(top) not in left_out.paths else []
-    while waiting:
-        prefix, directory = waiting.pop()
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                is_directory = entry.is_dir(follow_symlinks=False)
-                if left_out.whole(entry, is_directory):
-                    continue
-                if not left_out.itself(entry.path):
-                    found.append((prefix + entry.name, entry.path))
-                if len(found) > limit:
-                    raise _TooMuch
-                if is_directory:
-                    waiting.append((f"{prefix}{entry.name}/", entry.path))
-    return sorted(found)
-
-
-def _is_our_lock(path: str) -> bool:
-    """By content: other programs' lock files (of packages) count in a digest."""
-    return b'"schema": "mlcube.lock.' in (_file_text(path) or b"")[:200]
-
-
-def _content(path: str, top: bool, limit: int) -> bytes:
-    """Kind and content in one; a link is its target, but for the path that was asked for. Raises _TooMuch, OSError."""
-    try:
-        mode = os.stat(path).st_mode if top else os.lstat(path).st_mode
-    except FileNotFoundError:
-        return b"absent"
-    if stat.S_ISLNK(mode):
-        return b"link " + os.readlink(os.fsencode(path))
-    if stat.S_ISDIR(mode):
-        return b"directory"
-    if not stat.S_ISREG(mode):
-        return b"other"
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW * (not top))
-    try:
-        data = _read_all(descriptor, limit)
-    finally:
-        os.close(descriptor)
-    if data is None:
-        raise _TooMuch
-    return (b"program " if mode & stat.S_IXUSR else b"file ") + data

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import mlcube_cli
 from mlcube_cli.cache.made import read_note
-from mlcube_cli.cache.pruning import BUILD, ENVIRONMENT, IMAGE, LOCK, OTHER, VERDICT, WHOLE, Item
+from mlcube_cli.cache.pruning import BUILD, DIGEST, ENVIRONMENT, IMAGE, LOCK, OTHER, VERDICT, WHOLE, Item
 from mlcube_cli.cache.uses import MADE, USES, clear_uses, place_of, users
 from mlcube_cli.locks import clear, file_name, holder, lock, who
 
@@ -20,7 +20,7 @@ LOCKS = "locks"
 GONE = ".gone"  # the ending of what is being removed
 _MADE = re.compile(r"(?P<key>.+-[0-9a-f]{20})\.[A-Za-z0-9]+\Z")  # the directory that one installation made
 _KEY = re.compile(r".+-[0-9a-f]{20}\Z")
-_VERDICT = re.compile(r"[0-9a-f]{32}(?P<half>\.[0-9]+\.tmp)?\Z")
+_SMALL = re.compile(r"[0-9a-f]{32}(?P<half>\.[0-9]+\.tmp)?\Z")
 _BUILD = re.compile(r"(?P<build>[0-9a-f]{20})-(?P<interpreter>[a-z]+[^.]*-[0-9a-f]+)(?P<half>\..*)?\Z")
 _CREDENTIALS = re.compile(r"://[^/@\s]*@")
 _MARKERS = {ENVIRONMENT: ("environment/mlcube-complete", "environment"), BUILD: ("complete",)}
@@ -154,11 +154,15 @@ def _title(key: str, path: str) -> str:
     return key[:-21] + (f" with {words}" if words else "")
 
 
-def _verdicts(cache: Cache, room: str) -> Iterator[Item]:
-    for name in _names(room):
-        known = _VERDICT.match(name)
-        kind, state = (VERDICT, "unfinished" if known["half"] else WHOLE) if known else (OTHER, WHOLE)
-        yield _item(kind, os.path.join(room, name), "a definition found valid" if known else name, state)
+def _small(kind: str, title: str) -> Callable[[Cache, str], Iterator[Item]]:
+    """A room of small files with names that are digests."""
+    def look(cache: Cache, room: str) -> Iterator[Item]:
+        for name in _names(room):
+            known = _SMALL.match(name)
+            found, state = (kind, "unfinished" if known["half"] else WHOLE) if known else (OTHER, WHOLE)
+            yield _item(found, os.path.join(room, name), title if known else name, state)
+
+    return look
 
 
 def _builds(cache: Cache, room: str) -> Iterator[Item]:
@@ -209,7 +213,8 @@ def _owned(path: str, name: str, owner: str) -> Item:
 
 
 _ROOMS: dict[str, Callable[[Cache, str], Iterator[Item]]] = {
-    "environments": _environments, "verdicts": _verdicts, "pyz": _builds, MADE: _images, LOCKS: _locks, USES: _uses,
+    "environments": _environments, "verdicts": _small(VERDICT, "a definition found valid"),
+    "digests": _small(DIGEST, "the sha256 of an image file"), "pyz": _builds, MADE: _images, LOCKS: _locks, USES: _uses,
 }
 
 

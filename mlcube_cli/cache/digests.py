@@ -6,12 +6,15 @@ import hashlib
 import os
 import stat
 import sys
+import time
 from collections.abc import Mapping
 
 from mlcube_cli.cache import find_cache
 
+SETTLED = 2.0  # seconds: what changed just now may change again without a sign, where a file system's times are coarse
 LONG = 1 << 30  # bytes: reading so much is said on a terminal
 _PART = 1 << 20
+_DAY = 24 * 3600  # seconds
 
 
 def file_digest(path: str, environment: Mapping[str, str]) -> str | None:
@@ -34,7 +37,7 @@ def file_digest(path: str, environment: Mapping[str, str]) -> str | None:
             return None
     except (OSError, ValueError):
         return None
-    if kept:
+    if kept and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
         _keep(kept, found)
     return found
 
@@ -55,6 +58,8 @@ def _read(place: str) -> str | None:
     try:
         with open(place, encoding="ascii") as stream:
             text = stream.read(80).strip()
+            if time.time() - os.fstat(stream.fileno()).st_mtime > _DAY:
+                os.utime(place)  # used, as prune sees it
     except (OSError, ValueError):
         return None
     return text if text.startswith("sha256:") and len(text) == 71 else None

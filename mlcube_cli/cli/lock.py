@@ -11,11 +11,13 @@ from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.running import Prepared, preparation_job, prepare, read_request
 from mlcube_cli.cli.words import sort_out
 from mlcube_cli.definition import read_cube
+from mlcube_cli.definition.detect import shown_path
+from mlcube_cli.definition.model import Cube
 from mlcube_cli.errors import DefinitionError, MachineError, PreparationError, UsageError
 from mlcube_cli.identity import Identity, Pin
+from mlcube_cli.lock_file import Lock, lock_path, read_lock, with_pins
 from mlcube_cli.locks import lock as exclusive
 from mlcube_cli.observe import machine, with_facts
-from mlcube_cli.pins import Lock, read_lock, with_pins
 from mlcube_cli.records import write_text
 from mlcube_cli.runner import CONTAINER, RUNNERS
 
@@ -28,9 +30,11 @@ def lock(arguments: Arguments) -> int:
     if words.values or words.tasks:
         raise UsageError("lock takes a cube and nothing else", "mlcube lock CUBE --platform P")
     names = tuple(dict.fromkeys(name for text in arguments.platforms for name in text.split(",") if name))
+    cube = _read(arguments)
+    refuse_unwritable(lock_path(os.path.join(os.getcwd(), cube.file)))
     found: list[tuple[Prepared, Identity]] = []
     left_out: list[str] = []
-    for name in names or _lockable(arguments):
+    for name in names or _lockable(cube):
         try:
             found.append(_identified(arguments, name))
         except (MachineError, PreparationError) as error:
@@ -66,14 +70,19 @@ def identify(prepared: Prepared, renewing: bool = True) -> Identity:
 # --- what to lock --------------------------------------------------------------------------------------------------
 
 
-def _lockable(arguments: Arguments) -> tuple[str, ...]:
-    """The names of the cube's platforms that have images. Raises DefinitionError for a cube that cannot be read."""
+def _read(arguments: Arguments) -> Cube:
+    """The cube. Raises DefinitionError for one that cannot be read."""
     words = sort_out(arguments.words, arguments.mlcube)
     reading = read_cube(read_request(_asking(arguments, None), words, machine(os.environ)))
     if reading.cube is None:
         raise DefinitionError("this cube cannot be used", problems=reading.problems)
+    return reading.cube
+
+
+def _lockable(cube: Cube) -> tuple[str, ...]:
+    """The names of the cube's platforms that have images."""
     kinds = {name: entry.kind for name, entry in RUNNERS.items()}
-    return tuple(platform.name for platform in reading.cube.platforms if kinds.get(platform.runner) == CONTAINER)
+    return tuple(platform.name for platform in cube.platforms if kinds.get(platform.runner) == CONTAINER)
 
 
 def _asking(arguments: Arguments, platform: str | None) -> Arguments:
@@ -113,6 +122,15 @@ def _line(name: str, pin: Pin) -> str:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
+def refuse_unwritable(path: str) -> None:
+    """Raises PreparationError, before anything is prepared, where the lock file could not be written in the end."""
+    facts = machine(os.environ)
+    directory = os.path.dirname(os.path.realpath(path))
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PreparationError(f"{shown_path(path, facts.cwd)} cannot be written: {directory} does not let you write",
+                               "check its permissions, or work in a copy of the cube")
+
+
 def _write(lock: Lock, entries: Sequence[tuple[str, Pin]]) -> Lock:
     """Lay the entries over the lock as it is now, and say what was done. Raises PreparationError when it cannot be written."""
     facts = machine(os.environ)
@@ -123,7 +141,7 @@ def _write(lock: Lock, entries: Sequence[tuple[str, Pin]]) -> Lock:
             if _text(now.path) == text:
                 output.say(f"{now.shown} stays as it is")
             else:
-                write_text(now.path, text)
+                write_text(os.path.realpath(now.path), text)
                 output.say(f"wrote {now.shown}: {', '.join(name for name, _ in entries)}")
         except OSError as error:
             raise PreparationError(f"{now.shown} cannot be written: {error.strerror or error}",

@@ -14,12 +14,13 @@ from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import OVERRIDE, TYPED, Cube, Group, Option, Platform, Task
+from mlcube_cli.definition.platforms import FORMER
 from mlcube_cli.errors import DefinitionError, Problem, UsageError
 from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
+from mlcube_cli.lock_file import Lock, read_lock, under
 from mlcube_cli.observe import Look, look, look_before_starting, machine, with_facts
-from mlcube_cli.pins import Lock, read_lock, under
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
 from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
@@ -101,8 +102,9 @@ def configure(arguments: Arguments) -> int:
 
     if not arguments.update_lock:
         return execute(arguments, prepared, (plan,))
-    from mlcube_cli.cli.lock import renew
+    from mlcube_cli.cli.lock import refuse_unwritable, renew
 
+    refuse_unwritable(prepared.lock.path)
     return execute(arguments, prepared, (plan,), afterwards=lambda: renew(prepared))
 
 
@@ -239,7 +241,8 @@ class Used:
             section = problem.path.split(".")
             if section[0] == "tasks" and len(section) > 1 and self.tasks:
                 return section[1].split("[")[0] in {task.name for task, _ in self.tasks}
-            return section[0] not in {platform.runner for platform in self.cube.platforms} - {self.platform.runner}
+            unused = {*FORMER, *(platform.runner for platform in self.cube.platforms)} - {self.platform.runner}
+            return section[0] not in unused
         inside = os.path.relpath(path, self.cube.root).split(os.sep)[0]
         return inside not in ("platforms", "run", "tasks")
 

@@ -13,9 +13,8 @@ from mlcube_cli.command import Plan
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import NOWHERE, DefinitionError, Location, PreparationError
 from mlcube_cli.identity import FILE, IMAGE, INPUTS, MANIFEST, Identity, Pin, find_pin, is_same, machine_architecture
-from mlcube_cli.ignoring import Ignored, patterns_of
-from mlcube_cli.observe import tree_digest
-from mlcube_cli.pins import lock_path, read_lock, with_pins
+from mlcube_cli.lock_file import lock_path, read_lock, with_pins
+from mlcube_cli.tree_digest import Ignored, tree_digest
 from mlcube_shell import docker
 from mlcube_shell.docker_lock import repository, short_repository
 from tests.world import World, job_of
@@ -287,7 +286,7 @@ def test_a_lock_of_ours_does_not_change_the_digest_of_what_it_locks(tmp_path: Pa
     (["[z-a]"], [], ["z", "a"]),
 ])
 def test_what_a_dockerignore_keeps_out(patterns: list[str], ignored: list[str], kept: list[str]) -> None:
-    judge = Ignored(patterns_of("\n".join(["# a comment", "", *patterns]).encode()))
+    judge = Ignored(["\ufeff# a comment", "", *patterns])
     assert [path for path in (*ignored, *kept) if judge(path)] == ignored
 
 

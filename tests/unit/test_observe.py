@@ -13,7 +13,8 @@ import pytest
 from mlcube_cli.command import Command
 from mlcube_cli.errors import MachineError
 from mlcube_cli.facts import Facts, FileText, Observation, PathKind, Probe, Tool, TreeDigest
-from mlcube_cli.observe import look, machine, path_fact, tree_digest, with_facts
+from mlcube_cli.observe import look, machine, path_fact, with_facts
+from mlcube_cli.tree_digest import tree_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 FACTS = Facts(uid=1, gid=1, home="/home/u", cwd="/", environment={"PATH": "/usr/bin:/bin"})

@@ -11,7 +11,6 @@ from mlcube_cli.command import Command, Step, Variable
 from mlcube_cli.definition.model import OVERRIDE
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import FileText, PathKind, Probe
-from mlcube_cli.ignoring import patterns_of
 from mlcube_cli.job import Job
 from mlcube_shell.docker_engine import Engine, Image, find_image, presence
 from mlcube_shell.options import refuse, text_option
@@ -183,8 +182,8 @@ def build_digest(engine: Engine, recipe: Recipe) -> str | None:
     own, shared = f"{recipe.file}.dockerignore", os.path.join(recipe.context, ".dockerignore")
     engine.facts.need(FileText(own), FileText(shared))
     given = engine.facts.text(own)
-    patterns = patterns_of(given if given is not None else engine.facts.text(shared) or b"")
-    tree = engine.facts.digest(paths, exclude=tuple(workspaces), base=recipe.context, ignore=patterns)
+    ignore = (given if given is not None else engine.facts.text(shared) or b"").decode("utf-8", "surrogateescape")
+    tree = engine.facts.digest(paths, exclude=tuple(workspaces), base=recipe.context, ignore=tuple(ignore.splitlines()))
     if tree is None:
         return None
     arguments = given_build_args(job, engine.facts).words

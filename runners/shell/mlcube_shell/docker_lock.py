@@ -154,16 +154,17 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
     state = find_image(engine, name) if job.lock else Image(present=False)
     pin = find_pin(job.pins, facts, state.architecture)
     if pin is None:
-        found = for_configure(engine, force) if configuring else for_run(engine)
-        return replace(found, notes=(*found.notes, *unlocked_notes(job, facts, state.architecture)))
+        steps = for_configure(engine, force) if configuring else for_run(engine)
+        return replace(steps, notes=(*steps.notes, *unlocked_notes(job, facts, state.architecture)))
     refuse_other_name(job, pin, name, prefixed(state.id) if state.present else "which is not here")
     if pin.method == INPUTS:
         return _built(engine, pin, state, configuring, force)
     if state.present and not configuring:
-        found_digest = registry_manifest(name, state) if pin.method == MANIFEST else prefixed(state.id)
         if not is_same(pin, _identity(name, state)):
             remedy = f"to get the locked one: mlcube configure --platform {job.platform.name}" * (pin.method == MANIFEST)
-            raise different(job, pin, name, found_digest or f"{prefixed(state.id)}, {METHODS[IMAGE]}", remedy)
+            manifest = registry_manifest(name, state) if pin.method == MANIFEST else ""
+            found = f"{manifest}, {METHODS[MANIFEST]}" if manifest else f"{prefixed(state.id)}, {METHODS[IMAGE]}"
+            raise different(job, pin, name, found, remedy)
         return Preparation((), (), state.starts_itself, state.id, state.id)
     if pin.method == MANIFEST:
         return _pulled(engine, pin, state)

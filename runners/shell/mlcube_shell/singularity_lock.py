@@ -123,8 +123,9 @@ def _notes(engine: Engine, found: Identity, pin: Pin | None) -> tuple[str, ...]:
     if pin is None:
         return (f"sandbox {name} does not say what it was made from, and its files may change",)
     if pin.method == FILE and found.source.startswith(_REGISTRY):
-        return (f"{name} does not say which image {found.source} was: it is locked by its file, and one that is built "
-                f"elsewhere will differ; to lock the registry's image: {update_command(engine.job)} --force",)
+        return (f"{name} does not say which image {found.source} was: it is locked by its file, which other machines need a "
+                f"copy of; to lock the registry's image, with skopeo, docker's buildx or podman here: "
+                f"{update_command(engine.job)} --force",)
     if pin.method == FILE:
         return (f"mlcube does not know what {name} was made from: it is locked by its file, which other machines need to "
                 "have a copy of",)
