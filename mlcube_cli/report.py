@@ -89,8 +89,7 @@ def describe_text(cube: Cube, spelled: str, copies: Iterable[Copy] = ()) -> str:
     `copies`: what runs would copy into the workspace."""
     title = cube.name or "(no name)"
     lines = [f"{title} {cube.version}".rstrip()]
-    if cube.description:
-        lines.append(f"  {cube.description}")
+    lines += [f"  {line}" for line in cube.description.strip().splitlines()]
     for author in cube.authors:
         rest = " ".join(part for part in (f"<{author.email}>" if author.email else "", author.org) if part)
         lines.append(f"  by {author.name} {rest}".rstrip())
@@ -122,7 +121,7 @@ def _parameter_line(parameter: Parameter) -> str:
     default = "(not bound)" if parameter.default is None else parameter.default
     kind = f"{parameter.direction:<6} {'' if parameter.type == 'unknown' else parameter.type:<9}"
     mode = " rw" if parameter.direction == "input" and parameter.mode == "rw" else ""
-    note = f"  # {parameter.description}" if parameter.description else ""
+    note = f"  # {' '.join(parameter.description.split())}" if parameter.description else ""
     return f"    {kind} {parameter.name} = {default}{mode}{note}"
 
 
@@ -133,7 +132,7 @@ def _next_lines(cube: Cube, spelled: str) -> list[str]:
     platform = f" --platform {quote(cube.platforms[0].name)}" if len(cube.platforms) > 1 else ""
     lines = ["", "next", f"  mlcube validate{where}"]
     if not cube.platforms:
-        platform = " --platform FILE"
+        platform = " --platform docker -Pdocker.image=NAME"
     return lines + [f"  mlcube run{where}{platform} --task {quote(task.name)}" for task in cube.tasks[:4]]
 
 

@@ -107,7 +107,9 @@ def choose_platform(cube: Cube, named: str | None, runner: str | None,
         return chosen, ""
     if not platforms:
         kind = f"{runner} platform" if runner else "platform"
-        raise UsageError(f"this cube has no {kind}", "add one, or give a platform file with --platform FILE")
+        name = runner or "docker"
+        raise UsageError(f"this cube has no {kind}", f"name one, and what it runs: --platform {name} -P{name}.image=NAME; "
+                                                     "or give a platform file: --platform FILE")
     if len(platforms) == 1:
         return platforms[0], ""
     reasons: list[str] = []

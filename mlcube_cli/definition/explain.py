@@ -178,7 +178,7 @@ def _pattern(fault: _Fault) -> Iterator[Problem]:
     words = str(wanted) if wanted else "cannot be this"
     allowed = fault.annotation("x-values")
     names = [str(one) for one in allowed] if isinstance(allowed, list) else []
-    meant = _SYNONYMS.get(str(fault.value))
+    meant = _SYNONYMS.get(str(fault.value).lower())
     guess = f"did you mean '{meant}'?" if meant in names else did_you_mean(str(fault.value), names)
     yield fault.problem(f"{fault.name()} {words}, not {describe(fault.value)}", "bad-value", guess or fault.example())
 

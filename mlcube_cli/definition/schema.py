@@ -51,7 +51,9 @@ def check(document: Document, schema: str) -> tuple[Problem, ...]:
 
         wrong = list(misplaced(document))
         said = tuple(problem.path + sign for problem in wrong for sign in ".[")
-        problems = [*wrong, *(one for one in problems if one.code != "unknown-key" or not f"{one.path}.".startswith(said))]
+        elsewhere = any(problem.path.endswith(".tasks") for problem in wrong)
+        problems = [*wrong, *(one for one in problems if not (one.code == "unknown-key" and f"{one.path}.".startswith(said))
+                              and not (one.code == "missing-key" and one.path == "tasks" and elsewhere))]
     return tuple(sorted(problems, key=lambda problem: (problem.location.line, problem.location.column)))
 
 

@@ -317,6 +317,29 @@ def test_what_no_run_uses_keeps_no_cube_from_running(mlcube: Command) -> None:
     assert mlcube.plan().behind_image == ["t"]
 
 
+def test_a_description_of_several_lines_is_shown_indented(mlcube: Command) -> None:
+    write_tree(mlcube.root, {"mlcube.yaml": """
+        name: c
+        description: |
+          one
+          two
+        tasks: {t: {parameters: {inputs: {i: {type: file, description: "a\\nb"}}}}}
+        """})
+    said = mlcube("describe")
+    assert said.stdout.startswith("c\n  one\n  two\n\n  dialect") and "i = i  # a b\n" in said.stdout
+    assert "--platform docker -Pdocker.image=NAME" in said.stdout
+    refused = mlcube("run")
+    assert refused.code == 2 and "--platform docker -Pdocker.image=NAME" in refused.stderr
+
+
+def test_a_fault_in_a_section_of_a_runner_that_there_is_not_keeps_no_cube_from_running(mlcube: Command) -> None:
+    text = "docker: {image: img}\nkubeflow: {pvc: '${no.where}'}\ntasks: {t: null}\n"
+    write_tree(mlcube.root, {"mlcube.yaml": text})
+    said = mlcube.plan()
+    assert said.behind_image == ["t"] and "warning: ${no.where} names nothing" in said.stderr
+    assert mlcube("validate").code == 3
+
+
 def test_several_definitions_lie_side_by_side_in_a_path_with_spaces(mlcube: Command, tmp_path: Path) -> None:
     for kind in ("cpu", "gpu"):
         text = f"name: {kind}\ndocker: {{image: img}}\ntasks: {{t: null}}\n"
