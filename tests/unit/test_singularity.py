@@ -162,6 +162,14 @@ def test_a_task_is_contained_in_a_place_of_its_own_that_is_removed() -> None:
     assert step.command.argv[3:5] == ("sh", PLACE)
 
 
+def test_root_may_run_a_task_as_another_who_has_no_home() -> None:
+    root = world_of(machine={"uid": 0, "gid": 0})
+    words = words_of({"user": "1234:5678"}, root)
+    assert after(words, "--security") == ["uid:1234,gid:5678"] and after(words, "--pwd") == ["/tmp"]
+    assert "--no-home" in words and "--home" not in words and after(words, "--workdir") == [PLACE]
+    assert "--home" in words_of({"user": "0:0"}, root)
+
+
 def test_an_entrypoint_is_executed_and_the_task_is_not_named() -> None:
     words = words_of({}, entrypoint=["python", "a b.py"], arguments=[DATA])
     assert words[2] == "exec" and words[-4:] == (IMAGE, "python", "a b.py", "--data=/mlcube_io0")

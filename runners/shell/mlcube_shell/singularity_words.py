@@ -58,7 +58,10 @@ def isolation(engine: Engine, place: str) -> Words:
         words.append("--cleanenv")
     if is_on(job, "contain", True):
         home = dict(mapping_option(job, "env")).get("HOME") or (facts.home if os.path.isabs(facts.home) else "/tmp/home")
-        words += ["--contain", "--workdir", place, "--home", f"{place}/home:{home}"]
+        own = ["--home", f"{place}/home:{home}"]
+        if _is_another(engine):  # the engine gives none to a user whom this machine does not know
+            own, home = ["--no-home"], "/tmp"
+        words += ["--contain", "--workdir", place, *own]
         if text_option(job, "workdir") is None:
             words += ["--pwd", home]
     else:
@@ -95,6 +98,12 @@ def _identity(engine: Engine) -> Words:
     if uid in ("0", "root"):
         raise refuse(option, f"{engine.name} runs a task as its caller", "write 'fakeroot: true' for an apparent root")
     raise refuse(option, f"{engine.name} runs a task as its caller, {caller[1]}", "leave 'user' out, or write 'caller'")
+
+
+def _is_another(engine: Engine) -> bool:
+    """Whether the platform's `user` is neither the caller nor the image's."""
+    facts = engine.facts
+    return text_option(engine.job, "user") not in (None, "", "caller", "image", f"{facts.uid}", f"{facts.uid}:{facts.gid}")
 
 
 def _limits(engine: Engine) -> Words:
