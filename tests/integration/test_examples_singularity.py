@@ -24,6 +24,7 @@ from tests.examples import (
 
 US = {(os.getuid(), os.getgid())}
 DIGITS = {"train": 1498, "test": 299}
+BASE = f"-Pdocker.build_args.BASE_IMAGE={BASE_IMAGE}"
 MLBOX = (sys.executable, "-m", "mlbox")
 
 
@@ -54,13 +55,14 @@ def test_the_mnist_cube_trains_in_the_image_that_docker_built(run_mlcube: RunMLC
     one_epoch(cube)
     words = ["--platform=singularity", "-Psingularity.image=mnist.simg", "-Psingularity.build_strategy=pull"]
     with without_image("mlcommons/mlcube:mnist") as name:
-        built = run_mlcube("configure", "mnist", "--platform=docker", f"-Pdocker.build_args.BASE_IMAGE={BASE_IMAGE}", timeout=900)
+        built = run_mlcube("configure", "mnist", "--platform=docker", BASE, timeout=900)
         assert built.exit_code == 0, built.stderr
         if source == "docker-archive":
             docker("image", "save", "--output", str(cube / "mnist.tar"), name)
             docker("image", "rm", "--force", name)
             words.append("-Psingularity.tar_file=mnist.tar")
-        done = run_mlcube("run", "mnist", *words, "--task=sample,train", env={"TMPDIR": str(scratch), **QUICK_SQUASH}, timeout=900)
+        done = run_mlcube("run", "mnist", *words, "--task=sample,train", timeout=900,
+                          env={"TMPDIR": str(scratch), **QUICK_SQUASH})
         assert bool(image_id(name)) is (source == "docker-daemon")
     assert done.exit_code == 0, done.stderr
     assert f"build image {cube}/workspace/mnist.simg" in done.stderr

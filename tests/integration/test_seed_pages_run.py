@@ -8,6 +8,7 @@ from this machine. All other commands are the pages', letter by letter.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from tests.conftest import CHECKOUT, Outcome, RunMLCube, clean_environment
 from tests.cubes import write_tree
 from tests.examples import (
     EXAMPLES,
+    QUICK_SQUASH,
     Served,
     containers_of,
     docker,
     image_id,
     owners,
+    rebase,
     records,
     trained,
     without_image,
@@ -147,6 +150,56 @@ def test_the_build_directory_does_not_depend_on_mlcube(cube: Path, cube_shell: T
         assert "--parameters_file" in succeeded(cube_shell(f"docker run --rm {built} --help")).stdout
     finally:
         docker("image", "rm", built)
+
+
+@pytest.fixture
+def quick_shell(cube_shell: TypeIn, scratch: Path) -> TypeIn:
+    """The same, where image files are packed quickly and what is needed for a while lies in a directory of its own."""
+    words = " ".join(f"{name}={shlex.quote(value)}" for name, value in {"TMPDIR": str(scratch), **QUICK_SQUASH}.items())
+    return lambda line: cube_shell(f"export {words}; {line}")
+
+
+CONFIGURE_SINGULARITY = "mlcube_singularity configure --mlcube=. --platform=platforms/singularity.yaml"
+RUN_SINGULARITY = "mlcube_singularity run --mlcube=. --platform=platforms/singularity.yaml --task=run/{}.yaml"
+PRINTED_IMAGE = "/opt/singularity/mlcommons_mlcube_mnist-0.01.simg"
+
+
+@pytest.mark.singularity
+@pytest.mark.slow
+def test_the_directory_cube_runs_with_the_printed_singularity_commands(cube: Path, quick_shell: TypeIn, digits: Served,
+                                                                       mnist_sif: Path) -> None:
+    """The path is updated, as the page says. The recipe starts from an image that has TensorFlow, to save a minute."""
+    rebase(cube / "build/Singularity.recipe", "localimage", mnist_sif)
+    platform, workspace = cube / "platforms/singularity.yaml", cube / "workspace"
+    platform.write_text(platform.read_text().replace(PRINTED_IMAGE, os.path.basename(PRINTED_IMAGE)))
+    image = workspace / os.path.basename(PRINTED_IMAGE)
+
+    download = RUN_SINGULARITY.format("download")
+    assert " build --fakeroot" in succeeded(quick_shell(f"{download} --dry-run")).stdout
+    assert f"build image {image}" in succeeded(quick_shell(CONFIGURE_SINGULARITY)).stderr
+    assert " build --fakeroot" not in succeeded(quick_shell(f"{download} --dry-run")).stdout
+    succeeded(quick_shell(" ".join((download, *digits.singularity_words))))
+    done = succeeded(quick_shell(RUN_SINGULARITY.format("train")))
+
+    assert "test accuracy" in done.stdout and done.stderr == ""
+    assert trained(workspace / "model", workspace / "train_logs").digits == {"train": 64, "test": 16}
+    assert records(workspace) == {"download": "succeeded", "train": "succeeded"}
+    assert sorted(path.name for path in workspace.iterdir() if path.name != ".mlcube") == [
+        "data", "download_logs", image.name, "model", "parameters", "train_logs"]
+    assert owners(workspace) == US
+
+
+@pytest.mark.singularity
+def test_the_printed_image_path_is_made_or_its_line_is_named(cube: Path, quick_shell: TypeIn) -> None:
+    """Before the path is updated. Root may make the directory; an ordinary user is told which line to edit (RULINGS 11)."""
+    if os.access("/opt", os.W_OK):
+        assert PRINTED_IMAGE in succeeded(quick_shell(f"{CONFIGURE_SINGULARITY} --dry-run")).stdout
+        return
+    for line in (CONFIGURE_SINGULARITY, RUN_SINGULARITY.format("download")):
+        done = quick_shell(line)
+        assert (done.exit_code, done.stdout) == (5, "")
+        assert f"error: image {PRINTED_IMAGE} cannot be made: /opt does not let you write" in done.stderr
+        assert "--> platforms/singularity.yaml:4:8" in done.stderr and "-Prunner.image=NAME.sif" in done.stderr
 
 
 # --- the MLBox ---------------------------------------------------------------------------------------------------------
