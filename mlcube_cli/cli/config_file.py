@@ -10,6 +10,7 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.cache import find_cache
 from mlcube_cli.cli import output
 from mlcube_cli.definition.load import Files
+from mlcube_cli.definition.places import SITE
 from mlcube_cli.definition.schema import check
 from mlcube_cli.definition.settings import find_entries
 from mlcube_cli.definition.source import Document, find_node, parse_document, read_bytes
@@ -57,7 +58,7 @@ def change_file(place: Place, shown: str, change: Callable[[Content], str], hint
             after = _content(change(before), place, shown)
             _refuse_faults(before, after, hint)
             if after.text != before.text:
-                _write(os.path.realpath(place.path), after.text.encode("utf-8", "surrogateescape"))
+                _write(os.path.realpath(place.path), after.text.encode("utf-8", "surrogateescape"), place.scope == SITE)
             return after
     except OSError as error:
         raise MachineError(f"the settings file {shown} cannot be written: {error.strerror or error}",
@@ -110,15 +111,16 @@ def _refuse_faults(before: Content, after: Content, hint: str) -> None:
                          hint or new[0].hint)
 
 
-def _write(path: str, content: bytes) -> None:
-    """Put a whole new file in the place of the old one, with its mode and, where we may, its owner. Raises OSError."""
+def _write(path: str, content: bytes, for_all: bool) -> None:
+    """Put a whole new file in the place of the old one, with its mode and, where we may, its owner. `for_all`: everybody
+    reads the site's file, a new one too. Raises OSError."""
     directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    os.makedirs(directory, mode=0o755 if for_all else 0o700, exist_ok=True)
     temporary = os.path.join(directory, f".{os.path.basename(path)}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         try:
-            _take_after(path, descriptor)
+            _take_after(path, descriptor, 0o644 if for_all else 0o600)
             while content:
                 content = content[os.write(descriptor, content):]
             os.fsync(descriptor)
@@ -137,11 +139,12 @@ def _write(path: str, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _take_after(path: str, descriptor: int) -> None:
-    """The mode and owner of the file that is there; a new one is the caller's alone, since it may hold secrets."""
+def _take_after(path: str, descriptor: int, mode: int) -> None:
+    """The mode and owner of the file that is there; a user's new one is the caller's alone, since it may hold secrets."""
     try:
         old = os.stat(path)
     except FileNotFoundError:
+        os.fchmod(descriptor, mode)
         return
     with contextlib.suppress(OSError):  # only root may give a file away
         os.fchown(descriptor, old.st_uid, old.st_gid)

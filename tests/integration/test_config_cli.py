@@ -286,6 +286,14 @@ def test_the_sites_file_is_written_only_when_asked_for(run_mlcube: RunMLCube, bo
     assert "  mine:\n    runner: docker\n    memory: 1g\n    env:\n      A: site\n" in file.read_text().replace('"', "")
 
 
+def test_a_new_site_file_is_there_for_everybody(run_mlcube: RunMLCube, home: Path) -> None:
+    there = home / "etc/mlcube/settings.yaml"
+    made = run_mlcube("config", "--site", "--create-platform", "docker", "big", env={"MLCUBE_SITE_SETTINGS": str(there)})
+    assert made.exit_code == 0, made.stderr
+    assert stat.S_IMODE(there.stat().st_mode) == 0o644
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (there.parent, there.parent.parent)] == [0o755, 0o755]
+
+
 def test_a_link_and_the_files_mode_are_kept(run_mlcube: RunMLCube, home: Path, file: Path) -> None:
     real = home / "dotfiles/mlcube.yaml"
     write_tree(real.parent, {real.name: "platforms: {a: {runner: docker}}\n"})
