@@ -224,6 +224,9 @@ def test_an_option_is_never_passed_over_in_silence(desk: Desk, name: str) -> Non
             found, said = desk.tell(platform, options={name: row.value}, beside=known, top=row.top)
             assert is_told(expected, found), f"{name}: {row.value} on {platform}: {found}, not {expected}: {said}"
             assert found != ERROR or name in said or str(row.value) in said, said
+            if found == UNKNOWN and platform != "podman":  # typed, it is an error
+                code, _, said = desk.plan(platform, f"-Prunner.{name}={json.dumps(row.value)}")
+                assert code == 2 and name in said, said
 
 
 @pytest.mark.parametrize("flag", FLAGS)
