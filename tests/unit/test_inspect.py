@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +152,64 @@ def test_a_damaged_lock_stops_every_command_that_needs_it(cube: Path, mlcube: An
     assert mlcube("describe").exit_code == 0
 
 
-def test_a_lock_that_cannot_be_written_says_so(cube: Path, mlcube: Any) -> None:
-    put(cube)
-    (cube / "mlcube.lock").symlink_to("/nowhere/at/all/mlcube.lock")
-    refused = mlcube("lock")
-    assert refused.exit_code in (3, 5) and "mlcube.lock" in refused.stderr
-
-
 def test_another_definition_file_has_a_lock_of_its_own(cube: Path, mlcube: Any) -> None:
     put(cube)
     (cube / "mlcube.yaml").rename(cube / "mnist.cpu.yaml")
     assert mlcube("lock", "--mlcube=mnist.cpu.yaml").exit_code == 0
     assert sorted(path.name for path in cube.iterdir()) == ["mnist.cpu.lock", "mnist.cpu.yaml"]
+
+
+def test_a_lock_keeps_what_other_machines_wrote_and_repeats_itself(cube: Path, mlcube: Any) -> None:
+    put(cube)
+    other = {"image": NAME, "method": "image", "digest": "sha256:" + "0" * 64}
+    (cube / "mlcube.lock").write_text(json.dumps({"schema": "mlcube.lock.v1", "platforms": {
+        "zeta": {"linux/arm64": other}, "docker": {"linux/arm64": other}}}))
+    unchecked = mlcube("run", "--platform", "docker", "--dry-run")
+    assert unchecked.exit_code == 0 and "not checked" in unchecked.stdout and "linux/arm64" in unchecked.stdout
+    assert mlcube("lock").exit_code == 0
+    text = (cube / "mlcube.lock").read_text()
+    assert [list(entries) for entries in json.loads(text)["platforms"].values()] == [["linux/amd64", "linux/arm64"],
+                                                                                     ["linux/arm64"]]
+    again = mlcube("lock")
+    assert (cube / "mlcube.lock").read_text() == text and "stays as it is" in again.stderr
+    assert str(cube.parent) not in text and sorted(path.name for path in cube.iterdir()) == ["mlcube.lock", "mlcube.yaml"]
+
+
+def test_locks_of_several_platforms_at_once_all_stay(cube: Path, mlcube: Any) -> None:
+    put(cube)
+    names = [f"box-{number}" for number in range(4)]
+    sections = "".join(f"  {name}: {{runner: docker, image: {NAME}}}\n" for name in names)
+    settings = cube.parent / "settings.yaml"
+    settings.write_text(f"platforms:\n{sections}")
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda name: mlcube("lock", "--platform", name, MLCUBE_SYSTEM_SETTINGS=str(settings)), names))
+    assert [one.exit_code for one in done] == [0] * 4, done
+    assert sorted(json.loads((cube / "mlcube.lock").read_text())["platforms"]) == names
+
+
+def test_a_lock_that_cannot_be_written_is_refused_before_anything_is_made(cube: Path, mlcube: Any) -> None:
+    (cube / "mlcube.lock").symlink_to("/proc/self/mlcube.lock")  # nobody can write there, not even root
+    for code, words in ((5, ["lock"]), (5, ["lock", "--json"]), (3, ["configure", "--update-lock", "--platform", "docker"])):
+        refused = mlcube(*words)
+        assert refused.exit_code == code and "mlcube.lock" in refused.stderr, words
+        assert bool(refused.stdout) == ("--json" in words)
+    assert not (cube.parent / "bin/calls").exists()
+
+
+def test_a_lock_that_is_a_link_is_written_where_it_leads(cube: Path, mlcube: Any) -> None:
+    put(cube)
+    shared = cube.parent / "shared.lock"
+    shared.write_text('{"schema": "mlcube.lock.v1", "platforms": {}}')
+    (cube / "mlcube.lock").symlink_to(shared)
+    assert mlcube("lock").exit_code == 0
+    assert (cube / "mlcube.lock").is_symlink() and MANIFEST in shared.read_text()
+
+
+def test_an_unknown_key_of_a_lock_is_warned_about_and_stays(cube: Path, mlcube: Any) -> None:
+    put(cube)
+    assert mlcube("lock").exit_code == 0
+    lock = cube / "mlcube.lock"
+    lock.write_text(lock.read_text().replace('"method"', '"digset": 1, "method"'))
+    ran = mlcube("run", "--platform", "docker", "--dry-run")
+    assert ran.exit_code == 0 and "digset" in ran.stderr and "--> mlcube.lock:7:" in ran.stderr
+    assert mlcube("lock").exit_code == 0 and "digset" in lock.read_text()
