@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
+
+from mlcube_cli.errors import Interrupted
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 LONGEST_SLEEP = 1.0  # seconds; whoever started us may have blocked SIGCHLD, so that a child's end would not wake us
@@ -64,6 +67,25 @@ class Watch:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.received.append(number)
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """The first signal that would end us raises Interrupted in the block, further ones do nothing: what is half made can
+    be removed. One that was inherited as ignored stays ignored. Main thread only."""
+    received: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, signal.SIG_DFL if action is None else action)
 
 
 def _wake_only(_: int, __: FrameType | None) -> None:

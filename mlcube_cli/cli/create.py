@@ -15,6 +15,7 @@ from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.new_directory import check_new, make_directory, write_file
 from mlcube_cli.command import quote
 from mlcube_cli.definition.hints import nearest
+from mlcube_cli.definition.images import image_fault
 from mlcube_cli.definition.write_yaml import scalar_text
 from mlcube_cli.errors import UsageError
 
@@ -32,6 +33,7 @@ _BUILD_FILES = {
 }
 _BOOTSTRAPS = {"docker://": "docker", "docker-archive:": "docker-archive", "docker-daemon:": "docker-daemon",
                "oras://": "oras", "library://": "library"}
+_FILES = ("docker-archive", "localimage")
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,16 @@ def _image(text: str | None, platforms: tuple[str, ...]) -> str:
     if runners == {"local"}:
         raise UsageError("--image is the base of a container's image, and the local platform has none",
                          "add --platform docker, or another one with containers")
-    if any(char.isspace() or not char.isprintable() for char in text) or text.startswith("-"):
-        raise UsageError(f"'{text}' cannot be an image's name", "write NAME, or NAME:TAG")
+    if any(char in text for char in "\n\r\0"):
+        raise UsageError(f"--image: '{text}' cannot stand on one line", "write NAME, or NAME:TAG")
     source, image = _bootstrap(text)
     if "docker" in runners and source != "docker":
         raise UsageError(f"docker cannot start from '{text}'", "write NAME, or NAME:TAG")
+    if source in _FILES and not os.path.exists(image):
+        raise UsageError(f"--image: there is no {image}", "check the path; it begins at the current directory")
+    fault = image_fault(image) if source in ("docker", "docker-daemon") else None
+    if fault:
+        raise UsageError(f"--image: {fault[0]}", fault[1])
     return image if "docker" in runners else text
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from mlcube_cli.cache import find_cache
@@ -15,9 +15,10 @@ from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.new_directory import check_new, make_directory, write_file
 from mlcube_cli.cli.words import sort_out
 from mlcube_cli.command import quote
-from mlcube_cli.definition import Reading, ReadRequest, read_cube
-from mlcube_cli.definition.source import find_node, read_document
-from mlcube_cli.definition.unsayable import CODE, left_out, outside, unsayable
+from mlcube_cli.definition import ReadRequest, read_cube
+from mlcube_cli.definition.model import Cube
+from mlcube_cli.definition.source import Document, read_document
+from mlcube_cli.definition.unsayable import CODE, kubernetes_volumes, left_out, outside, reordered, unsayable
 from mlcube_cli.definition.write import TARGETS, DefinitionFile, Whole, same_meaning, write_cube
 from mlcube_cli.errors import DefinitionError, Location, PreparationError, Problem, UsageError
 
@@ -50,13 +51,13 @@ def migrate(arguments: Arguments) -> int:
     cwd = os.getcwd()
     whole = _read(words.cube, cwd, dict(os.environ))
     migration = _decide(arguments, whole, cwd)
-    _read_back(migration)
+    lost = (*migration.left_out, *reordered(whole.cube, _read_back(migration)))
     if not arguments.dry_run:
         _check_space(migration)
         make_directory(migration.output, migration.shown, partial(_fill, migration))
-    output.show_problems(migration.left_out)
+    output.show_problems(lost)
     if arguments.json:
-        output.json_result(migrate_data(migration, arguments.dry_run))
+        output.json_result(migrate_data(replace(migration, left_out=lost), arguments.dry_run))
     else:
         output.result(_text(migration, arguments.dry_run))
     return 0
@@ -67,14 +68,10 @@ def migrate(arguments: Arguments) -> int:
 
 def _read(where: str, cwd: str, environment: dict[str, str]) -> Whole:
     reading = read_cube(ReadRequest(where=where, environment=environment, cwd=cwd, cache=find_cache(environment, os.getuid())))
-    return _whole(reading)
-
-
-def _whole(reading: Reading) -> Whole:
     errors = [problem for problem in reading.problems if problem.severity == "error"]
     if reading.cube is None or reading.effective is None or errors:
         raise DefinitionError("this cube cannot be used", problems=reading.problems)
-    return Whole(reading.cube, reading.effective.raw, reading.effective.resolved)
+    return Whole(reading.cube, reading.effective.raw, reading.effective.resolved, reading.problems)
 
 
 def _decide(arguments: Arguments, whole: Whole, cwd: str) -> Migration:
@@ -90,12 +87,13 @@ def _decide(arguments: Arguments, whole: Whole, cwd: str) -> Migration:
     files = write_cube(whole, target, partial(_is_file, cube.root), f"Written by mlcube migrate from the {cube.dialect} "
                        "dialect. The comments of the files it was written from are not in it.")
     copied, size = _inventory(cube.root, own, arguments.without_workspace)
-    problems = [*unsayable(whole, target), *_kubernetes(whole, cwd), *_in_the_way(cube.root, target, files, copied)]
+    details = _details(whole, cwd)
+    problems = [*unsayable(whole, target), *kubernetes_volumes(details), *_in_the_way(cube.root, target, files, copied)]
     if os.path.realpath(os.path.dirname(place)) != os.path.realpath(os.path.dirname(cube.root)):
         problems += outside(cube)
     if problems:
         raise DefinitionError(f"the {target} dialect cannot say all of this cube", problems=problems)
-    return Migration(whole, target, place, shown, files, copied, size, left_out(whole))
+    return Migration(whole, target, place, shown, files, copied, size, left_out(whole, details))
 
 
 def _check_place(root: str, place: str, shown: str) -> None:
@@ -118,18 +116,11 @@ def _definition_files(whole: Whole, cwd: str) -> frozenset[str]:
     return frozenset(os.path.relpath(path, cube.root) for path in paths)
 
 
-def _kubernetes(whole: Whole, cwd: str) -> Iterator[Problem]:
-    """The volumes that a run configuration of a directory cube names (spec/dialects 2.9): no reader keeps them."""
-    if whole.cube.dialect != "directory":
-        return
-    for group in (group for task in whole.cube.tasks for group in task.groups):
-        document = read_document(os.path.join(cwd, group.location.file), group.location.file)
-        for side in ("input_binding", "output_binding"):
-            bound = find_node(document.data, (side,))
-            for name in bound if isinstance(bound, dict) else ():
-                if find_node(document.data, (side, name, "k8s")):
-                    yield Problem(document.location((side, name, "k8s"), key=True), f"the Kubernetes volume of '{name}' has no "
-                                  "place in the inline dialect", CODE, "remove it, or keep this file for Kubernetes alone")
+def _details(whole: Whole, cwd: str) -> list[Document]:
+    """The files of a directory cube of which the model holds a part: its run configurations and platforms."""
+    shown = [group.location.file for task in whole.cube.tasks for group in task.groups]
+    shown += [platform.location.file for platform in whole.cube.platforms]
+    return [read_document(os.path.join(cwd, file), file) for file in shown if whole.cube.dialect == "directory"]
 
 
 def _in_the_way(root: str, target: str, files: tuple[DefinitionFile, ...], copied: tuple[str, ...]) -> Iterator[Problem]:
@@ -191,8 +182,8 @@ def _check_space(migration: Migration) -> None:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-def _read_back(migration: Migration) -> None:
-    """Read what is to be written, away from everything, and compare. Raises DefinitionError where the meaning differs."""
+def _read_back(migration: Migration) -> Cube:
+    """What is to be written, read away from everything. Raises DefinitionError where its meaning differs."""
     whole = migration.whole
     with tempfile.TemporaryDirectory(prefix="mlcube-") as scratch:
         for file in migration.files:
@@ -206,6 +197,7 @@ def _read_back(migration: Migration) -> None:
     if differing:
         raise DefinitionError(f"the {migration.target} dialect would change the meaning of {'; '.join(differing)}",
                               "keep the cube in its dialect, or change these first", Location(whole.cube.file))
+    return reading.cube
 
 
 def _fill(migration: Migration, directory: str) -> None:

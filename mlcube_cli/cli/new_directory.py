@@ -7,8 +7,10 @@ import os
 import shutil
 from collections.abc import Callable
 
+from mlcube_cli.command import quote
 from mlcube_cli.definition.detect import names_in
-from mlcube_cli.errors import MLCubeError, PreparationError, UsageError
+from mlcube_cli.errors import Interrupted, MLCubeError, PreparationError, UsageError
+from mlcube_cli.signals import die_by, raising
 
 
 def check_new(path: str, shown: str) -> None:
@@ -19,15 +21,26 @@ def check_new(path: str, shown: str) -> None:
     elif os.path.lexists(path):
         raise UsageError(f"{shown} is there already and is not a directory", "choose another name")
     elif not os.path.isdir(os.path.dirname(path)):
-        parent = os.path.dirname(shown) or os.path.dirname(path)
-        raise UsageError(f"there is no directory {parent}", f"mkdir -p {parent} first")
+        parent = os.path.dirname(shown.rstrip("/")) or os.path.dirname(path)
+        there = os.path.lexists(os.path.dirname(path))
+        raise UsageError(f"{parent} is no directory" if there else f"there is no directory {parent}",
+                         "choose another place" if there else f"mkdir -p {quote(parent)} first")
 
 
 def make_directory(path: str, shown: str, fill: Callable[[str], None]) -> None:
     """Make the directory `path`, filled by `fill(DIRECTORY)`; an empty one that is there already is kept and filled.
 
-    What `fill` made is removed when it fails. Raises UsageError (see check_new), PreparationError.
+    What `fill` made is removed when it fails, and when a signal ends us meanwhile. Raises UsageError (see check_new),
+    PreparationError.
     """
+    try:
+        with raising():
+            _make(path, shown, fill)
+    except Interrupted as error:
+        die_by(error.signal_number)
+
+
+def _make(path: str, shown: str, fill: Callable[[str], None]) -> None:
     check_new(path, shown)
     there = os.path.isdir(path)
     base = path if there else os.path.dirname(path)
@@ -56,7 +69,9 @@ def _move_up(temporary: str, path: str) -> None:
     """All that `temporary` holds into the directory around it; on failure what was moved goes with the rest."""
     moved: list[str] = []
     try:
-        for name in names_in(temporary) or ():
+        with os.scandir(temporary) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
             os.rename(os.path.join(temporary, name), os.path.join(path, name))
             moved.append(name)
     except OSError:

@@ -98,7 +98,8 @@ def _task(files: Files, node: Node) -> Node:
                 parameters[name] = mapping({key: value for key, value in entries(item).items() if key != "name"}, item)
         sides[side] = mapping(parameters, find(node, side) or node)
     whole = replace(node.location, line=0, column=0)
-    return replace(mapping({"entrypoint": find(node, "entrypoint"), "description": find(node, "description"),
+    described = find(node, "description") or find(node, "desc")
+    return replace(mapping({"entrypoint": find(node, "entrypoint"), "description": described,
                             "parameters": mapping(sides, node)}, node), location=whole, key=whole)
 
 

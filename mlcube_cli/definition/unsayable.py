@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.model import TEXT, Cube, Parameter, Platform, Task
-from mlcube_cli.definition.source import format_path
+from mlcube_cli.definition.source import find_node, format_path
 from mlcube_cli.definition.tree import Node, entries, find, items, text_of
 from mlcube_cli.definition.write import Whole, default_group, portable_default, run_configurations
 from mlcube_cli.errors import Location, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from mlcube_cli.definition.source import Document
     from mlcube_cli.definition.tree import Path
 
 CODE = "not-sayable"
 _FROM_ENVIRONMENT = re.compile(r"\$\{\s*(?:oc\.)?env\s*:")
 _READ = ("name", "description", "author", "authors", "version", "platform", "tasks", "calling_convention", "workspace",
          "runtime")
+# Warnings of a reader that say: this is here, and has no effect.
+_PASSED_OVER = ("unknown-key", "unused-section", "unused-platform", "unknown-platform", "unknown-parameter")
+_CONTAINERS = ("docker", "singularity")
 # Options that name something of the cube, by runner: paths relative to its root (build_file: to the context).
 _PATH_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "docker": ("build_context", "build_file", "tar_file"),
@@ -35,14 +40,55 @@ def unsayable(whole: Whole, target: str) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def left_out(whole: Whole) -> tuple[Problem, ...]:
-    """Keys of an inline cube that mlcube reads no further than references do, as warnings; they are not written."""
-    cube = whole.cube
-    known = {*_READ, *(platform.name for platform in cube.platforms)} if cube.dialect == "inline" else None
-    return tuple(
-        Problem(node.key, f"'{key}' is not written: mlcube reads it for references alone, and their values stand where they "
-                "are used", "left-out", "", key, "warning")
-        for key, node in entries(whole.raw).items() if known is not None and key not in known)
+def left_out(whole: Whole, documents: Iterable[Document]) -> tuple[Problem, ...]:
+    """What stands in the definition and will not stand in the new one, as warnings: keys of an inline cube that nothing but
+    references reads, words for people that only these run configurations and platform files (`documents`) have a place for,
+    and what the cube's own reader passes over."""
+    found = [*_unread_keys(whole), *_words_for_people(documents)]
+    places = [problem.location for problem in found]
+    passed_over = (replace(warning, message=f"{warning.message}; it is not written") for warning in whole.warnings
+                   if warning.code in _PASSED_OVER and warning.location not in places
+                   and not warning.path.startswith("platform."))  # whatever that section holds is written
+    return (*found, *passed_over)
+
+
+def _unread_keys(whole: Whole) -> Iterator[Problem]:
+    if whole.cube.dialect == "inline":
+        known = {*_READ, *(platform.name for platform in whole.cube.platforms)}
+        yield from (_left_out(node.key, key, f"'{key}' is not written: mlcube reads it for references alone, and their values "
+                              "stand where they are used") for key, node in entries(whole.raw).items() if key not in known)
+
+
+def _words_for_people(documents: Iterable[Document]) -> Iterator[Problem]:
+    for document in documents:
+        for path, what in (("description",), "description"), (("platform", "version"), "platform's version"):
+            if find_node(document.data, path) not in (None, "", {}):
+                yield _left_out(document.location(path, key=True), format_path(path), f"the {what} is not written: the other "
+                                "dialect has no place for it")
+
+
+def reordered(cube: Cube, other: Cube) -> tuple[Problem, ...]:
+    """A warning where another platform than before is tried first when none is named (RULINGS 7)."""
+    ours, theirs = ([platform.name for platform in one.platforms if platform.runner in _CONTAINERS] for one in (cube, other))
+    return () if ours == theirs else (Problem(
+        cube.platforms[0].location, f"without --platform, mlcube tries '{theirs[0]}' first in the new cube, and '{ours[0]}' in "
+        f"this one: the platforms of the {other.dialect} dialect have an order of their own", "reordered",
+        "name the platform: --platform NAME", "", "warning"),)
+
+
+def kubernetes_volumes(documents: Iterable[Document]) -> Iterator[Problem]:
+    """The volumes that run configurations name (spec/dialects 2.9), which no reader keeps; as errors."""
+    for document in documents:
+        for side in ("input_binding", "output_binding"):
+            bound = find_node(document.data, (side,))
+            for name in bound if isinstance(bound, dict) else ():
+                if find_node(document.data, (side, name, "k8s")):
+                    yield _problem(document.location((side, name, "k8s"), key=True), f"the Kubernetes volume of '{name}' has "
+                                   "no place in the inline dialect", "remove it, or keep this file for Kubernetes alone")
+
+
+def _left_out(location: Location, path: str, message: str) -> Problem:
+    return Problem(location, message, "left-out", "", path, "warning")
 
 
 def _problem(location: Location, message: str, hint: str, path: str = "") -> Problem:

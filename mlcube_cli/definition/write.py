@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from mlcube_cli.definition.model import Data
+    from mlcube_cli.errors import Problem
 
 MAIN_FILE = "mlcube.yaml"
 TARGETS = ("inline", "directory")
@@ -32,6 +33,7 @@ class Whole:
     cube: Cube
     raw: Node
     resolved: Node
+    warnings: tuple[Problem, ...] = ()  # the reader's
 
     def written_default(self, task: str, parameter: Parameter) -> Node | None:
         """The parameter's default as the definition writes it."""
@@ -176,7 +178,8 @@ def _authors(cube: Cube) -> dict[str, Data]:
 
 def _task_head(whole: Whole, task: Task) -> dict[str, Data]:
     head: dict[str, Data] = {}
-    if description := text_at(whole.resolved, "tasks", task.name, "description"):
+    described = find(whole.resolved, "tasks", task.name)
+    if description := text_at(described, "description") or text_at(described, "desc"):
         head["description"] = description
     if task.entrypoint:
         simple = all(_SIMPLE_WORD.match(word) for word in task.entrypoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from mlcube_cli.cli.create import NewCube, cube_files, next_commands
+from mlcube_cli.cli.new_directory import make_directory
 from tests.conftest import RunMLCube
 from tests.cubes import options, read
 
@@ -171,7 +173,14 @@ def test_modes_follow_the_umask(tmp_path: Path, run_mlcube: RunMLCube) -> None:
     (("new", "--dialect", "mlbox", "--platform", "local,docker"), "an MLBox has one implementation"),
     (("new", "--dialect", "old"), "inline"),
     (("new", "--image", "a"), "the local platform has none"),
-    (("new", "--platform", "docker", "--image", "a b"), "cannot be an image's name"),
+    (("file/new",), "file is no directory"),
+    (("a b/new",), "mkdir -p 'a b' first"),
+    (("new", "--platform", "docker", "--image", "a b"), "an image's name holds no spaces"),
+    (("new", "--platform", "docker", "--image", "MyImage"), "did you mean 'myimage'?"),
+    (("new", "--platform", "docker", "--image=-x"), "'-x' cannot be an image's name"),
+    (("new", "--platform", "singularity", "--image", "a\nb.sif"), "cannot stand on one line"),
+    (("new", "--platform", "apptainer", "--image", "base.sif"), "there is no /"),
+    (("new", "--platform", "apptainer", "--image", "docker-archive:x.tar"), "/x.tar"),
     (("new", "--platform", "docker", "--image", "base.sif"), "docker cannot start from 'base.sif'"),
 ])
 def test_a_bad_command_line_creates_nothing(run_mlcube: RunMLCube, tmp_path: Path, words: tuple[str, ...],
@@ -203,6 +212,35 @@ def test_several_creates_of_one_name_leave_one_whole_cube(tmp_path: Path, home: 
     assert sorted(codes) == [0, 2, 2, 2]
     assert len(written(tmp_path / "mine")) == 5
     assert not list(tmp_path.glob(".mlcube-new*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("there", [False, True], ids=["new", "empty"])
+def test_a_signal_leaves_nothing_half_made(tmp_path: Path, number: int, there: bool) -> None:
+    """The two signals come while files are being written: the second one does not stop the cleaning."""
+    place = tmp_path / "new"
+    if there:
+        place.mkdir()
+    script = ("import os, sys, time; from mlcube_cli.cli.new_directory import make_directory, write_file\n"
+              "def fill(where):\n write_file(where, 'a', 'x'); print('ready', flush=True); time.sleep(60)\n"
+              "make_directory(sys.argv[1], 'new', fill)")
+    child = subprocess.Popen([sys.executable, "-c", script, str(place)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    child.send_signal(number)
+    child.send_signal(number)
+    child.stdout.close()
+    assert child.wait(timeout=30) == -number
+    assert list(tmp_path.rglob("*")) == ([place] if there else [])
+
+
+def test_an_empty_directory_takes_in_everything(tmp_path: Path) -> None:
+    def fill(where: str) -> None:
+        for number in range(10_050):
+            (Path(where) / str(number)).touch()
+
+    (tmp_path / "new").mkdir()
+    make_directory(str(tmp_path / "new"), "new", fill)
+    assert len(list((tmp_path / "new").iterdir())) == 10_050
 
 
 def test_help_has_examples(run_mlcube: RunMLCube) -> None:
