@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,6 @@ pytestmark = pytest.mark.singularity
 TINY = str(IMAGE_FILES / "tiny.sif")
 OUT = {"outputs": {"out": {"type": "directory"}}}
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Iterator[Path]:
-    """Where runs make their own /tmp; empty again when the test has ended."""
-    place = tmp_path / "scratch"
-    place.mkdir()
-    yield place
-    assert list(place.iterdir()) == []
 
 
 @pytest.fixture
