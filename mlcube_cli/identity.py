@@ -122,8 +122,9 @@ def different(job: Job, pin: Pin, name: str, found: str, remedy: str = "") -> Pr
 
 
 def _whose(job: Job, pin: Pin) -> str:
-    """Says that the entry is another platform's, whose image this one's is made from; "" for its own."""
-    return "" if pin in job.pins or not pin.platform else f" for platform '{pin.platform}', which it is made from"
+    """Says that the entry is another platform's, which has the same image, or one that this one's is made from; "" for its
+    own."""
+    return "" if pin in job.pins or not pin.platform else f" for platform '{pin.platform}'"
 
 
 def update_command(job: Job) -> str:

@@ -138,6 +138,20 @@ def test_the_lock_of_another_architecture_says_nothing_and_that_is_said() -> Non
     assert not plan(world_of(image()), pin(MANIFEST, B)).notes
 
 
+def test_a_platform_without_an_entry_is_held_to_that_of_another_one_with_the_same_image() -> None:
+    def planned(*pins: Pin) -> Plan:
+        bound = job_of("docker", {"image": NAME}, lock="mlcube.lock", other_pins=pins)
+        return world_of(image()).decide(lambda facts: docker.plan(bound, facts))
+
+    podmans = Pin(NAME, MANIFEST, B, "linux/amd64", PLACE, "podman")
+    ran, = argvs(planned(podmans))
+    assert f" {A} train" in ran
+    with pytest.raises(PreparationError, match="locked for platform 'podman'\n"):
+        planned(Pin(NAME, MANIFEST, C, "linux/amd64", PLACE, "podman"))
+    for other in (pin(MANIFEST, C, "other:1"), pin(FILE, C)):
+        assert any("not checked" in note for note in planned(other).notes)
+
+
 # --- identity and pin ----------------------------------------------------------------------------------------------
 
 

@@ -206,7 +206,7 @@ def test_an_image_made_from_a_locked_docker_image_is_held_to_its_digest() -> Non
     assert [step.payload for step in planned.steps] == [True] and planned.tasks[0].image == (IMAGE_PATH, A)
     for other in (f"bootstrap: docker\nfrom: a/b@{B}\n", "bootstrap: docker\nfrom: a/b:1\n"):
         world = world_of(said(other), digests={IMAGE_PATH: C})
-        with pytest.raises(PreparationError, match="for platform 'docker', which it is made from") as refused:
+        with pytest.raises(PreparationError, match="locked for platform 'docker'\n") as refused:
             under_docker(singularity.plan, world, locked)
         assert A in refused.value.message and (B if "@" in other else C) in refused.value.message
         again = under_docker(singularity.configure, world, locked)

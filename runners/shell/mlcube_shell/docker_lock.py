@@ -10,6 +10,7 @@ from mlcube_cli.command import Command, Step
 from mlcube_cli.errors import PreparationError
 from mlcube_cli.facts import Facts
 from mlcube_cli.identity import (
+    FILE,
     IMAGE,
     INPUTS,
     MANIFEST,
@@ -56,7 +57,7 @@ def identify(engine: Engine) -> Identity:
         notes = (f"image {name} came from no registry, and mlcube did not build it: it is locked by its id, and another "
                  "machine has to load the very same one",)
     found = _identity(name, state)
-    held = find_pin(engine.job.pins, engine.facts, state.architecture)
+    held = _held(engine, name, state)
     return replace(found, pin=pin, notes=notes, held=held, same=held is not None and is_same(held, found))
 
 
@@ -152,7 +153,7 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
     """
     job, facts, name = engine.job, engine.facts, image_name(engine.job)
     state = find_image(engine, name) if job.lock else Image(present=False)
-    pin = find_pin(job.pins, facts, state.architecture)
+    pin = _held(engine, name, state)
     if pin is None:
         steps = for_configure(engine, force) if configuring else for_run(engine)
         return replace(steps, notes=(*steps.notes, *unlocked_notes(job, facts, state.architecture)))
@@ -172,6 +173,12 @@ def prepare(engine: Engine, configuring: bool, force: bool = False) -> Preparati
         return Preparation(())
     here = f"{prefixed(state.id)}, {METHODS[IMAGE]}" if state.present else "no image of that name"
     raise different(job, pin, name, here, "load the locked image into the engine, as its maker did")
+
+
+def _held(engine: Engine, name: str, state: Image) -> Pin | None:
+    """The entry that holds: the platform's own, else that of another platform with this very image (podman's for docker)."""
+    others = (pin for pin in engine.job.other_pins if pin.image == name and pin.method != FILE)
+    return find_pin(engine.job.pins or others, engine.facts, state.architecture)
 
 
 def _pulled(engine: Engine, pin: Pin, state: Image) -> Preparation:
