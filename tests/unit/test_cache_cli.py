@@ -141,6 +141,18 @@ def test_list_shows_what_is_there_and_keeps_passwords_to_itself(place: Place, ru
     assert "would free 0 B" in lines[-1]
 
 
+def test_digests_of_image_files_are_shown_and_go_when_nobody_asked_for_them(place: Place, run_mlcube: RunMLCube) -> None:
+    place.file(f"digests/{AA}", days=2)
+    place.file(f"digests/{BB}", days=31)
+    place.file("digests/my notes", days=99)
+    shown = run_mlcube("cache", "list", "--kind", "digest").stdout
+    assert shown.count("the sha256 of an image file") == 2 and "my notes" not in shown
+    prune(run_mlcube, "--kind", "digest")
+    assert place.left() == {f"digests/{AA}", "digests/my notes"}
+    prune(run_mlcube, "--kind", "digest", "--older-than", "1d")
+    assert place.left() == {"digests/my notes"}
+
+
 def test_json_is_the_document_that_the_schema_describes(place: Place, run_mlcube: RunMLCube) -> None:
     place.environment()
     place.file(f"verdicts/{AA}")
