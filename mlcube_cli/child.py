@@ -199,6 +199,12 @@ def why_not_started(command: Command, error: Exception) -> str:
     return f"cannot start {name}: {reasons.get(code or 0, str(error))}"
 
 
+def unusable(command: Command) -> OSError:
+    """Why there is nothing to execute: absent, or there and not executable."""
+    path = os.path.join(command.cwd or ".", command.argv[0])
+    return (PermissionError if "/" in command.argv[0] and os.path.exists(path) else FileNotFoundError)(path)
+
+
 def _is_cwd_there() -> bool:
     try:
         return bool(os.getcwd())

@@ -8,7 +8,7 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.job import Argument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 HIDDEN = "***"
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-")
@@ -48,6 +48,19 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Sign:
+    """How an engine's own failure is told from the task's, whatever the exit code (RULINGS 20).
+
+    Where the exit code is one of `codes`, `started` is asked: output means that the task had started, and failed. Where
+    it had not, `why` says on stderr what is wrong; without it, the engine's own message is all there is.
+    """
+
+    started: Command
+    codes: tuple[int, ...] | None = (125, 126, 127)  # those that may be the engine's; None: any but 0
+    why: Command | None = None
+
+
+@dataclass(frozen=True)
 class Reason:
     """What is meant when a tool's output holds `text` (case does not count): one sentence, and what to type."""
 
@@ -58,23 +71,27 @@ class Reason:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a plan. `task` None: preparation, shared by the tasks of one command line."""
+    """One command of a plan, with those that belong to it. `task` None: preparation, shared by the tasks of one command line.
+
+    In order, under one lock: `before`, `command` (or `otherwise` when it fails), `then`; the first that fails ends the
+    step. `after` comes in any case, when the step was begun: it removes what only the step needed.
+    """
 
     title: str  # imperative, for progress and errors: "build image NAME"
     command: Command
     task: str | None = None
     payload: bool = False  # this is the task itself: its exit code is the task's, its stdout is the task's
     unless: Command | None = None  # skip when this succeeds, asked again under the lock
+    before: tuple[Command, ...] = ()
     otherwise: Command | None = None  # run when `command` fails (a pull that falls back to a build)
+    then: tuple[Command, ...] = ()
+    after: tuple[Command, ...] = ()  # all of them, whatever becomes of each; when the last one fails, something is left
     lock: str | None = None  # steps with the same lock key never run at the same time on this machine
     keep: str | None = None  # what of the cache it uses: marked as being used meanwhile, so that pruning spares it
     makes: str | None = None  # the image that it makes, a file outside the cache: noted as ours, so that it can be pruned
     stop: Stop | None = None
-    passes_on: bool = False  # TERM goes to the command alone, which passes it on to whom it is meant for
-    started: Command | None = None  # asked after an exit code of `engine_codes`: output means that the task itself had started
-    engine_codes: tuple[int, ...] | None = (125, 126, 127)  # exit codes that may be the engine's own; None: any but 0
-    why: Command | None = None  # asked when the task had not started: says on stderr what is wrong
-    after: Command | None = None  # run when the command has ended, however it ended; how it ends does not count
+    passes_on: bool = False  # TERM goes to the command alone: it ends the task itself, and needs its helpers until then
+    sign: Sign | None = None  # of a payload behind an engine
     hint: str = ""  # what to do when this step fails
     reasons: tuple[Reason, ...] = ()  # what a failure's last lines mean; the first that fits replaces `hint`
 
@@ -100,6 +117,7 @@ class Plan:
     steps: tuple[Step, ...]
     tasks: tuple[TaskPlan, ...] = ()
     notes: tuple[str, ...] = ()  # warnings and assumptions, for the user
+    run_id: str = ""  # what names of temporary things have in them, where no task has one
 
 
 def merge(plans: Iterable[Plan]) -> Plan:
@@ -112,6 +130,7 @@ def merge(plans: Iterable[Plan]) -> Plan:
         steps=preparation + tuple(step for step in steps if step.task is not None),
         tasks=tuple(task for plan in everything for task in plan.tasks),
         notes=tuple(dict.fromkeys(note for plan in everything for note in plan.notes)),
+        run_id=everything[0].run_id,
     )
 
 
@@ -141,7 +160,7 @@ def quote(word: str) -> str:
 
 def shell_line(command: Command) -> str:
     """The command ready to paste, in one line, secrets as `NAME=***`."""
-    words = [*_assignments(command), *(quote(word) for word in _guarded(command.argv))]
+    words = [*_assignments(command, quote), *(quote(word) for word in _guarded(command.argv))]
     line = " ".join(words)
     return f"cd {quote(command.cwd)} && {line}" if command.cwd else line
 
@@ -151,18 +170,24 @@ def _guarded(argv: tuple[str, ...]) -> tuple[str, ...]:
     return ("sh", "-c", 'exec "$@"', "sh", *argv) if argv and "=" in argv[0] else argv
 
 
-def _assignments(command: Command) -> list[str]:
+def _assignments(command: Command, word_of: Callable[[str], str]) -> list[str]:
     removed = [word for variable in command.env if variable.value is None for word in ("-u", variable.name)]
-    given = [f"{variable.name}={HIDDEN if variable.secret else quote(variable.value)}"
+    given = [f"{variable.name}={HIDDEN if variable.secret else word_of(variable.value)}"
              for variable in command.env if variable.value is not None]
     return (["env", *removed] if removed else []) + given
 
 
 def secrets(plan: Plan) -> tuple[str, ...]:
     """Names of the variables whose values the script does not state."""
-    commands = (command for step in plan.steps for command in (step.command, step.unless, step.otherwise) if command)
+    commands = (command for step in plan.steps for command in commands_of(step))
     names = [variable.name for command in commands for variable in command.env if variable.secret]
     return tuple(dict.fromkeys(names))
+
+
+def commands_of(step: Step) -> tuple[Command, ...]:
+    """All that a step starts, in the order in which it does so."""
+    found = (step.unless, *step.before, step.command, step.otherwise, *step.then, *step.after)
+    return tuple(command for command in found if command is not None)
 
 
 def task_steps(plan: Plan) -> tuple[tuple[Step, ...], ...]:
@@ -198,29 +223,28 @@ def _comment(text: str) -> str:
 
 def _common_run_id(plan: Plan) -> str:
     """The part of the run ids that all tasks of one command share: `ID` of `ID-1`, `ID-2`."""
-    return plan.tasks[0].run_id.rsplit("-", 1)[0] if plan.tasks else ""
+    return plan.tasks[0].run_id.rsplit("-", 1)[0] if plan.tasks else plan.run_id
 
 
 def _step_lines(step: Step, run_id: str, interactive: bool) -> list[str]:
-    """The step's line; what comes after it is done on the ways out as well."""
-    line = _step_line(step, run_id, interactive)
-    if not step.after:
-        return [line]
-    after = _command_text(step.after, run_id)
-    return [f"trap {quote(after)} EXIT; trap 'exit 130' INT; trap 'exit 143' TERM", line, f"{after}; trap - EXIT INT TERM"]
-
-
-def _step_line(step: Step, run_id: str, interactive: bool) -> str:
+    """The step's lines; what comes after them is done on the ways out as well."""
     line = _command_text(step.command, run_id, interactive and step.payload)
     if step.otherwise:
         line = f"{{ {line} || {_command_text(step.otherwise, run_id)}; }}"
+    lines = [*(_command_text(command, run_id) for command in step.before), line,
+             *(_command_text(command, run_id) for command in step.then)]
+    if step.after:
+        tidy = [f"  {_command_text(command, run_id)} 2>/dev/null || :" for command in step.after]
+        lines = ["tidy() {", *tidy, "}", "trap tidy EXIT; trap 'exit 130' INT; trap 'exit 143' TERM", *lines,
+                 "tidy; trap - EXIT INT TERM"]
     if step.unless:
-        line = f"{_command_text(step.unless, run_id)} >/dev/null 2>&1 || {line}"
-    return line
+        skip = f"{_command_text(step.unless, run_id)} >/dev/null 2>&1 ||"
+        lines = [f"{skip} {lines[0]}"] if len(lines) == 1 else [f"{skip} {{", *lines, "}"]
+    return lines
 
 
 def _command_text(command: Command, run_id: str, interactive: bool = False) -> str:
-    words = [*_script_assignments(command), *(_script_word(word, run_id) for word in _guarded(command.argv))]
+    words = [*_script_assignments(command, run_id), *(_script_word(word, run_id) for word in _guarded(command.argv))]
     line = " ".join(words)
     if command.stdin is None:
         line += "" if interactive else " </dev/null"
@@ -230,8 +254,9 @@ def _command_text(command: Command, run_id: str, interactive: bool = False) -> s
     return f"(cd {quote(command.cwd)} && {line})" if command.cwd else line
 
 
-def _script_assignments(command: Command) -> list[str]:
-    return _assignments(Command((), tuple(variable for variable in command.env if not variable.secret)))
+def _script_assignments(command: Command, run_id: str) -> list[str]:
+    shown = Command((), tuple(variable for variable in command.env if not variable.secret))
+    return _assignments(shown, lambda word: _script_word(word, run_id))
 
 
 def _script_word(word: str, run_id: str) -> str:
@@ -254,6 +279,7 @@ def as_data(step: Step) -> dict[str, object]:
         data["unless"] = list(step.unless.argv)
     if step.otherwise:
         data["otherwise"] = list(step.otherwise.argv)
-    if step.after:
-        data["after"] = list(step.after.argv)
+    for name in ("before", "then", "after"):
+        if getattr(step, name):
+            data[name] = [list(command.argv) for command in getattr(step, name)]
     return data

@@ -113,6 +113,7 @@ class Facts:
     answers: Mapping[Question, Answer] = field(default_factory=dict)
     python: str = ""  # the interpreter that runs mlcube itself (sys.executable); "" where it is not known
     processor: str = ""  # as `uname -m` names it: x86_64, aarch64
+    host: str = ""  # as `uname -n` names it
 
     def learn(self, answers: Mapping[Question, Answer]) -> Facts:
         return replace(self, answers={**self.answers, **answers})

@@ -63,6 +63,11 @@ class Job:
     other_pins: tuple[Pin, ...] = ()  # what it says of other platforms, which this one's image may be made from
 
     @property
+    def command_id(self) -> str:
+        """The part of the run id that all tasks of one command share: what preparation for them may be named after."""
+        return self.run_id.rpartition("-")[0]
+
+    @property
     def paths(self) -> tuple[Argument, ...]:
         """The arguments that are paths: what is looked at, mounted and made. The others are texts."""
         return tuple(argument for argument in self.arguments if argument.text is None)

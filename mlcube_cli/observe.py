@@ -70,7 +70,7 @@ def machine(environment: Mapping[str, str]) -> Facts:
     return Facts(
         uid=os.getuid(), gid=os.getgid(), home=_home(environment), cwd=cwd, environment=dict(environment),
         cache=find_cache(environment, os.getuid()), terminal=os.isatty(0) and os.isatty(1), python=sys.executable or "",
-        processor=os.uname().machine)
+        processor=os.uname().machine, host=os.uname().nodename)
 
 
 def _home(environment: Mapping[str, str]) -> str:

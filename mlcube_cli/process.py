@@ -5,36 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
-from mlcube_cli.child import Child, Manner, Process, environment_of, exit_code, manner_of, why_not_started
+from mlcube_cli.child import Child, Manner, Process, environment_of, exit_code, manner_of, unusable, why_not_started
 from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.errors import Interrupted, MachineError
 from mlcube_cli.executables import find_executable
 from mlcube_cli.facts import Observation
 from mlcube_cli.family import MARKER
+from mlcube_cli.outcome import Outcome as Outcome
 from mlcube_cli.signals import Watch
 from mlcube_cli.signals import die_by as die_by
 
 TIMED_OUT = 124
 _PROBE = 60.0  # seconds for a question
 _SLACK = 10.0  # seconds that an engine may need beyond the grace period, and for any other of its commands
+_LONGEST_TIDY = 600.0  # seconds for a command that removes what a step leaves
 _BACKGROUND = 1.0  # seconds between TERM and KILL for what a finished task left running
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a step ended."""
-
-    status: str  # "succeeded" | "failed" | "timed_out" | "cancelled" | "environment" (it could not be started)
-    exit_code: int  # of the child; 124 for timed_out; 128+n for cancelled, and for a child that died of signal n
-    seconds: float
-    signal: int | None = None  # the signal that cancelled us
-    tail: tuple[str, ...] = ()  # the last 25 lines, for captured steps; the reason, for "environment"
-    before: Outcome | None = None  # how `command` ended, where `otherwise` was run after it
 
 
 def get_ready() -> None:
@@ -132,10 +123,23 @@ class Session:
             if step.lock and step.unless and self._holds(step.unless):
                 return Outcome("succeeded", 0, 0.0)
             self._announce(step)
-            outcome = self._execute(step.command, manner)
-            if step.otherwise and outcome.status in ("failed", "environment"):
-                outcome = replace(self._execute(step.otherwise, manner), before=outcome)
+            return self._in_order(step, manner)
+
+    def _in_order(self, step: Step, manner: Manner) -> Outcome:
+        """What the step starts, up to the first that fails. Raises Interrupted."""
+        outcome = Outcome("succeeded", 0, 0.0)
+        for command in (*step.before, step.command, *step.then):
+            own = command is step.command
+            outcome = self._execute(command, manner if own else Manner(forward=manner.forward, grace=manner.grace))
+            if own and step.otherwise and outcome.status in ("failed", "environment"):
+                outcome = replace(self._execute(step.otherwise, manner), first=outcome)
+            if outcome.status != "succeeded":
+                break
         return outcome
+
+    def tidy(self, step: Step) -> bool:
+        """What comes after the step, whatever signals come meanwhile; False when its last command fails."""
+        return all([self._succeeds(command, _LONGEST_TIDY, sys.maxsize) for command in step.after][-1:])
 
     def _check(self) -> None:
         if self.signal is not None:
@@ -143,14 +147,9 @@ class Session:
 
     def _holds(self, question: Command) -> bool:
         """Does this command succeed? Raises Interrupted."""
-        try:
-            child = _start(question, Manner())
-        except (OSError, ValueError):
-            return False
-        with child:
-            ended = self._await(child, time.monotonic() + _PROBE, 0)
+        held = self._succeeds(question, _PROBE, 0)
         self._check()
-        return ended and child.poll() == 0
+        return held
 
     @contextlib.contextmanager
     def _locked(self, step: Step) -> Iterator[None]:
@@ -178,7 +177,7 @@ class Session:
             child = _start(command, manner)
         except (OSError, ValueError) as error:
             code = 126 if isinstance(error, PermissionError) else 127
-            return Outcome("environment", code, 0.0, tail=(why_not_started(command, error),))
+            return Outcome("environment", code, 0.0, tail=(why_not_started(command, error),), command=command)
         with child:
             until = time.monotonic() + manner.timeout if manner.timeout is not None else float("inf")
             ended = self._await(child, until, 0)
@@ -190,8 +189,8 @@ class Session:
         if manner.foreground and code != 128 + signal.SIGINT:
             self._forgive_interrupts()
         if not ended and self.signal is None:
-            return Outcome("timed_out", TIMED_OUT, 0.0, tail=child.tail())
-        return Outcome("succeeded" if ended and code == 0 else "failed", code, 0.0, tail=child.tail())
+            return Outcome("timed_out", TIMED_OUT, 0.0, tail=child.tail(), command=command)
+        return Outcome("succeeded" if ended and code == 0 else "failed", code, 0.0, tail=child.tail(), command=command)
 
     # --- waiting ---------------------------------------------------------------------------------------------------
 
@@ -255,12 +254,12 @@ class Session:
         """Through the engine, since signals to its client do not reach what runs in the container."""
         manner = child.manner
         until = time.monotonic() + manner.grace
-        existed = self._engine(stop.ask, manner.grace + _SLACK, known)
+        existed = self._succeeds(stop.ask, manner.grace + _SLACK, known)
         while not existed and child.poll() is None and self._count(manner) <= known and time.monotonic() < until:
             self._await(child, time.monotonic() + 0.2, known)  # it is still being made
-            existed = self._engine(stop.ask, manner.grace + _SLACK, known)
+            existed = self._succeeds(stop.ask, manner.grace + _SLACK, known)
         if not existed:
-            existed = self._engine(stop.kill, _SLACK, self._count(manner))
+            existed = self._succeeds(stop.kill, _SLACK, self._count(manner))
         if not self._await(child, time.monotonic() + (_SLACK / 2 if existed else 0), self._count(manner)):
             child.family.kill()
         self._remove(stop, existed)
@@ -270,13 +269,13 @@ class Session:
         wanted = 1 if existed else 2
         for pause in (0.0, 0.2, 0.8, 1.0, 1.0, 2.0, 2.0) if existed else (0.0, 1.0, 1.0, 2.0, 2.0):
             self._watch.sleep(pause, len(self._watch.received))
-            if self._engine(stop.remove, _SLACK, len(self._watch.received)):
+            if self._succeeds(stop.remove, _SLACK, len(self._watch.received)):
                 wanted -= 1
             if not wanted:
                 return
 
-    def _engine(self, command: Command, limit: float, known: int) -> bool:
-        """Run a command of a Stop; True when it succeeded within `limit` seconds. One more signal gives it up."""
+    def _succeeds(self, command: Command, limit: float, known: int) -> bool:
+        """Run a command of ours; True when it succeeded within `limit` seconds. More signals than `known` give it up."""
         try:
             child = _start(command, Manner())
         except (OSError, ValueError):
@@ -302,22 +301,17 @@ def _start(command: Command, manner: Manner) -> Child:
         environment[MARKER] = manner.run_id
     executable = find_executable(command.argv[0], environment, command.cwd)
     if executable is None:
-        raise _unusable(command)
+        raise unusable(command)
     captured = not manner.payload
+    here = "." if os.access(".", os.X_OK) else "/"  # a directory that we may not enter cannot be started in
     with local.env():
         local.env.clear()
         process = LocalCommand(executable).popen(
-            command.argv[1:], cwd=command.cwd or ".", env=environment, bufsize=0,
+            command.argv[1:], cwd=command.cwd or here, env=environment, bufsize=0,
             stdin=subprocess.PIPE if command.stdin else None if manner.interactive else subprocess.DEVNULL,
             stdout=subprocess.PIPE if captured else manner.stdout,
             stderr=subprocess.STDOUT if captured else None, start_new_session=not manner.foreground)
     return Child(cast("Process", process), manner, command.stdin)
-
-
-def _unusable(command: Command) -> OSError:
-    """Why there is nothing to execute: absent, or there and not executable."""
-    path = os.path.join(command.cwd or ".", command.argv[0])
-    return (PermissionError if "/" in command.argv[0] and os.path.exists(path) else FileNotFoundError)(path)
 
 
 def _lock_directory() -> str:

@@ -23,8 +23,6 @@ from mlcube_cli.records import rfc3339, run_directory, write_record
 from mlcube_cli.report import plan_data, printable, result_data, validate_data
 from mlcube_cli.resolve import resolve
 
-_LONGEST_TIDY = 600.0  # seconds
-
 
 @dataclass
 class _Result:
@@ -112,11 +110,9 @@ def _ended(task: str, outcome: Outcome) -> str:
 
 def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
     """Run a preparation step; False when a signal ended it. Raises PreparationError, MachineError."""
-    try:
-        with noting(step.makes):
-            outcome = session.run(step)
-    finally:
-        _tidy(step)
+    with noting(step.makes):
+        outcome = session.run(step)
+    _tidy(step, session, outcome)
     if outcome.status == "succeeded":
         return True
     if outcome.status == "cancelled":
@@ -129,14 +125,14 @@ def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
 
 def _step_error(step: Step, outcome: Outcome) -> MLCubeError:
     """A tool's failure: the step, the command ready to paste, its last lines, its exit code (CONTRIBUTING, Errors)."""
-    last = step.otherwise if outcome.before and step.otherwise else step.command
-    tried = [(step.command, outcome.before)] if outcome.before else []
-    lines = [line for command, ended in (*tried, (last, outcome)) for line in _tried(command, ended)]
+    attempts = (outcome.first, outcome) if outcome.first else (outcome,)
+    lines = [line for attempt in attempts for line in _tried(attempt.command or step.command, attempt)]
     reason = find_reason(step, outcome.tail)
     title = f"could not {step.title} (exit code {outcome.exit_code})"
     message = "\n  ".join((f"{title}: {reason.sentence}" if reason else title, *lines))
     kind = MachineError if outcome.status == "environment" else PreparationError
-    hint = reason.hint if reason else step.hint
+    aside = outcome.command in (*step.before, *step.then)
+    hint = reason.hint if reason else "" if aside else step.hint
     return kind(message, hint or "the lines above are the tool's own; the command can be pasted into a shell")
 
 
@@ -191,21 +187,21 @@ class _TaskRun:
 
     def _step(self, step: Step) -> Outcome:
         limits: TaskPlan = self.plan.tasks[0]
-        try:
-            outcome = self.session.run(step, limits, stdout=2 if self.to_stderr else None)
-            self._judge(step, outcome)
-        finally:
-            _tidy(step)
+        outcome = self.session.run(step, limits, stdout=2 if self.to_stderr else None)
+        self._judge(step, outcome)
+        _tidy(step, self.session, outcome)
         return outcome
 
     def _judge(self, step: Step, outcome: Outcome) -> None:
         """Leave in `failure` what was not the task's own doing."""
-        if not step.payload and outcome.status in ("failed", "environment"):
+        aside = not step.payload or outcome.command in (*step.before, *step.then)
+        if aside and outcome.status in ("failed", "environment"):
             self.failure = _step_error(step, outcome)
         elif outcome.status == "environment":
             self.failure = MachineError("; ".join(outcome.tail) or f"could not {step.title}", step.hint)
         elif outcome.status == "failed" and not _had_started(step, outcome):
-            reason = find_reason(step, ask(step.why).stderr.splitlines()) if step.why else None
+            why = step.sign.why if step.sign else None
+            reason = find_reason(step, ask(why).stderr.splitlines()) if why else None
             title = f"the engine could not start task '{self.job.task}' (its exit code {outcome.exit_code})"
             self.failure = MachineError(
                 f"{title}: {reason.sentence}" if reason else f"{title}\n  $ {shell_line(step.command)}",
@@ -235,15 +231,17 @@ def _image_data(task: TaskPlan) -> dict[str, str] | None:
 
 def _had_started(step: Step, outcome: Outcome) -> bool:
     """Was it the task that failed? The number alone does not tell its failure from the engine's (RULINGS 20)."""
-    if step.started is None or (step.engine_codes is not None and outcome.exit_code not in step.engine_codes):
+    sign = step.sign
+    if sign is None or (sign.codes is not None and outcome.exit_code not in sign.codes):
         return True
-    return bool(ask(step.started).stdout.strip())
+    return bool(ask(sign.started).stdout.strip())
 
 
-def _tidy(step: Step) -> None:
-    """What is to be done after a step. The session is still open, so that no signal ends us meanwhile."""
-    if step.after:
-        ask(step.after, timeout=_LONGEST_TIDY)
+def _tidy(step: Step, session: Session, outcome: Outcome) -> None:
+    """What comes after a step that was begun. The session is still open, so that no signal ends us meanwhile."""
+    skipped = outcome.status == "succeeded" and outcome.command is None
+    if not skipped and not session.tidy(step):
+        output.warn(f"something is left of '{step.title}'; to remove it: {shell_line(step.after[-1])}")
 
 
 def _user() -> str:

@@ -214,9 +214,9 @@ def _jobs(cube: Cube, platform: Platform, wishes: Sequence[Wish], facts: Facts) 
 def preparation_job(prepared: Prepared, assume: bool = False, renewing: bool = False) -> Job:
     """What `configure` prepares: the platform, for no task in particular. `renewing`: whatever the cube's lock says."""
     cube = prepared.cube
-    job = Job(run_id="", cube=cube.name, root=cube.root, workspace=cube.workspace, dialect=cube.calling, task="",
-              entrypoint=None, arguments=(), platform=prepared.platform, requirements=cube.requirements, assume=assume,
-              locking=renewing)
+    job = Job(run_id=f"{new_run_id(time.time(), os.urandom(3))}-0", cube=cube.name, root=cube.root, workspace=cube.workspace,
+              dialect=cube.calling, task="", entrypoint=None, arguments=(), platform=prepared.platform,
+              requirements=cube.requirements, assume=assume, locking=renewing)
     return job if renewing else under(prepared.lock, job)
 
 

@@ -86,8 +86,8 @@ def bench(tmp_path: Path, engine: str) -> Iterator[Bench]:
 
 
 def had_started(step: Step) -> bool:
-    assert step.started is not None
-    return ask(step.started).stdout.strip() != ""
+    assert step.sign is not None
+    return ask(step.sign.started).stdout.strip() != ""
 
 
 DATA = {"name": "data", "host_path": "data"}

@@ -146,11 +146,14 @@ def test_a_title_cannot_break_out_of_its_comment() -> None:
 def test_what_comes_after_a_step_is_done_however_it_ends(tmp_path: Path, text: str, code: int) -> None:
     place = tmp_path / "it's 20260101T000000-abcdef-1"
     place.mkdir()
-    step = Step("run", Command(("sh", "-c", text)), "train", payload=True, after=Command(("rmdir", str(place))))
+    step = Step("run", Command(("sh", "-c", text)), "train", payload=True, before=(Command(("mkdir", f"{place}/x")),),
+                then=(Command(("touch", f"{place}.done")),), after=(Command(("rm", "-r", str(place), "/no/such")),
+                                                                   Command(("rmdir", str(place)))))
     done = subprocess.run(["sh"], input=script(plan_of(step)).encode(), capture_output=True, check=False,
                           env={**os.environ, "RUN_ID": "20260101T000000-abcdef"})
     assert (done.returncode, place.exists()) == (code, False), done.stderr
-    assert as_data(step)["after"] == ["rmdir", str(place)]
+    assert Path(f"{place}.done").exists() is (code == 0)
+    assert as_data(step)["before"] == [["mkdir", f"{place}/x"]] and as_data(step)["then"] == [["touch", f"{place}.done"]]
 
 
 def test_a_reason_is_found_in_what_a_tool_said() -> None:

@@ -514,8 +514,8 @@ def test_setup_lines_stand_before_every_command_of_the_engine() -> None:
     world = world_of(ABSENT, tools={"bash": "/bin/bash"}, paths={"/cube/Dockerfile": "file"})
     plan = plan_of({"setup": ["module load x"], "build_strategy": "build"}, world)
     step = payload_of(plan)
-    assert step.stop and step.started and plan.steps[0].unless
-    for command in (step.command, step.started, step.stop.ask, step.stop.kill, step.stop.remove,
+    assert step.stop and step.sign and plan.steps[0].unless
+    for command in (step.command, step.sign.started, step.stop.ask, step.stop.kill, step.stop.remove,
                     plan.steps[0].command, plan.steps[0].unless):
         assert command.argv[:2] == ("bash", "-c") and "module load x" in command.argv[2]
         assert command.argv[3:5] == ("mlcube", "docker")
@@ -535,11 +535,11 @@ def test_a_container_is_stopped_killed_and_removed_by_name() -> None:
     name = "mlcube-20260102T030405-77-1"
     step = payload_of(plan_of({}, grace=2.1))
     assert after(step.command.argv, "--stop-timeout") == ["3"]
-    assert step.stop is not None and step.started is not None
+    assert step.stop is not None and step.sign is not None
     assert step.stop.ask.argv == ("docker", "stop", name)
     assert step.stop.kill.argv == ("docker", "kill", name)
     assert step.stop.remove.argv == ("docker", "rm", "--force", "--volumes", name)
-    assert step.started.argv[:2] == ("docker", "events") and f"container={name}" in step.started.argv
+    assert step.sign.started.argv[:2] == ("docker", "events") and f"container={name}" in step.sign.started.argv
     podman = payload_of(plan_of({"docker": "podman"}))
     assert podman.stop is not None and "--ignore" in podman.stop.remove.argv
 

@@ -59,8 +59,7 @@ def pin(method: str, digest: str, name: str = "x.sif") -> Pin:
 
 def source_of(planned: Plan) -> str:
     """What the first step builds from."""
-    words = planned.steps[0].command.argv
-    return words[words.index(IMAGE_PATH) + 1]
+    return planned.steps[0].command.argv[-1]
 
 
 FROM_REGISTRY = f"bootstrap: docker\nfrom: example.org/a/b@{A}\n"
@@ -124,12 +123,12 @@ def test_a_recipe_is_held_to_its_inputs() -> None:
     def world(inspect: Mapping[str, Any] | None, text: str = "Bootstrap: docker\nFrom: x") -> World:
         return world_of(inspect, RECIPE, texts={"/cube/Singularity.recipe": text})
 
-    words = configure(world(None)).steps[0].command.argv
+    words = configure(world(None)).steps[0].before[-1].argv
     digest = next(word for word in words if word.startswith("org.mlcommons.mlcube.recipe ")).split()[1]
     labelled = said("Bootstrap: docker\nFrom: x\n%labels\n", **{"org.mlcommons.mlcube.recipe": digest})
     assert [step.payload for step in plan(world(labelled), pin(INPUTS, digest)).steps] == [True]
-    assert source_of(plan(world(None), pin(INPUTS, digest))) == "Singularity.recipe"
-    assert source_of(configure(world(said()), pin(INPUTS, digest))) == "Singularity.recipe"
+    assert source_of(plan(world(None), pin(INPUTS, digest))).endswith(".partial/recipe")
+    assert source_of(configure(world(said()), pin(INPUTS, digest))).endswith(".partial/recipe")
     with pytest.raises(PreparationError, match="have changed since it was locked"):
         plan(world(labelled, "Bootstrap: docker\nFrom: x\n%files\n  new"), pin(INPUTS, digest))
     with pytest.raises(PreparationError, match="there is no recipe"):

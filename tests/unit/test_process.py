@@ -30,6 +30,7 @@ def command(words):
     return Command(tuple(words)) if words else None
 stop = Stop(*(command(spec["stop"][name]) for name in ("ask", "kill", "remove"))) if spec.get("stop") else None
 step = Step("do it", command(spec["argv"]), payload=spec.get("payload", True), unless=command(spec.get("unless")),
+            before=(command(spec["first"]),) if "first" in spec else (),
             otherwise=command(spec.get("otherwise")), lock=spec.get("lock"), stop=stop)
 limits = TaskPlan("t", spec["run_id"], (), spec.get("grace", 10), spec.get("timeout"), spec.get("interactive", False))
 told = []
@@ -286,6 +287,29 @@ def test_otherwise_is_run_when_the_command_fails_or_is_absent():
     assert run(Step("x", Command(("echo", "first")), otherwise=Command(("echo", "second")))).tail == ("first",)
 
 
+def test_a_steps_commands_run_in_order_up_to_the_first_that_fails_and_the_outcome_names_it(tmp_path):
+    said = tmp_path / "said"
+
+    def say(word, code=0):
+        return Command(("sh", "-c", f"echo {word} >>'{said}'; echo {word}; exit {code}"))
+
+    for failing, words in (("", "before own then"), ("before", "before"), ("own", "before own"), ("then", "before own then")):
+        said.unlink(missing_ok=True)
+        before, own, then = (say(word, 3 if word == failing else 0) for word in ("before", "own", "then"))
+        outcome = run(Step("x", own, payload=True, before=(before,), then=(then,)))
+        assert (outcome.exit_code, said.read_text().split()) == (3 if failing else 0, words.split())
+        assert outcome.command == {"": then, "before": before, "own": own, "then": then}[failing]
+
+
+def test_what_comes_after_is_done_whatever_fails_and_says_whether_anything_is_left(tmp_path):
+    made = tmp_path / "made"
+    with Session() as session:
+        assert session.tidy(Step("x", Command(("true",))))
+        assert session.tidy(Step("x", Command(("true",)), after=(Command(("false",)), Command(("touch", str(made))))))
+        assert not session.tidy(Step("x", Command(("true",)), after=(Command(("true",)), Command(("false",)))))
+    assert made.exists()
+
+
 def test_two_runs_at_once_make_a_thing_once_and_say_for_whom_they_wait(tmp_path):
     made = tmp_path / "made"
     spec = {"argv": shell(f"echo x >> {made}.log; sleep 0.7; touch {made}"), "unless": ["test", "-e", str(made)],
@@ -447,7 +471,7 @@ def test_no_signal_is_lost_around_the_start(tmp_path, delay):
     assert driven.left() == []
 
 
-@pytest.mark.parametrize("part", ["argv", "unless", "otherwise"])
+@pytest.mark.parametrize("part", ["argv", "unless", "otherwise", "first"])
 def test_a_signal_during_preparation_ends_it(tmp_path, part):
     up = tmp_path / "up"
     spec = {"argv": ["false"], part: shell(STUBBORN.format(up=up))}

@@ -27,6 +27,7 @@ FUSE = {"/dev/fuse": "other"}
 
 def world_of(version: str = "apptainer version 1.4.5", **fields: Any) -> World:
     given = {"tools": {"apptainer": "/usr/bin/apptainer"}, **fields}
+    given["machine"] = {"host": "here", **given.get("machine", {})}
     probes = {**given.pop("probes", {}), "--version": {"stdout": version + "\n"}}
     paths = {**FUSE, IMAGE: "file", **given.pop("paths", {})}
     return World(**{"probes": probes, "paths": paths, **given})
@@ -48,9 +49,8 @@ def payload_of(plan: Plan) -> Step:
 
 
 def words_of(options: dict[str, Any], world: World | None = None, **fields: Any) -> tuple[str, ...]:
-    """The engine's own words: what comes after the lines that make the run's place."""
-    argv = payload_of(plan_of(options, world, **fields)).command.argv
-    return argv[argv.index("apptainer" if "apptainer" in argv else "singularity"):]
+    """The engine's own words."""
+    return payload_of(plan_of(options, world, **fields)).command.argv
 
 
 def variables_of(options: dict[str, Any], world: World | None = None, **fields: Any) -> dict[str, str | None]:
@@ -108,10 +108,10 @@ def test_sudo_is_told_which_variables_to_keep_and_the_task_is_still_the_callers(
     world = world_of("singularity-ce version 4.0", tools=both)
     step = payload_of(plan_of({"singularity": "sudo singularity", "env": {"A": "b"}}, world))
     argv = step.command.argv
-    start = argv.index("sudo")
-    assert argv[start:start + 3] == ("sudo", "--preserve-env=SINGULARITYENV_PYTHONUNBUFFERED,SINGULARITYENV_A", "singularity")
+    kept = "--preserve-env=SINGULARITYENV_PYTHONUNBUFFERED,SINGULARITYENV_A,SINGULARITY_TMPDIR"
+    assert argv[:3] == ("sudo", kept, "singularity")
     assert after(argv, "--security") == ["uid:1000,gid:1000"]
-    assert step.after is not None and step.after.argv[0] == "sudo"
+    assert [command.argv[:2] for command in step.after] == [("sudo", "chmod"), ("sudo", "rm")]
 
 
 @pytest.mark.parametrize(("options", "tools", "fault"), [
@@ -138,7 +138,7 @@ def test_with_setup_the_engine_is_asked_behind_it() -> None:
     plan = plan_of({"modules": ["apptainer"]}, world)
     step = payload_of(plan)
     assert step.command.argv[:2] == ("bash", "-c") and "module load apptainer" in step.command.argv[2]
-    assert step.engine_codes is None, "a line that fails has any exit code"
+    assert step.sign is not None and step.sign.codes is None, "a line that fails has any exit code"
 
 
 def test_available_gives_a_reason() -> None:
@@ -158,8 +158,11 @@ def test_a_task_is_contained_in_a_place_of_its_own_that_is_removed() -> None:
     assert after(words, "--workdir") == [PLACE] and after(words, "--home") == [f"{PLACE}/home:/home/user"]
     assert {"--cleanenv", "--contain", "--pid", "--no-eval"} <= set(words)
     assert words[-2:] == (IMAGE, "train")
-    assert step.after is not None and step.after.argv[-1] == PLACE
-    assert step.command.argv[3:5] == ("sh", PLACE)
+    assert [command.argv for command in step.before] == [
+        ("mkdir", "-p", "--", "/tmp"), ("mkdir", "-m", "700", "--", PLACE, f"{PLACE}/home", f"{PLACE}/empty"),
+        ("install", "-m", "666", "--", "/dev/stdin", f"{PLACE}/started.sh")]
+    assert step.after[-1].argv == ("rm", "-rf", "--", PLACE)
+    assert variables_of({})["APPTAINER_TMPDIR"] == PLACE, "what the engine unpacks goes with it"
 
 
 def test_root_may_run_a_task_as_another_who_has_no_home() -> None:
@@ -287,7 +290,7 @@ def test_variables_stand_in_the_engines_environment_and_the_callers_own_do_not_g
         "APPTAINERENV_X": None, "SINGULARITYENV_Y": None, "APPTAINERENV_http_proxy": "http://p",
         "APPTAINERENV_https_proxy": "http://me:key@p", "APPTAINERENV_SLURM_JOB_ID": "7", "APPTAINERENV_PMI_RANK": "0",
         "APPTAINERENV_CUDA_VISIBLE_DEVICES": "3", "APPTAINERENV_PYTHONUNBUFFERED": "1", "APPTAINERENV_A": "b,c\nd",
-        "APPTAINERENV_TOKEN": "t"}
+        "APPTAINERENV_TOKEN": "t", "APPTAINER_TMPDIR": PLACE}
     assert [name for name, one in found.items() if one.secret] == ["APPTAINERENV_https_proxy", "APPTAINERENV_TOKEN"]
 
 
@@ -343,9 +346,13 @@ def test_a_sandbox_directory_is_an_image() -> None:
     assert [step.title for step in plan.steps] == ["run task train"]
 
 
+WORK = "/cube/workspace/.image/.a.sif.1000@here.20260102T030405-77.partial"
+LABELLED = f"{WORK}/recipe"
+
+
 def source_of(step: Step) -> str:
-    argv = step.command.argv
-    return argv[argv.index("/cube/workspace/.image/a.sif") + 1]
+    assert step.command.argv[-2] == f"{WORK}/image"
+    return step.command.argv[-1]
 
 
 RECIPE = {"/cube/Singularity.recipe": "file", "/cube": "directory", "/cube/workspace/.image": "directory"}
@@ -354,8 +361,8 @@ INSPECT = {"docker image inspect": {"stdout": "sha256:1"}}
 
 
 @pytest.mark.parametrize(("options", "fields", "source"), [
-    ({}, {"paths": RECIPE}, "Singularity.recipe"),
-    ({"docker_image": "img"}, {"paths": RECIPE}, "Singularity.recipe"),
+    ({}, {"paths": RECIPE}, LABELLED),
+    ({"docker_image": "img"}, {"paths": RECIPE}, LABELLED),
     ({"docker_image": "img", "build_strategy": "pull"}, {"paths": RECIPE}, "docker://img"),
     ({"docker_image": "img"}, {}, "docker://img"),
     ({"docker_image": "img", "tar_file": "i.tar"}, {"paths": {"/cube/i.tar": "file"}}, "docker-archive:/cube/i.tar"),
@@ -370,10 +377,10 @@ def test_what_the_image_is_made_from(options: dict[str, Any], fields: dict[str, 
     assert source_of(step) == source
 
 
-def build_words(options: dict[str, Any], **fields: Any) -> tuple[str, ...]:
-    (step,) = configured({"image": "a.sif", **options}, world_of(**fields)).steps
+def build_words(options: dict[str, Any], secret: tuple[str, ...] = (), **fields: Any) -> tuple[str, ...]:
+    (step,) = configured({"image": "a.sif", **options}, world_of(**fields), secret=secret).steps
     argv = step.command.argv
-    return argv[argv.index("build") + 1:]
+    return argv[argv.index("build") + 1:-2]
 
 
 def test_the_users_build_args_replace_fakeroot_which_is_for_recipes() -> None:
@@ -392,7 +399,7 @@ def test_a_build_starts_where_a_recipe_expects_it() -> None:
     assert directory.command.cwd == "/cube/build"
     paths = {"/cube/implementation/singularity/recipes/Singularity.recipe": "file"}
     (box,) = configured({}, world_of(paths=paths), dialect="mlbox").steps
-    assert box.command.cwd == "/cube" and "implementation/singularity/recipes/Singularity.recipe" in box.command.argv
+    assert box.command.cwd == "/cube" and "/cube/implementation/singularity/recipes/Singularity.recipe" in box.before[-1].argv
 
 
 def test_an_image_is_built_once_and_anew_only_by_force() -> None:
@@ -425,10 +432,11 @@ def variables(options: dict[str, Any], caller: dict[str, str]) -> dict[str, str 
 
 
 def test_no_cache_fills_a_home_unless_somebody_says_where_it_is() -> None:
-    assert variables({}, {}) == {"APPTAINER_DISABLE_CACHE": "true"}
-    assert variables({}, {"APPTAINER_CACHEDIR": "/big"}) == variables({}, {"SINGULARITY_CACHEDIR": "/big"}) == {}
+    own = {"APPTAINER_TMPDIR": "/tmp/mlcube-build-20260102T030405-77"}
+    assert variables({}, {}) == {"APPTAINER_DISABLE_CACHE": "true", **own}
+    assert variables({}, {"APPTAINER_CACHEDIR": "/big"}) == variables({}, {"SINGULARITY_CACHEDIR": "/big"}) == own
     assert variables({"cachedir": "/c", "tmpdir": "t"}, {"APPTAINER_CACHEDIR": "/big"}) == {
-        "APPTAINER_CACHEDIR": "/c", "APPTAINER_TMPDIR": "/cube/workspace/t"}
+        "APPTAINER_CACHEDIR": "/c", "APPTAINER_TMPDIR": "/cube/workspace/t/mlcube-build-20260102T030405-77"}
 
 
 @pytest.mark.parametrize(("device", "suid", "unpacked"), [
@@ -479,29 +487,30 @@ def test_what_engines_say_is_explained(reasons: Any, said: str, sentence: str) -
     assert reason is not None and sentence in reason.sentence and reason.hint
 
 
-# --- the shell around it, with an engine that only writes ------------------------------------------------------------
+# --- a build's commands, with an engine that only writes -------------------------------------------------------------
 
 
 def build_with(tmp_path: Path, engine: str, force: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run the build step, and what comes after it, with this script for an engine."""
+    """Run the build step, and what comes after it, with this script for an engine: `$new` is what it is to make."""
     program = tmp_path / "bin" / "apptainer"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"#!/bin/sh\nfor new; do last=$before before=$new; done; new=$last\n{engine}\n")
     program.chmod(0o755)
-    image = str(tmp_path / "images" / "it's.sif")
+    image = str(tmp_path / "images" / "it's *[1].sif")
     recipe = tmp_path / "cube" / "Singularity.recipe"
     recipe.parent.mkdir(exist_ok=True)
     recipe.write_text("Bootstrap: docker\n")
-    paths = {str(recipe): "file", str(recipe.parent): "directory"}
-    plan = configured({"image": image}, world_of(paths=paths), force, root=str(tmp_path / "cube"))
+    paths = {str(recipe): "file", str(recipe.parent): "directory", image: "directory" if os.path.isdir(image) else "absent"}
+    plan = configured({"image": image, "build_args": ""}, world_of(paths=paths), force, root=str(tmp_path / "cube"))
     environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(["sh"], input=script(plan), capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
 def test_an_image_is_made_under_another_name_and_renamed(tmp_path: Path) -> None:
-    done = build_with(tmp_path, 'echo made >"$new"; test ! -e "${new%/*}/it\'s.sif"')
+    done = build_with(tmp_path, 'echo made >"$new"; test ! -e "${new%/*/*}/it\'s *[1].sif" && tail -n 1 "$before" >>"$new"')
     assert done.returncode == 0, done.stderr
-    assert [(path.name, path.read_text()) for path in (tmp_path / "images").iterdir()] == [("it's.sif", "made\n")]
+    ((name, text),) = [(path.name, path.read_text()) for path in (tmp_path / "images").iterdir()]
+    assert name == "it's *[1].sif" and text.startswith("made\n  org.mlcommons.mlcube.recipe sha256:")
 
 
 def test_a_sandbox_takes_the_place_of_a_sandbox(tmp_path: Path) -> None:
@@ -509,7 +518,7 @@ def test_a_sandbox_takes_the_place_of_a_sandbox(tmp_path: Path) -> None:
         done = build_with(tmp_path, f'mkdir "$new" && echo {content} >"$new/file" && chmod 500 "$new"', force=True)
         assert done.returncode == 0, done.stderr
     (image,) = (tmp_path / "images").iterdir()
-    assert (image.name, (image / "file").read_text()) == ("it's.sif", "two\n")
+    assert (image.name, (image / "file").read_text()) == ("it's *[1].sif", "two\n")
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -517,11 +526,41 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "images").iterdir()) == []
 
 
-def test_what_a_killed_build_left_is_removed_by_the_next_and_a_living_ones_is_not(tmp_path: Path) -> None:
+def test_what_a_killed_build_left_is_removed_by_the_next_and_nothing_else_is(tmp_path: Path) -> None:
     images = tmp_path / "images"
-    images.mkdir()
-    stem = f".it's.sif.{os.getuid()}@{os.uname().nodename}"
-    (images / f"{stem}.999999999.partial").write_text("half")
-    (images / f"{stem}.{os.getpid()}.partial").write_text("of a living one")
+    (images / ".it's *[1].sif.1000@here.20250101T000000-abcdef.partial").mkdir(parents=True)
+    kept = {".it's *[1].sif.1000@there.20250101T000000-abcdef.partial", ".it's 51.sif.1000@here.x.partial", "other.sif"}
+    for name in kept:
+        (images / name).mkdir()
     assert build_with(tmp_path, 'echo made >"$new"').returncode == 0
-    assert sorted(path.name for path in images.iterdir()) == sorted(["it's.sif", f"{stem}.{os.getpid()}.partial"])
+    assert {path.name for path in images.iterdir()} == {"it's *[1].sif", *kept}
+
+
+# --- temporary files -------------------------------------------------------------------------------------------------
+
+
+def test_temporary_files_go_where_the_engine_can_use_them() -> None:
+    plan = plan_of({}, world_of(machine={"environment": {"TMPDIR": "/scratch/a:b"}}))
+    assert after(payload_of(plan).command.argv, "--workdir") == [PLACE]
+    assert any("TMPDIR=/scratch/a:b: the engine cannot use" in note for note in plan.notes)
+    with pytest.raises(DefinitionError, match="holds a colon, a comma"):
+        plan_of({"tmpdir": "/scratch/a,b"})
+
+
+def test_where_no_temporary_files_can_be_written_nothing_is_begun() -> None:
+    paths = {"/scratch": {"kind": "absent", "creatable": False}}
+    with pytest.raises(MachineError, match="temporary files cannot be written to /scratch"):
+        plan_of({"tmpdir": "/scratch"}, world_of(paths=paths))
+    assert plan_of({"tmpdir": "/scratch"}, world_of(paths=paths), assume=True).steps
+
+
+def test_a_secret_is_no_build_argument() -> None:
+    with pytest.raises(DefinitionError, match="everybody here can read"):
+        build_words({"build_args": "--build-arg TOKEN=hunter2"}, paths=RECIPE, secret=("build_args",))
+
+
+def test_with_fakeroot_what_belongs_to_further_user_ids_is_removed_too() -> None:
+    after_run, after_build = payload_of(plan_of({"fakeroot": True})).after, configured(
+        {"image": "a.sif"}, world_of(paths=RECIPE)).steps[0].after
+    assert [commands[0].argv[:3] for commands in (after_run, after_build)] == [
+        ("unshare", "--map-root-user", "--map-auto")] * 2

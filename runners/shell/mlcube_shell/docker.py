@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcube_cli.command import Command, Plan, Step, Stop, TaskPlan
+from mlcube_cli.command import Command, Plan, Sign, Step, Stop, TaskPlan
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.facts import Facts
@@ -133,7 +133,7 @@ def _payload(run: _Run, image: str) -> Step:
     names = (*run.environment.names, *(variable.name for variable in secrets))
     command = engine.command(*words, env=(*run.environment.variables, *secrets), names=names)
     return Step(f"run task {job.task}", command, task=job.task, payload=True, stop=_stop(engine, run.name),
-                started=_started(engine, run.name), hint=_hint(engine, words))
+                sign=Sign(_started(engine, run.name)), hint=_hint(engine, words))
 
 
 def _hint(engine: Engine, words: tuple[str, ...]) -> str:

@@ -5,74 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from mlcube_cli.command import Command, Step, Variable, quote
+from mlcube_cli.command import Command, Step
 from mlcube_cli.errors import DefinitionError, Location, PreparationError
 from mlcube_cli.facts import PathKind, Probe
 from mlcube_cli.job import Job
-from mlcube_shell.options import expanded_option, flag_option, refuse, split_option, text_option
-from mlcube_shell.passing import PROXIES
+from mlcube_shell.options import expanded_option, refuse, split_option, text_option
+from mlcube_shell.singularity_build import Source, build_step
 from mlcube_shell.singularity_engine import Engine
-from mlcube_shell.singularity_recipe import INPUTS_LABEL, recipe_digest
-from mlcube_shell.singularity_trouble import BUILD_REASONS
+from mlcube_shell.singularity_recipe import recipe_digest
+from mlcube_shell.singularity_storage import tmp_notes
 
 _STRATEGIES = ("build", "fallback", "pull", "auto", "always")
 _RECIPES = {"mlbox": "implementation/singularity/recipes/Singularity.recipe"}
 _MLBOX_IMAGE = "mlbox.simg"
 _SOURCES = ("docker-archive:", "docker-daemon:", "oci:", "oci-archive:")  # besides SCHEME://...
-
-# Makes $image out of $source under another name, of which there is one for each process. What a killed one left is
-# removed: its number tells whether it is alive. A sandbox is a directory, and may hold what is not writable. A recipe is
-# built with a label more, which says what it was built from. The engine's temporary files lie in a directory of their own;
-# a killed build with --fakeroot leaves some there that belong to the caller's further user ids, which unshare can remove.
-_BUILD = """\
-set -e
-image=$1 source=$2 label=$3; shift 3
-place=${image%/*}; name=.${image##*/}.$(id -u)@$(uname -n)
-for needed in "$place" "${APPTAINER_TMPDIR-}" "${SINGULARITY_TMPDIR-}"; do
-  [ -z "$needed" ] || [ -d "$needed" ] || as mkdir -p -- "$needed"
-done
-for old in "$place/$name".*.partial; do
-  owner=${old%.partial}; owner=${owner##*.}
-  kill -0 "$owner" 2>/dev/null || { as chmod -R u+rwX -- "$old" 2>/dev/null || :; as rm -rf -- "$old"; }
-done
-new=$place/$name.$PPID.partial recipe=$place/$name.recipe.$PPID.partial
-room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
-rm -rf -- "$room"; mkdir -m 700 -- "$room"
-export APPTAINER_TMPDIR="$room" SINGULARITY_TMPDIR="$room"
-trap 'as rm -rf -- "$new" "$recipe" "$room"' EXIT
-if [ -n "$label" ]; then
-  { cat -- "$source" && printf '\\n\\n%%labels\\n  %s\\n' "$label"; } | as tee -- "$recipe" >/dev/null
-  source=$recipe
-fi
-"$@" "$new" "$source"
-as rm -f -- "$recipe"
-if [ -d "$image" ] && [ ! -L "$image" ]; then as mv -T -- "$image" "$new.old"; fi
-as mv -f -T -- "$new" "$image"
-if [ -e "$new.old" ]; then as chmod -R u+rwX -- "$new.old"; as rm -rf -- "$new.old"; fi"""
-_TIDY = """\
-trap '' INT TERM HUP
-name=${1%/*}/.${1##*/}.$(id -u)@$(uname -n)
-new=$name.$PPID.partial
-if [ -e "$name.recipe.$PPID.partial" ]; then as rm -f -- "$name.recipe.$PPID.partial"; fi
-room=${APPTAINER_TMPDIR:-${SINGULARITY_TMPDIR:-${TMPDIR:-/tmp}}}/mlcube-build-$PPID@$(uname -n)
-for left in "$new" "$room"; do
-  [ -e "$left" ] || continue
-  as chmod -R u+rwX -- "$left" 2>/dev/null
-  as rm -rf -- "$left" 2>/dev/null || unshare --map-root-user --map-auto rm -rf -- "$left"
-done"""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What an image is made from, as the engine takes it; `recipe` is the path where it is one.
-
-    `otherwise` is what to try when the engine cannot take it.
-    """
-
-    text: str
-    recipe: str = ""
-    otherwise: str = ""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,25 +180,12 @@ def _with_tag(image: str) -> str:
 def built(engine: Engine, image: str, source: Source, always: bool) -> Preparation:
     """Build the image where it is absent, or `always`. Raises PreparationError where it cannot be put there."""
     _refuse_place(engine, image)
-    build = _build(engine, image, source.text, source.recipe)
-    otherwise = _build(engine, image, source.otherwise, "") if source.otherwise else None
-    step = Step(
-        f"build image {image}", build, otherwise=otherwise, unless=None if always else Command(("test", "-e", image)),
-        lock=f"singularity-image-{engine.facts.path(image).real or image}", makes=image,
-        after=Command(("sh", "-c", _as(engine) + _TIDY, "sh", image), storage_variables(engine)), reasons=BUILD_REASONS,
-        hint="mend the recipe, or take a finished image: -Prunner.image=FILE.sif")
-    return Preparation(image, (step,), source.notes)
-
-
-def _build(engine: Engine, image: str, source: str, recipe: str) -> Command:
-    """Build under another name, then rename; in the build's context, with the user's words in place of `--fakeroot`."""
-    variables = (*storage_variables(engine), *_proxies(engine))
-    words = (*engine.start(variables), "build", *_build_words(engine, recipe))
-    digest = build_inputs(engine, recipe) if recipe else ""
-    label = f"{INPUTS_LABEL} {digest}" if digest else ""
-    shell = Command(("sh", "-c", _as(engine) + _BUILD, "sh", image, source, label, *words), variables,
-                    build_context(engine) if recipe or engine.facts.path(build_context(engine)).kind == "directory" else None)
-    return engine.behind_setup(shell)
+    context: str | None = build_context(engine)
+    if not source.recipe and engine.facts.path(build_context(engine)).kind != "directory":
+        context = None
+    inputs = build_inputs(engine, source.recipe) if source.recipe else ""
+    step = build_step(engine, image, source, context, inputs, always)
+    return Preparation(image, (step,), (*source.notes, *tmp_notes(engine)))
 
 
 def build_inputs(engine: Engine, recipe: str) -> str:
@@ -260,46 +193,6 @@ def build_inputs(engine: Engine, recipe: str) -> str:
     option = engine.job.find_option("build_args")
     words = split_option(engine.job, "build_args", engine.facts) if option is not None and option.value is not None else ()
     return recipe_digest(engine.job, engine.facts, recipe, build_context(engine), words)
-
-
-def _as(engine: Engine) -> str:
-    """A shell function that does things with the engine's rights, for a directory that only sudo may write into."""
-    return " ".join(("as() {", *(quote(word) for word in engine.as_root()), '"$@"; }\n'))
-
-
-def _build_words(engine: Engine, recipe: str) -> tuple[str, ...]:
-    option = engine.job.find_option("build_args")
-    if option is not None and option.value is not None:
-        return split_option(engine.job, "build_args", engine.facts)
-    wanted = flag_option(engine.job, "fakeroot") or (bool(recipe) and not engine.root)
-    return ("--fakeroot",) if wanted else ()
-
-
-def _proxies(engine: Engine) -> tuple[Variable, ...]:
-    """sudo has to be told; otherwise a build has them anyway."""
-    environment = engine.facts.environment
-    if not engine.sudo:
-        return ()
-    return tuple(Variable(name, environment[name], secret="@" in environment[name])
-                 for name in PROXIES if environment.get(name))
-
-
-def storage_variables(engine: Engine) -> tuple[Variable, ...]:
-    """Where the engine keeps its cache and temporary files: as the platform says, else as the caller's environment does.
-
-    Where nobody says it, there is no cache: the image itself is kept, and a small home stays as it is.
-    """
-    variables = []
-    for option, name in (("cachedir", "CACHEDIR"), ("tmpdir", "TMPDIR")):
-        path = expanded_option(engine.job, option, engine.facts)
-        if path is not None:
-            path = os.path.normpath(os.path.join(engine.job.workspace, path))
-            variables.append(Variable(f"{engine.prefix}_{name}", path))
-    known = [f"{prefix}_{name}" for prefix in ("APPTAINER", "SINGULARITY") for name in ("CACHEDIR", "DISABLE_CACHE")]
-    stated = any(variable.name.endswith("_CACHEDIR") for variable in variables)
-    if not stated and not any(engine.facts.environment.get(name) for name in known):
-        variables.append(Variable(f"{engine.prefix}_DISABLE_CACHE", "true"))
-    return tuple(variables)
 
 
 def _refuse_place(engine: Engine, image: str) -> None:

@@ -31,10 +31,10 @@ from mlcube_cli.identity import (
 from mlcube_shell.docker_engine import Image, read_image, read_map
 from mlcube_shell.docker_lock import ask_registry, built_from, registry_manifest, repository
 from mlcube_shell.options import text_option
+from mlcube_shell.singularity_build import Source
 from mlcube_shell.singularity_engine import Engine
 from mlcube_shell.singularity_image import (
     Preparation,
-    Source,
     build_inputs,
     built,
     find_source,

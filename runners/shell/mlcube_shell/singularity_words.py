@@ -12,7 +12,6 @@ from mlcube_cli.job import Job
 from mlcube_shell.gpus import accelerator_count, request_of
 from mlcube_shell.mounts import Mount, csv_field, refuse_undecodable
 from mlcube_shell.options import (
-    expanded_option,
     expanded_texts,
     list_option,
     mapping_option,
@@ -57,7 +56,7 @@ def isolation(engine: Engine, place: str) -> Words:
     if is_on(job, "cleanenv", True):
         words.append("--cleanenv")
     if is_on(job, "contain", True):
-        home = dict(mapping_option(job, "env")).get("HOME") or (facts.home if os.path.isabs(facts.home) else "/tmp/home")
+        home = dict(mapping_option(job, "env")).get("HOME") or (facts.home if len(facts.home) > 1 else "/home/task")
         own = ["--home", f"{place}/home:{home}"]
         if _is_another(engine):  # the engine gives none to a user whom this machine does not know
             own, home = ["--no-home"], "/tmp"
@@ -218,13 +217,3 @@ def _secret(engine: Engine, flag: Flag) -> Words:
     if flag.name != "--env" or not equals:
         return Words(flag.words)
     return Words(variables=(Variable(f"{engine.prefix}ENV_{name}", escaped(engine, value), secret=True),))
-
-
-def tmp_directory(engine: Engine) -> str:
-    """Where a run's own /tmp is made: as the platform says, as the caller's environment says, /tmp."""
-    given = expanded_option(engine.job, "tmpdir", engine.facts)
-    if given is not None:
-        return os.path.normpath(os.path.join(engine.job.workspace, given))
-    names = ("APPTAINER_TMPDIR", "SINGULARITY_TMPDIR", "TMPDIR")
-    stated = (engine.facts.environment.get(name, "") for name in names)
-    return next((os.path.normpath(path) for path in stated if os.path.isabs(path)), "/tmp")

@@ -11,8 +11,16 @@ RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 mkdir -p -- /cube/workspace /cube/workspace/.mlcube </dev/null
 
 # run task train
-trap 'sh -c '"'"'trap '"'"'"'"'"'"'"'"''"'"'"'"'"'"'"'"' INT TERM HUP; chmod -R u+rwX -- "$1" 2>/dev/null; rm -rf -- "$1"'"'"' sh /scratch/tmp/mlcube-"$RUN_ID"-1 </dev/null' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
-env -u SINGULARITYENV_LEAK NVIDIA_VISIBLE_DEVICES=2 SINGULARITYENV_CUDA_VISIBLE_DEVICES=2 SINGULARITYENV_SLURM_JOB_ID=7 SINGULARITYENV_PYTHONUNBUFFERED=1 SINGULARITYENV_NVIDIA_VISIBLE_DEVICES=2 SINGULARITY_TMPDIR=/scratch/tmp bash -c 'if ! command -v module >/dev/null 2>&1; then
+tidy() {
+  chmod -R u+rwX -- /scratch/tmp/mlcube-"$RUN_ID"-1 </dev/null 2>/dev/null || :
+  rm -rf -- /scratch/tmp/mlcube-"$RUN_ID"-1 </dev/null 2>/dev/null || :
+}
+trap tidy EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
+mkdir -p -- /scratch/tmp </dev/null
+mkdir -m 700 -- /scratch/tmp/mlcube-"$RUN_ID"-1 /scratch/tmp/mlcube-"$RUN_ID"-1/home /scratch/tmp/mlcube-"$RUN_ID"-1/empty </dev/null
+printf %s 'if command -v "$1" >/dev/null; then echo '"'"'# started'"'"' >/.singularity.d/env/zz-mlcube.sh; fi
+' | install -m 666 -- /dev/stdin /scratch/tmp/mlcube-"$RUN_ID"-1/started.sh
+env -u SINGULARITYENV_LEAK NVIDIA_VISIBLE_DEVICES=2 SINGULARITYENV_CUDA_VISIBLE_DEVICES=2 SINGULARITYENV_SLURM_JOB_ID=7 SINGULARITYENV_PYTHONUNBUFFERED=1 SINGULARITYENV_NVIDIA_VISIBLE_DEVICES=2 SINGULARITY_TMPDIR=/scratch/tmp/mlcube-"$RUN_ID"-1 bash -c 'if ! command -v module >/dev/null 2>&1; then
   for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
       /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \
       "/usr/share/lmod/lmod/init/${BASH_VERSION:+ba}sh" "/usr/share/modules/init/${BASH_VERSION:+ba}sh"; do
@@ -24,8 +32,5 @@ trap '"'"'echo "mlcube: setup ended with exit code $? at: ${BASH_COMMAND:-one of
 set -e
 module load cuda/12
 set +e; trap - EXIT
-exec "$@"' mlcube sh -c 'mkdir -p -- "${1%/*}" && mkdir -m 700 -- "$1" && mkdir -m 700 -- "$1/home" && mkdir -m 500 -- "$1/empty" || exit 1
-printf '"'"'%s\n'"'"' "$2" >"$1/started.sh"
-shift 2
-exec "$@"' sh /scratch/tmp/mlcube-"$RUN_ID"-1 'if command -v "$1" >/dev/null; then echo "# started" >/.singularity.d/env/zz-mlcube.sh; else echo "# absent" >/.singularity.d/env/zz-mlcube.sh; fi' singularity --quiet exec --cleanenv --contain --workdir /scratch/tmp/mlcube-"$RUN_ID"-1 --home /scratch/tmp/mlcube-"$RUN_ID"-1/home:/home/user --pid --no-eval --net --network none --pwd /work --memory 4g --nv --mount type=bind,source=/cube/workspace,destination=/mlcube_io0 --mount type=bind,source=/scratch/tmp/mlcube-"$RUN_ID"-1/empty,destination=/mlcube_io0/.mlcube,ro --mount type=bind,source=/scratch/tmp/mlcube-"$RUN_ID"-1/started.sh,destination=/.singularity.d/env/zz-mlcube.sh --bind /scratch:/scratch:ro --hostname box /cube/workspace/.image/mnist.sif python main.py --out=/mlcube_io0 </dev/null
-sh -c 'trap '"'"''"'"' INT TERM HUP; chmod -R u+rwX -- "$1" 2>/dev/null; rm -rf -- "$1"' sh /scratch/tmp/mlcube-"$RUN_ID"-1 </dev/null; trap - EXIT INT TERM
+exec "$@"' mlcube singularity --quiet exec --cleanenv --contain --workdir /scratch/tmp/mlcube-"$RUN_ID"-1 --home /scratch/tmp/mlcube-"$RUN_ID"-1/home:/home/user --pid --no-eval --net --network none --pwd /work --memory 4g --nv --mount type=bind,source=/cube/workspace,destination=/mlcube_io0 --mount type=bind,source=/scratch/tmp/mlcube-"$RUN_ID"-1/empty,destination=/mlcube_io0/.mlcube,ro --mount type=bind,source=/scratch/tmp/mlcube-"$RUN_ID"-1/started.sh,destination=/.singularity.d/env/zz-mlcube.sh --bind /scratch:/scratch:ro --hostname box /cube/workspace/.image/mnist.sif python main.py --out=/mlcube_io0 </dev/null
+tidy; trap - EXIT INT TERM

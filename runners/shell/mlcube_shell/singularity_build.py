@@ -1,0 +1,116 @@
+"""The step that builds an image: under another name, then renamed, so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from mlcube_cli.command import Command, Step, Variable
+from mlcube_shell.options import flag_option, refuse, split_option
+from mlcube_shell.passing import PROXIES
+from mlcube_shell.singularity_engine import Engine
+from mlcube_shell.singularity_recipe import INPUTS_LABEL
+from mlcube_shell.singularity_storage import cache_variables, removal, stale_removal, tmp_directory, tmp_making
+from mlcube_shell.singularity_trouble import BUILD_REASONS
+
+# A recipe is built with a label more, which says what it was built from.
+_LABELLED = """{ cat -- "$1"; printf '\\n\\n%%labels\\n  %s\\n' "$2"; } >"$3\""""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an image is made from, as the engine takes it; `recipe` is the path where it is one.
+
+    `otherwise` is what to try when the engine cannot take it.
+    """
+
+    text: str
+    recipe: str = ""
+    otherwise: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Room:
+    """Where one build works."""
+
+    directory: str  # the image's
+    work: str  # a directory beside the image: renaming works from there
+    stale: str  # fits the names of such directories, of other builds of this image by this user on this machine
+    tmp: str  # where temporary files go
+
+    @property
+    def image(self) -> str:
+        return os.path.join(self.work, "image")
+
+    @property
+    def recipe(self) -> str:
+        return os.path.join(self.work, "recipe")
+
+
+def build_step(engine: Engine, image: str, source: Source, context: str | None, inputs: str, always: bool) -> Step:
+    """Build the image where it is absent, or `always`, in the directory `context` (None: the caller's).
+
+    `inputs`: the digest of what a recipe is built from, "" where it is not known. Raises facts.Missing, DefinitionError,
+    MachineError.
+    """
+    facts, root = engine.facts, engine.as_root()
+    room, words = _room(engine, image), _words(engine, bool(source.recipe))
+    fakeroot = "--fakeroot" in words or "-f" in words
+    variables = (*cache_variables(engine), Variable(f"{engine.prefix}_TMPDIR", room.tmp), *_proxies(engine))
+    before = [
+        Command((*root, "mkdir", "-p", "--", room.directory)), stale_removal(engine, room.directory, room.stale, fakeroot),
+        Command((*root, "mkdir", "--", room.work)), *tmp_making(engine), Command(("mkdir", "-m", "700", "--", room.tmp))]
+    if inputs:
+        label = f"{INPUTS_LABEL} {inputs}"
+        before.append(Command((*root, "sh", "-c", _LABELLED, "sh", source.recipe, label, room.recipe)))
+    build = engine.command("build", *words, room.image, room.recipe if inputs else source.text, env=variables, cwd=context)
+    again = None
+    if source.otherwise:  # over what the first attempt may have left
+        again = engine.command("build", "--force", *words, room.image, source.otherwise, env=variables, cwd=context)
+    return Step(
+        f"build image {image}", build, unless=None if always else Command(("test", "-e", image)),
+        before=tuple(before), otherwise=again, then=_put_in_place(engine, image, room),
+        after=removal(engine, (room.work, room.tmp), fakeroot),
+        lock=f"singularity-image-{facts.path(image).real or image}", makes=image, reasons=BUILD_REASONS,
+        hint="mend the recipe, or take a finished image: -Prunner.image=FILE.sif")
+
+
+def _room(engine: Engine, image: str) -> _Room:
+    job, facts = engine.job, engine.facts
+    directory, name = os.path.split(image)
+    stem = f".{name}.{facts.uid}@{facts.host}."
+    return _Room(directory, os.path.join(directory, f"{stem}{job.command_id}.partial"),
+                 re.sub(r"([\\*?\[])", r"\\\1", stem) + "*.partial",
+                 os.path.join(tmp_directory(engine), f"mlcube-build-{job.command_id}"))
+
+
+def _put_in_place(engine: Engine, image: str, room: _Room) -> tuple[Command, ...]:
+    """A sandbox is a directory, which no other is renamed over; a link to one is replaced."""
+    fact, move = engine.facts.path(image), (*engine.as_root(), "mv", "-f", "-T", "--")
+    sandbox = fact.kind == "directory" and fact.real in ("", image)
+    old = (Command((*move, image, os.path.join(room.work, "old"))),) if sandbox else ()
+    return (*old, Command((*move, room.image, image)))
+
+
+def _words(engine: Engine, recipe: bool) -> tuple[str, ...]:
+    """The user's `build_args`, in place of `--fakeroot`, which recipes take where the caller is not root."""
+    option = engine.job.find_option("build_args")
+    if option is not None and option.value is not None:
+        words = split_option(engine.job, "build_args", engine.facts)
+        if option.secret and any(word.split("=")[0] == "--build-arg" for word in words):
+            raise refuse(option, "a value of your environment would stand in a command line that everybody here can read",
+                         "write it to a file of yours: --build-arg-file FILE")
+        return words
+    wanted = flag_option(engine.job, "fakeroot") or (recipe and not engine.root)
+    return ("--fakeroot",) if wanted else ()
+
+
+def _proxies(engine: Engine) -> tuple[Variable, ...]:
+    """sudo has to be told; otherwise a build has them anyway."""
+    environment = engine.facts.environment
+    if not engine.sudo:
+        return ()
+    return tuple(Variable(name, environment[name], secret="@" in environment[name])
+                 for name in PROXIES if environment.get(name))
