@@ -29,6 +29,8 @@ def crosscheck(draft: Draft, files: Files) -> None:
     for platform in draft.platforms:
         if platform.runner == "docker":
             _docker(draft, files, platform)
+        elif platform.runner == "singularity":
+            _singularity(draft, files, platform)
         elif platform.runner == "local":
             _local(draft, files, platform)
 
@@ -243,6 +245,19 @@ def _build(draft: Draft, files: Files, platform: PlatformDraft, context: str) ->
         return
     files.warn(_place(platform, stated[option]), f"there is no {what}{instead}", "missing-path", hint,
                _option_path(draft, platform, option))
+
+
+def _singularity(draft: Draft, files: Files, platform: PlatformDraft) -> None:
+    """Warn of a recipe that the definition names and that is not on the disk; `docker://NAME` and the like are addresses."""
+    options = entries(platform.options)
+    node, context = options.get("build_file"), options.get("build_context")
+    base = _below(files, context) if is_set(context) else os.path.join(files.root, "build" * (draft.dialect == "directory"))
+    if node is None or node.origin or base is None or _below(files, node) is None or ":" in (text_of(node) or ""):
+        return
+    path = os.path.normpath(os.path.join(base, text_of(node) or ""))
+    if not os.path.isfile(path):
+        files.warn(_place(platform, node), f"there is no recipe {files.shown(path)}", "missing-path",
+                   "build_file is relative to build_context", _option_path(draft, platform, "build_file"))
 
 
 def _below(files: Files, node: Node | None) -> str | None:

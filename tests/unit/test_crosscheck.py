@@ -210,3 +210,14 @@ def test_mutated_definitions_are_read_or_refused(tmp_path_factory: pytest.TempPa
     assert reading.cube is not None or any(problem.severity == "error" for problem in reading.problems)
     for problem in reading.problems:
         assert problem.location.file
+
+
+@pytest.mark.parametrize(("section", "said"), [
+    ("build_file: Nope.def", ["warning mlcube.yaml:1:27 missing-path singularity.build_file"]),
+    ("build_file: There.def, build_context: sub", []), ("build_file: 'docker://a'", []),
+    ("build_file: docker-archive:a.tar", []),
+    ("build_file: $HOME/a.def", []), ("image: a.sif", []), ("build_file: null", []),
+])
+def test_a_recipe_that_is_named_and_not_there(tmp_path: Path, section: str, said: list[str]) -> None:
+    write_tree(tmp_path, {"sub/There.def": "x", "mlcube.yaml": f"singularity: {{{section}}}\ntasks: {{t: null}}\n"})
+    assert problems(read(tmp_path)) == said
