@@ -168,13 +168,12 @@ def test_a_lock_that_docker_made_holds_where_there_is_apptainer_alone(pushed: Pu
 
 
 def without_docker(place: Path) -> str:
-    """A PATH with all that a build and a run of apptainer need, and neither docker, podman nor skopeo."""
+    """A PATH with all programs but docker, podman and skopeo."""
     place.mkdir()
-    for name in ("apptainer", "sh", "test", "mkdir", "id", "uname", "rm", "mv", "tee", "cat", "chmod", "true", "mksquashfs",
-                 "unsquashfs", "newuidmap", "newgidmap"):
-        found = shutil.which(name)
-        if found:
-            (place / name).symlink_to(found)
+    directories = (Path(directory) for directory in os.environ["PATH"].split(os.pathsep))
+    for program in (program for directory in directories if directory.is_dir() for program in directory.iterdir()):
+        if program.name not in ("docker", "podman", "skopeo") and not (place / program.name).is_symlink():
+            (place / program.name).symlink_to(program)
     return str(place)
 
 

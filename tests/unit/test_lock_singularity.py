@@ -18,7 +18,7 @@ from mlcube_cli.facts import FileDigest, Probe
 from mlcube_cli.identity import FILE, IMAGE, INPUTS, MANIFEST, Identity, Pin
 from mlcube_cli.observe import look
 from mlcube_shell import singularity
-from mlcube_shell.singularity_recipe import copied_files
+from mlcube_shell.singularity_build import copied_files
 from tests.world import World, job_of
 
 A, B, C = (f"sha256:{letter * 64}" for letter in "abc")

@@ -10,9 +10,8 @@ from mlcube_cli.errors import DefinitionError, Location, PreparationError
 from mlcube_cli.facts import PathKind, Probe
 from mlcube_cli.job import Job
 from mlcube_shell.options import expanded_option, refuse, split_option, text_option
-from mlcube_shell.singularity_build import Source, build_step
+from mlcube_shell.singularity_build import Source, build_step, recipe_digest
 from mlcube_shell.singularity_engine import Engine
-from mlcube_shell.singularity_recipe import recipe_digest
 from mlcube_shell.singularity_storage import tmp_notes
 
 _STRATEGIES = ("build", "fallback", "pull", "auto", "always")

@@ -1,7 +1,7 @@
 """What an image file is, and how a locked one comes to be there: that very image, or none (RULINGS 15).
 
 The image itself says what it was made from: the engine keeps the source in its labels, and we the digest of a recipe's
-inputs (singularity_recipe.py). So a file that was moved or copied is still known, and nothing big is read. A platform
+inputs (singularity_build.py). So a file that was moved or copied is still known, and nothing big is read. A platform
 without an entry of its own, whose image is made from a docker image, is held to that image's entry.
 """
 
@@ -31,7 +31,7 @@ from mlcube_cli.identity import (
 from mlcube_shell.docker_engine import Image, read_image, read_map
 from mlcube_shell.docker_lock import ask_registry, built_from, registry_manifest, repository
 from mlcube_shell.options import text_option
-from mlcube_shell.singularity_build import Source
+from mlcube_shell.singularity_build import INPUTS_LABEL, Source
 from mlcube_shell.singularity_engine import Engine
 from mlcube_shell.singularity_image import (
     Preparation,
@@ -42,7 +42,6 @@ from mlcube_shell.singularity_image import (
     for_run,
     image_path,
 )
-from mlcube_shell.singularity_recipe import INPUTS_LABEL
 
 _REGISTRY = "docker://"
 
