@@ -269,12 +269,17 @@ def run(*words: str) -> tuple[int, str, str]:
 
 
 def try_cube(place: Path, cube: Cube, seed: int) -> None:
-    """Describe, validate, show and plan the cube. Raises AssertionError for an answer that is not ours."""
+    """Describe, validate, show, plan and migrate the cube, and take a settings file of it for the user's own. Raises
+    AssertionError for an answer that is not ours."""
     for name, content in cube.items():
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     root = str(place)
+    os.environ.pop("MLCUBE_SYSTEM_SETTINGS", None)
+    if "settings.yaml" in cube:
+        os.environ["MLCUBE_SYSTEM_SETTINGS"] = str(place / "settings.yaml")
+        _hold(run("config", "--list"), ("config --list", root))
     _hold(run("validate", "--json", root), ("validate", root))
     _hold(run("show-config", "--resolve", root), ("show-config", root))
     _hold(run("describe", root), ("describe", root))
@@ -289,6 +294,8 @@ def try_cube(place: Path, cube: Cube, seed: int) -> None:
         line = ("run", root, f"--platform={platform}", *task, "--dry-run", *(_words(described, chance) if tasks else ()))
         _hold(run(*line), line)
     _hold(run("configure", root, f"--platform={chance.choice(platforms)}", "--dry-run", "--json"), ("configure", root))
+    target = "inline" if described.get("dialect") in ("directory", "mlbox") else "directory"
+    _hold(run("migrate", root, "--to", target, "--dry-run"), ("migrate", root))
 
 
 def _make_inputs(place: Path, described: Any) -> None:

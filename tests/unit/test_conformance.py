@@ -57,6 +57,7 @@ class Case:
             text = text.replace(str(self.place / below).rstrip("/"), name)
         text = text.replace(sys.executable, "$PYTHON")
         text = text.replace(f"uid:{os.getuid()},gid:{os.getgid()}", "uid:$UID,gid:$GID")
+        text = text.replace(f"{os.getuid()}@{os.uname().nodename}.", "$UID@$HOST.")
         return _RUN.sub("RUN_ID", text).replace(f'"{os.getuid()}:{os.getgid()}"', '"$UID:$GID"')
 
 
