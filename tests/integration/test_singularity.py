@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,6 +86,17 @@ def living(*patterns: str) -> list[str]:
     return found
 
 
+def test_the_tasks_own_failure_is_known_in_a_plain_directory_of_files(run: Run, tmp_path: Path) -> None:
+    """Not one that the engine made: it has no environment, and no PATH, of its own."""
+    words = ["apptainer", "-q", "build", "--sandbox", str(tmp_path / "box"), TINY]
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    shutil.rmtree(tmp_path / "box" / ".singularity.d")
+    for link in (".exec", ".run", ".shell", ".test", "environment", "singularity"):
+        (tmp_path / "box" / link).unlink(missing_ok=True)
+    assert run("exit 1", {"image": str(tmp_path / "box")}).exit_code == 1
+    assert run("", {"image": str(tmp_path / "box")}, entrypoint=["absent"]).exit_code == 4
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_task_that_ignores_term_and_what_it_started(tmp_path: Path, scratch: Path, home: Path,
                                                                     number: signal.Signals) -> None:
@@ -157,6 +169,26 @@ def test_what_run_args_say_and_no_containment_are_honoured(run: Run) -> None:
     assert ended.stdout == "box\nKEPT=1\n", ended.stderr
     assert "sees your home directory" in ended.stderr
     assert run("id -u", {"fakeroot": True}).stdout == "0\n"
+
+
+def test_what_a_task_with_fakeroot_gives_away_goes_too(run: Run) -> None:
+    """`scratch` sees to it that nothing is left."""
+    ended = run("mkdir ~/d /tmp/e; touch ~/d/f /tmp/e/f; chown -R 5:5 ~/d /tmp/e; chmod 0 ~/d; echo done", {"fakeroot": True})
+    assert (ended.stdout, ended.stderr.count("something is left")) == ("done\n", 0), ended.stderr
+
+
+def test_a_task_runs_wherever_its_caller_stands_and_whatever_tmpdir_is_called(run: Run, tmp_path: Path) -> None:
+    odd, locked = tmp_path / "a b:c,d", tmp_path / "locked"
+    odd.mkdir()
+    locked.mkdir()
+    ended = run("echo said", env={"TMPDIR": str(odd)})
+    assert ended.stdout == "said\n" and "/tmp is used instead" in ended.stderr
+    program = ("import os, sys; os.chdir(sys.argv.pop(1)); os.chmod('.', 0); from mlcube_cli.__main__ import main; "
+               "sys.exit(main())")
+    line = [sys.executable, "-c", program, str(locked), "run", str(tmp_path / "cube")]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=clean_environment(tmp_path / "home"))
+    locked.chmod(0o700)
+    assert done.stdout == "said\n", done.stderr
 
 
 def test_standard_input_is_empty_unless_it_is_asked_for(run: Run) -> None:

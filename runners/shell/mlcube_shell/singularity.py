@@ -29,11 +29,13 @@ from mlcube_shell.singularity_words import (
 )
 
 # The engine reads the scripts of this directory in the container before it starts the task: a sign that it got so far.
-# `exec` has the program as its first word; one that is not there is no failure of the task's (RULINGS 20).
+# `exec` has the program as its first word; one that is not there is no failure of the task's (RULINGS 20). Where an image
+# says nothing of PATH, the engine sets it only afterwards.
 _SIGN = "/.singularity.d/env/zz-mlcube.sh"
 _STARTED = "# started"
 _RUN_SIGN = f"echo '{_STARTED}' >{_SIGN}\n"
-_EXEC_SIGN = f"if command -v \"$1\" >/dev/null; then echo '{_STARTED}' >{_SIGN}; fi\n"
+_PATH = "PATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
+_EXEC_SIGN = f"if ({_PATH}; command -v \"$1\" >/dev/null); then echo '{_STARTED}' >{_SIGN}; fi\n"
 
 
 def configure(job: Job, facts: Facts, force: bool) -> Plan:

@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from mlcube_cli.command import Command, Step, Variable
+from mlcube_cli.command import Command, Step, Variable, shell_line
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_shell.options import flag_option, refuse, split_option
@@ -71,6 +71,7 @@ def build_step(engine: Engine, image: str, source: Source, context: str | None, 
         label = f"{INPUTS_LABEL} {inputs}"
         before.append(Command((*root, "sh", "-c", _LABELLED, "sh", source.recipe, label, room.recipe)))
     build = engine.command("build", *words, room.image, room.recipe if inputs else source.text, env=variables, cwd=context)
+    by_hand = Command((*engine.words, "build", *words, "/tmp/tried.sif", source.text), cwd=context)
     again = None
     if source.otherwise:  # over what the first attempt may have left
         again = engine.command("build", "--force", *words, room.image, source.otherwise, env=variables, cwd=context)
@@ -79,7 +80,7 @@ def build_step(engine: Engine, image: str, source: Source, context: str | None, 
         before=tuple(before), otherwise=again, then=_put_in_place(engine, image, room),
         after=removal(engine, (room.work, room.tmp), fakeroot),
         lock=f"singularity-image-{facts.path(image).real or image}", makes=image, reasons=BUILD_REASONS,
-        hint="mend the recipe, or take a finished image: -Prunner.image=FILE.sif")
+        hint=f"try it by hand: {shell_line(by_hand)}; or take a finished image: -Prunner.image=FILE.sif")
 
 
 def _room(engine: Engine, image: str) -> _Room:

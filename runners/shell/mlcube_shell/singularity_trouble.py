@@ -73,7 +73,6 @@ RUN_REASONS = (
     Reason("unknown shorthand flag", "this version of the engine does not know one of the platform's words",
            "its message stands above; look at 'run_args', or at what --help lists"),
     Reason("mount source", "a path to be mounted is not there", "its message stands above; look at 'binds' and 'run_args'"),
-    Reason("no runscript", "the image has no runscript", "write 'entrypoint: PROGRAM' at the task"),
     Reason("mount proc", "this machine allows no process name space of its own (as inside some containers)",
            "-Prunner.run_args=--pid=false; then processes that the task leaves running may outlive it"),
 )

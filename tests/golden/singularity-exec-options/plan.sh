@@ -18,7 +18,7 @@ tidy() {
 trap tidy EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
 mkdir -p -- /scratch/tmp </dev/null
 mkdir -m 700 -- /scratch/tmp/mlcube-"$RUN_ID"-1 /scratch/tmp/mlcube-"$RUN_ID"-1/home /scratch/tmp/mlcube-"$RUN_ID"-1/empty </dev/null
-printf %s 'if command -v "$1" >/dev/null; then echo '"'"'# started'"'"' >/.singularity.d/env/zz-mlcube.sh; fi
+printf %s 'if (PATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}; command -v "$1" >/dev/null); then echo '"'"'# started'"'"' >/.singularity.d/env/zz-mlcube.sh; fi
 ' | install -m 666 -- /dev/stdin /scratch/tmp/mlcube-"$RUN_ID"-1/started.sh
 env -u SINGULARITYENV_LEAK NVIDIA_VISIBLE_DEVICES=2 SINGULARITYENV_CUDA_VISIBLE_DEVICES=2 SINGULARITYENV_SLURM_JOB_ID=7 SINGULARITYENV_PYTHONUNBUFFERED=1 SINGULARITYENV_NVIDIA_VISIBLE_DEVICES=2 SINGULARITY_TMPDIR=/scratch/tmp/mlcube-"$RUN_ID"-1 bash -c 'if ! command -v module >/dev/null 2>&1; then
   for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
