@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,16 @@ def test_an_engine_that_is_too_old_says_so() -> None:
         plan_of({}, world_of("2.6.0-dist"))
 
 
+def test_an_engine_that_does_not_know_its_caller_says_so_without_colours() -> None:
+    said = "\x1b[31mFATAL:  \x1b[0m Couldn't determine user account information: user: unknown userid 54321\n"
+    world = World(tools={"apptainer": "/a"}, probes={"--version": {"exit_code": 255, "stderr": said}}, paths={IMAGE: "file"})
+    with pytest.raises(MachineError, match="no entry in /etc/passwd"):
+        plan_of({}, world)
+    world.probes = {"--version": {"exit_code": 255, "stderr": "\x1b[31mFATAL:\x1b[0m it is broken"}}
+    with pytest.raises(MachineError, match="does not work here: FATAL: it is broken"):
+        plan_of({}, world)
+
+
 def test_with_setup_the_engine_is_asked_behind_it() -> None:
     world = World(tools={"bash": "/bin/bash"}, paths={IMAGE: "file", **FUSE},
                   probes={"(?s)module load apptainer.* apptainer --version": {"stdout": "apptainer version 1.3.0\n"}})
@@ -234,6 +245,15 @@ def test_older_engines_get_their_own_words() -> None:
         words_of({"memory": "1g"}, old)
     with pytest.raises(DefinitionError, match="holds a colon"):
         words_of({}, old, arguments=[{"name": "data", "host_path": "/a:b"}])
+
+
+def test_an_older_engine_says_that_a_shell_may_evaluate_arguments() -> None:
+    old = world_of("singularity version 3.8.7-1.el8", tools={"singularity": "/usr/bin/singularity"})
+    odd = {"name": "data", "type": "file", "host_path": "/cube/workspace/$x"}
+    noted = [any("lets a shell evaluate" in note for note in plan_of({}, world, [argument], **fields).notes)
+             for world, argument, fields in ((old, odd, {}), (old, DATA, {}), (world_of(), odd, {}),
+                                             (old, odd, {"entrypoint": ["run"]}))]
+    assert noted == [True, False, False, False]
 
 
 def test_any_path_is_mounted() -> None:
@@ -432,11 +452,16 @@ def variables(options: dict[str, Any], caller: dict[str, str]) -> dict[str, str 
 
 
 def test_no_cache_fills_a_home_unless_somebody_says_where_it_is() -> None:
-    own = {"APPTAINER_TMPDIR": "/tmp/mlcube-build-20260102T030405-77"}
+    name = "mlcube-build-791a3e00-1000@here.20260102T030405-77.partial"
+    own = {"APPTAINER_TMPDIR": f"/tmp/{name}"}
     assert variables({}, {}) == {"APPTAINER_DISABLE_CACHE": "true", **own}
     assert variables({}, {"APPTAINER_CACHEDIR": "/big"}) == variables({}, {"SINGULARITY_CACHEDIR": "/big"}) == own
     assert variables({"cachedir": "/c", "tmpdir": "t"}, {"APPTAINER_CACHEDIR": "/big"}) == {
-        "APPTAINER_CACHEDIR": "/c", "APPTAINER_TMPDIR": "/cube/workspace/t/mlcube-build-20260102T030405-77"}
+        "APPTAINER_CACHEDIR": "/c", "APPTAINER_TMPDIR": f"/cube/workspace/t/{name}"}
+
+
+def test_an_engine_before_unsquash_is_not_asked_for_it() -> None:
+    assert "--unsquash" not in words_of({}, world_of("apptainer version 1.0.3", paths={"/dev/fuse": "absent"}))
 
 
 @pytest.mark.parametrize(("device", "suid", "unpacked"), [
@@ -490,18 +515,22 @@ def test_what_engines_say_is_explained(reasons: Any, said: str, sentence: str) -
 # --- a build's commands, with an engine that only writes -------------------------------------------------------------
 
 
+IMAGE_NAME = "it's *[1].sif"
+
+
 def build_with(tmp_path: Path, engine: str, force: bool = False) -> subprocess.CompletedProcess[str]:
     """Run the build step, and what comes after it, with this script for an engine: `$new` is what it is to make."""
     program = tmp_path / "bin" / "apptainer"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f"#!/bin/sh\nfor new; do last=$before before=$new; done; new=$last\n{engine}\n")
     program.chmod(0o755)
-    image = str(tmp_path / "images" / "it's *[1].sif")
+    image = str(tmp_path / "images" / IMAGE_NAME)
     recipe = tmp_path / "cube" / "Singularity.recipe"
     recipe.parent.mkdir(exist_ok=True)
     recipe.write_text("Bootstrap: docker\n")
     paths = {str(recipe): "file", str(recipe.parent): "directory", image: "directory" if os.path.isdir(image) else "absent"}
-    plan = configured({"image": image, "build_args": ""}, world_of(paths=paths), force, root=str(tmp_path / "cube"))
+    options = {"image": image, "build_args": "", "tmpdir": str(tmp_path)}
+    plan = configured(options, world_of(paths=paths), force, root=str(tmp_path / "cube"))
     environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(["sh"], input=script(plan), capture_output=True, text=True, check=False, env=environment, timeout=60)
 
@@ -532,7 +561,10 @@ def test_what_a_killed_build_left_is_removed_by_the_next_and_nothing_else_is(tmp
     kept = {".it's *[1].sif.1000@there.20250101T000000-abcdef.partial", ".it's 51.sif.1000@here.x.partial", "other.sif"}
     for name in kept:
         (images / name).mkdir()
+    temporary = tmp_path / f"mlcube-build-{zlib.crc32(os.fsencode(images / IMAGE_NAME)):08x}-1000@here.x.partial"
+    temporary.mkdir()
     assert build_with(tmp_path, 'echo made >"$new"').returncode == 0
+    assert not temporary.exists()
     assert {path.name for path in images.iterdir()} == {"it's *[1].sif", *kept}
 
 

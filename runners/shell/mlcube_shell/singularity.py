@@ -65,7 +65,7 @@ def plan(job: Job, facts: Facts) -> Plan:
     task = TaskPlan(job.task, job.run_id, job.seen(view.paths), grace=job.grace, timeout=job.timeout,
                     interactive=job.interactive, image=(prepared.image, prepared.id))
     steps = (*prepared.steps, *((make,) if directories else ()), payload)
-    said = (*engine.notes, *prepared.notes, *notes, *view.notes)
+    said = (*engine.notes, *prepared.notes, *notes, *view.notes, *_evaluated(engine, job.words(view.paths)))
     return Plan(job.platform.name, steps, (task,), tuple(dict.fromkeys(said)))
 
 
@@ -110,6 +110,14 @@ def _payload(engine: Engine, view: View, prepared: Preparation) -> tuple[Step, t
         sign=Sign(Command(("grep", "-s", "-x", _STARTED, sign)), None if has_setup(job) else (1, 126, 127, 255), trial),
         reasons=RUN_REASONS, hint=_hint(job, prepared.image))
     return step, (*given.notes, *tmp_notes(engine))
+
+
+def _evaluated(engine: Engine, words: tuple[str, ...]) -> tuple[str, ...]:
+    """What older engines do to the words of a task: the run script that they make for a docker image is a shell's."""
+    if engine.job.entrypoint or engine.can("no_eval") or not any(char in word for word in words for char in "\\\"$`"):
+        return ()
+    return (f"this {engine.name} makes images of docker's whose run script lets a shell evaluate the arguments: what they "
+            "hold of $, `, \" and \\ may arrive changed; an 'entrypoint' at the task avoids it",)
 
 
 def _hint(job: Job, image: str) -> str:

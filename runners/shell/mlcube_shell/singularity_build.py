@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from dataclasses import dataclass
 
 from mlcube_cli.command import Command, Step, Variable, shell_line
@@ -42,8 +43,8 @@ class _Room:
 
     directory: str  # the image's
     work: str  # a directory beside the image: renaming works from there
-    stale: str  # fits the names of such directories, of other builds of this image by this user on this machine
-    tmp: str  # where temporary files go
+    tmp: str  # where the engine's temporary files go
+    stale: tuple[tuple[str, str], ...]  # where there may be such of other builds of this image, by this user here: patterns
 
     @property
     def image(self) -> str:
@@ -65,8 +66,9 @@ def build_step(engine: Engine, image: str, source: Source, context: str | None, 
     fakeroot = "--fakeroot" in words or "-f" in words
     variables = (*cache_variables(engine), Variable(f"{engine.prefix}_TMPDIR", room.tmp), *_proxies(engine))
     before = [
-        Command((*root, "mkdir", "-p", "--", room.directory)), stale_removal(engine, room.directory, room.stale, fakeroot),
-        Command((*root, "mkdir", "--", room.work)), *tmp_making(engine), Command(("mkdir", "-m", "700", "--", room.tmp))]
+        Command((*root, "mkdir", "-p", "--", room.directory)), *tmp_making(engine),
+        *(stale_removal(engine, place, pattern, fakeroot) for place, pattern in room.stale),
+        Command((*root, "mkdir", "--", room.work)), Command(("mkdir", "-m", "700", "--", room.tmp))]
     if inputs:
         label = f"{INPUTS_LABEL} {inputs}"
         before.append(Command((*root, "sh", "-c", _LABELLED, "sh", source.recipe, label, room.recipe)))
@@ -86,10 +88,13 @@ def build_step(engine: Engine, image: str, source: Source, context: str | None, 
 def _room(engine: Engine, image: str) -> _Room:
     job, facts = engine.job, engine.facts
     directory, name = os.path.split(image)
-    stem = f".{name}.{facts.uid}@{facts.host}."
-    return _Room(directory, os.path.join(directory, f"{stem}{job.command_id}.partial"),
-                 re.sub(r"([\\*?\[])", r"\\\1", stem) + "*.partial",
-                 os.path.join(tmp_directory(engine), f"mlcube-build-{job.command_id}"))
+    tmp, whose = tmp_directory(engine), f"{facts.uid}@{facts.host}."
+    work = f".{name}.{whose}"
+    temporary = f"mlcube-build-{zlib.crc32(os.fsencode(image)):08x}-{whose}"
+    stale = tuple((place, re.sub(r"([\\*?\[])", r"\\\1", stem) + "*.partial")
+                  for place, stem in ((directory, work), (tmp, temporary)) if facts.path(place).readable)
+    return _Room(directory, os.path.join(directory, f"{work}{job.command_id}.partial"),
+                 os.path.join(tmp, f"{temporary}{job.command_id}.partial"), stale)
 
 
 def _put_in_place(engine: Engine, image: str, room: _Room) -> tuple[Command, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from mlcube_cli.command import Command, Variable
@@ -13,6 +14,7 @@ from mlcube_shell.options import split_option
 from mlcube_shell.shell_setup import has_setup, with_setup
 from mlcube_shell.tools import SINGULARITIES, parse_singularity, singularity_can
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 NAMES = ("apptainer", "singularity")  # looked for in this order
 
 
@@ -122,10 +124,13 @@ def _absent(job: Job, facts: Facts, given: tuple[str, ...]) -> Engine:
 
 
 def _does_not_work(words: str, said: Observation) -> MachineError:
-    last = (said.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    last = (_COLOURS.sub("", said.stderr).strip().splitlines() or ["it said nothing"])[-1]
     if "mlcube: setup ended" in said.stderr:
         return MachineError(f"the platform's setup lines failed: {last}", "try 'setup' and 'modules' in bash by hand")
     if "password is required" in said.stderr or "a terminal is required" in said.stderr:
         return MachineError("sudo asks for a password, and there is no terminal to type it on",
                             "type 'sudo --validate' first, or drop sudo from the platform")
+    if "unknown userid" in said.stderr:
+        return MachineError(f"{words} does not work here: your user id has no entry in /etc/passwd",
+                            "run as a user that this machine knows")
     return MachineError(f"{words} does not work here: {last}", f"try it by hand: {words} --version")

@@ -134,7 +134,7 @@ def unpacking(engine: Engine, image: str) -> Words:
     facts = engine.facts
     facts.need(PathKind("/dev/fuse"), PathKind(image))
     device = facts.path("/dev/fuse")
-    if engine.name != "apptainer" or engine.root or engine.assumed or facts.path(image).kind == "directory":
+    if not engine.can("unsquash") or engine.root or engine.assumed or facts.path(image).kind == "directory":
         return Words()
     if device.kind != "absent" and device.readable and device.writable:
         return Words()

@@ -43,12 +43,13 @@ REGISTRY_TOOLS_TEXT = "skopeo, docker with buildx, or podman after a pull"
 
 # What singularity's descendants call themselves in `--version`, and since which version each can do what; None: never.
 # `mount`: --mount with CSV; `no_eval`: values and arguments are not evaluated by a shell; `limits`: --memory and
-# --cpuset-cpus through cgroups (apptainer 1.0, 1.1; SingularityCE 3.9, 3.10: CHANGELOG.md of each).
+# --cpuset-cpus through cgroups; `unsquash`: images are mounted by FUSE unless --unsquash unpacks them, which came with it
+# (apptainer 1.0, 1.1; SingularityCE 3.9, 3.10: CHANGELOG.md of each).
 SINGULARITIES: Mapping[str, Mapping[str, tuple[int, ...] | None]] = {
-    "apptainer": {"least": (1, 0), "mount": (1, 0), "no_eval": (1, 1), "limits": (1, 1)},
-    "singularity-ce": {"least": (3, 0), "mount": (3, 9), "no_eval": (3, 10), "limits": (3, 10)},
-    "SingularityPRO": {"least": (3, 0), "mount": (3, 9), "no_eval": (3, 11), "limits": (3, 11)},
-    "singularity": {"least": (3, 0), "mount": None, "no_eval": None, "limits": None},
+    "apptainer": {"least": (1, 0), "mount": (1, 0), "no_eval": (1, 1), "limits": (1, 1), "unsquash": (1, 1)},
+    "singularity-ce": {"least": (3, 0), "mount": (3, 9), "no_eval": (3, 10), "limits": (3, 10), "unsquash": None},
+    "SingularityPRO": {"least": (3, 0), "mount": (3, 9), "no_eval": (3, 11), "limits": (3, 11), "unsquash": None},
+    "singularity": {"least": (3, 0), "mount": None, "no_eval": None, "limits": None, "unsquash": None},
 }
 _VIRTUAL_MACHINES_UNTIL = (4, 0)  # of SingularityCE and PRO; apptainer has dropped them from its first version on
 
