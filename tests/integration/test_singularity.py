@@ -55,6 +55,7 @@ def test_the_tasks_exit_code_is_the_tasks_own(run: Run, code: int) -> None:
 
 @pytest.mark.parametrize(("options", "entrypoint", "said"), [
     ({}, ["/no/such/program"], "is there a program '/no/such/program' in"),
+    ({}, ["./program"], "a docker image's WORKDIR is lost"),
     ({"workdir": "/no/such"}, None, "'workdir' is not in the image"),
     ({"run_args": "--no-such-option"}, None, "does not know one of the platform's words"),
     ({"network": "bridge"}, None, "gets the network 'none' or the machine's own"),

@@ -11,6 +11,7 @@ from mlcube_cli.facts import Facts
 from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
 from mlcube_shell.mounts import Mount, View, output_directories, view_of
+from mlcube_shell.options import text_option
 from mlcube_shell.shell_setup import has_setup
 from mlcube_shell.singularity_engine import Engine, find_engine
 from mlcube_shell.singularity_image import Preparation
@@ -122,5 +123,9 @@ def _evaluated(engine: Engine, words: tuple[str, ...]) -> tuple[str, ...]:
 
 def _hint(job: Job, image: str) -> str:
     if job.entrypoint:
-        return f"the engine's own message stands above; is there a program '{job.entrypoint[0]}' in {image}?"
+        program = job.entrypoint[0]
+        hint = f"the engine's own message stands above; is there a program '{program}' in {image}?"
+        if "/" in program and not program.startswith("/") and text_option(job, "workdir") is None:
+            return f"{hint} It is looked for in the task's home: a docker image's WORKDIR is lost; write 'workdir: DIRECTORY'"
+        return hint
     return "the engine's own message stands above"
