@@ -275,6 +275,7 @@ def test_records_of_ours_are_hidden_by_an_empty_directory() -> None:
     ({"binds": [":/x"]}, "names no path"), ({"gpus": "none", "nv": True}, "ask for GPUs"),
     ({"run_args": "--help"}, "prints help"), ({"run_args": "--sharens"}, "name spaces of its own"),
     ({"run_args": "stray"}, "not an option"), ({"run_args": "-Z"}, "singularity run has no option '-Z'"),
+    ({"env": {"a-b": 1}}, "letters, digits and '_' for a variable's name"),
     ({"contain": "perhaps"}, "expected true or false"), ({"build_strategy": "never"}, "no strategy"),
 ])
 def test_what_cannot_be_honoured_is_refused(options: dict[str, Any], fault: str) -> None:
@@ -444,6 +445,12 @@ def test_a_place_that_cannot_be_written_names_the_line() -> None:
         configured({"image": "/opt/s/a.sif"}, world_of(paths=paths))
     assert caught.value.location == Location("platform.yaml", 1, 3)
     assert configured({"image": "/opt/s/a.sif"}, world_of(paths=paths), assume=True).steps
+
+
+def test_a_link_that_leads_nowhere_is_called_so() -> None:
+    link = {"kind": "absent", "creatable": False, "real": "/gone/a.sif"}
+    with pytest.raises(PreparationError, match=r"it is a link to /gone/a\.sif, which is not there"):
+        configured({"image": "a.sif"}, world_of(paths={**RECIPE, "/cube/workspace/.image/a.sif": link}))
 
 
 def variables(options: dict[str, Any], caller: dict[str, str]) -> dict[str, str | None]:

@@ -202,8 +202,11 @@ def _refuse_place(engine: Engine, image: str) -> None:
     may = fact.writable if fact.kind == "directory" else fact.creatable
     if may or engine.job.assume:
         return
-    option = engine.job.find_option("image")
-    raise PreparationError(f"image {image} cannot be made: {fact.ancestor or os.path.dirname(image)} does not let you write",
+    option, directory = engine.job.find_option("image"), engine.facts.path(os.path.dirname(image))
+    why = f"{fact.ancestor or os.path.dirname(image)} does not let you write"
+    if directory.kind == "directory" and directory.writable:
+        why = f"it is a link to {fact.real}, which is not there"
+    raise PreparationError(f"image {image} cannot be made: {why}",
                            "give a path that you can write: edit 'image', or -Prunner.image=NAME.sif",
                            option_place(engine.job, "image") if option else None)
 

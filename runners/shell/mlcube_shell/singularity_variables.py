@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mlcube_cli.command import Variable
@@ -11,6 +12,8 @@ from mlcube_shell.gpus import HIDDEN, Request, chosen_devices, request_of, share
 from mlcube_shell.options import flag_option, mapping_option, refuse
 from mlcube_shell.passing import PROXIES
 from mlcube_shell.singularity_engine import Engine
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # with another one, the engine sets none of them, and goes on ([T] 1.4)
 
 # What a batch system and its like say of the devices and processes of a job (RULINGS 21).
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
@@ -45,11 +48,14 @@ def is_on(job: Job, name: str, default: bool) -> bool:
 def environment(engine: Engine, gpus: tuple[tuple[str, str], ...]) -> Words:
     """The task's variables as APPTAINERENV_NAME, which hold any value and stand in no argv; the caller's own are taken out.
 
-    Later ones win: what devices and batch jobs say, proxies, defaults of ours, what the platform says.
+    Later ones win: what devices and batch jobs say, proxies, defaults of ours, what the platform says. Raises
+    DefinitionError for a name that the engine does not take.
     """
     job, caller = engine.job, engine.facts.environment
     found: dict[str, Variable] = {}
     for name in sorted(caller):
+        if not _NAME.match(name):
+            continue
         if name in _DEVICES or (name.startswith(_JOB_PREFIXES) and name not in _NOT_PASSED):
             found[name] = Variable(name, caller[name])
         elif name in PROXIES and caller[name]:
@@ -59,6 +65,9 @@ def environment(engine: Engine, gpus: tuple[tuple[str, str], ...]) -> Words:
     notes: list[str] = []
     option = job.find_option("env")
     for name, value in mapping_option(job, "env"):
+        if option is not None and not _NAME.match(name):
+            raise refuse(option, f"{name!r}: {engine.name} takes letters, digits and '_' for a variable's name",
+                         "call it otherwise, or use docker")
         if value is None and name not in caller:
             notes.append(f"'env' passes {name} on, but it is not set here")
         elif name != "HOME" or not is_on(job, "contain", True):
