@@ -42,6 +42,14 @@ def keeping(path: str | None) -> Iterator[None]:
         _touch(cache, real)
 
 
+def claim(path: str) -> bool:
+    """Note that what of the cache is at `path` is about to be used, which keeps pruning from it; whether it is there."""
+    cache = find_cache(os.environ, os.getuid())
+    if cache:
+        _touch(cache, os.path.realpath(path))
+    return os.path.exists(path)
+
+
 def users(place: str) -> list[Owner]:
     """Whose marks in the directory `place` count, as far as can be known here."""
     me = myself()

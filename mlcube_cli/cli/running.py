@@ -64,14 +64,29 @@ def run(arguments: Arguments) -> int:
     arguments.timeout = parse_duration(arguments.timeout, "--timeout") if arguments.timeout else None
     arguments.grace = parse_duration(arguments.grace, "--grace")
     prepared = prepare(arguments)
-    plans, facts = with_facts(lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
-                              prepared.facts, ways_to_look(arguments))
-    plans = _with_flag_notes(arguments, prepared, plans)
+    plans, facts = _plans(arguments, prepared)
     if arguments.dry_run:
         return _show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
 
+    if not _claimed(plans):  # somebody pruned the cache in the very moment
+        plans, facts = _plans(arguments, prepared)
     return execute(arguments, replace(prepared, facts=facts), plans)
+
+
+def _plans(arguments: Arguments, prepared: Prepared) -> tuple[tuple[Plan, ...], Facts]:
+    """The plan of each task, and what was looked up for it. Raises MLCubeError."""
+    plans, facts = with_facts(lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
+                              prepared.facts, ways_to_look(arguments))
+    return _with_flag_notes(arguments, prepared, plans), facts
+
+
+def _claimed(plans: Sequence[Plan]) -> bool:
+    """Note the use of what the plans take from the cache; whether it is there, or they make it themselves."""
+    from mlcube_cli.cache.uses import claim
+
+    there = [claim(step.keep) for plan in plans for step in plan.steps if step.keep]
+    return all(there) or any(step.task is None for plan in plans for step in plan.steps)
 
 
 def _with_flag_notes(arguments: Arguments, prepared: Prepared, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:

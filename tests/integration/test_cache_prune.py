@@ -130,30 +130,31 @@ def test_an_interrupted_installation_goes(world: World) -> None:
 
 
 def test_runs_and_prunes_at_the_same_time_do_not_break_each_other(world: World) -> None:
-    """All the while the environment is made to look old, and pruned whenever nothing uses it."""
-    world.shown()
-    over = threading.Event()
+    """Somebody prunes without a pause while runs begin to use what nobody used for long; each time from another moment on."""
     removed: list[str] = []
 
-    def keep_pruning() -> None:
+    def keep_pruning(over: threading.Event, delay: float) -> None:
+        over.wait(delay)
         while not over.is_set():
-            age(world)
             items, _ = look_at(str(world.cache))
             for item, _ in removable(items, Wish(30 * DAY), time.time()):
                 if not remove(str(world.cache), item):
                     removed.append(item.path)
-            over.wait(0.05)
+            over.wait(0.01)
 
-    pruning = threading.Thread(target=keep_pruning)
-    pruning.start()
-    try:
-        for _ in range(3):
+    for number in range(3):
+        world.shown()
+        age(world)
+        over = threading.Event()
+        pruning = threading.Thread(target=keep_pruning, args=(over, 0.15 * number))
+        pruning.start()
+        try:
             for process in [world.start() for _ in range(2)]:
                 code, _, stderr = world.end(process)
                 assert code == 0, stderr
-    finally:
-        over.set()
-        pruning.join()
+        finally:
+            over.set()
+            pruning.join()
     assert removed
 
 

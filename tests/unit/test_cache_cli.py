@@ -360,6 +360,20 @@ def test_what_an_interrupted_prune_left_goes(place: Place, run_mlcube: RunMLCube
     assert place.left() == set()
 
 
+def test_one_that_a_plan_is_about_to_use_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the cache and the removal, and before the run has marked what it uses."""
+    monkeypatch.setenv("MLCUBE_HOME", str(place.directory))
+    found = place.environment()
+    link = str(place.directory / "environments" / KEY)
+    items, _ = contents.look_at(str(place.directory))
+    (one,) = [one for one in items if one.kind == "environment"]
+    assert uses.claim(link)
+    assert contents.remove(str(place.directory), one) == "somebody used it just now"
+    assert found.is_dir()
+    found.rename(found.with_name("gone"))
+    assert os.path.lexists(link) and not uses.claim(link)
+
+
 def test_one_that_is_used_in_the_very_moment_is_named_back(place: Place) -> None:
     found = place.environment()
     items, _ = contents.look_at(str(place.directory))
