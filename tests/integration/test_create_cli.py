@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,8 +96,6 @@ def test_the_mnist_example_as_one_file_plans_what_it_plans_as_many(run_mlcube: R
         for cube in ("mnist", "mnist-inline"):
             done = run_mlcube("run", cube, "--platform", platform, "--task", "sample,train", "--dry-run", "--json")
             assert done.exit_code == 0, done.stderr
-            plan = json.loads(done.stdout.replace(str(tmp_path / cube) + "/", "ROOT/").replace(f'{tmp_path / cube}"', 'ROOT"'))
-            for task in plan["tasks"]:
-                plan = json.loads(json.dumps(plan).replace(task["run_id"], "ID"))
-            plans.append(plan)
+            text = re.sub(r"\d{8}T\d{6}-[0-9a-f]{6}", "ID", done.stdout)
+            plans.append(json.loads(text.replace(str(tmp_path / cube) + "/", "ROOT/").replace(f'{tmp_path / cube}"', 'ROOT"')))
         assert plans[0] == plans[1]
