@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -459,7 +458,7 @@ def variables(options: dict[str, Any], caller: dict[str, str]) -> dict[str, str 
 
 
 def test_no_cache_fills_a_home_unless_somebody_says_where_it_is() -> None:
-    name = "mlcube-build-791a3e00-1000@here.20260102T030405-77.partial"
+    name = "mlcube-build-20260102T030405-77"
     own = {"APPTAINER_TMPDIR": f"/tmp/{name}"}
     assert variables({}, {}) == {"APPTAINER_DISABLE_CACHE": "true", **own}
     assert variables({}, {"APPTAINER_CACHEDIR": "/big"}) == variables({}, {"SINGULARITY_CACHEDIR": "/big"}) == own
@@ -537,7 +536,7 @@ def build_with(tmp_path: Path, engine: str, force: bool = False) -> subprocess.C
     recipe.write_text("Bootstrap: docker\n")
     paths = {str(recipe): "file", str(recipe.parent): "directory", image: "directory" if os.path.isdir(image) else "absent"}
     options = {"image": image, "build_args": "", "tmpdir": str(tmp_path)}
-    plan = configured(options, world_of(paths=paths), force, root=str(tmp_path / "cube"))
+    plan = configured(options, world_of(paths=paths, machine={"uid": os.getuid()}), force, root=str(tmp_path / "cube"))
     environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(["sh"], input=script(plan), capture_output=True, text=True, check=False, env=environment, timeout=60)
 
@@ -564,14 +563,17 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_a_killed_build_left_is_removed_by_the_next_and_nothing_else_is(tmp_path: Path) -> None:
     images = tmp_path / "images"
-    (images / ".it's *[1].sif.1000@here.20250101T000000-abcdef.partial").mkdir(parents=True)
-    kept = {".it's *[1].sif.1000@there.20250101T000000-abcdef.partial", ".it's 51.sif.1000@here.x.partial", "other.sif"}
+    (images / f".it's *[1].sif.{os.getuid()}@here.20250101T000000-abcdef.partial").mkdir(parents=True)
+    uid = os.getuid()
+    kept = {f".it's *[1].sif.{uid}@there.20250101T000000-abcdef.partial", f".it's 51.sif.{uid}@here.x.partial", "other.sif"}
     for name in kept:
         (images / name).mkdir()
-    temporary = tmp_path / f"mlcube-build-{zlib.crc32(os.fsencode(images / IMAGE_NAME)):08x}-1000@here.x.partial"
+    temporary, fresh = tmp_path / "mlcube-build-1", tmp_path / "mlcube-build-2"
     temporary.mkdir()
+    fresh.mkdir()
+    os.utime(temporary, (0, 0))
     assert build_with(tmp_path, 'echo made >"$new"').returncode == 0
-    assert not temporary.exists()
+    assert fresh.exists() and not temporary.exists()
     assert {path.name for path in images.iterdir()} == {"it's *[1].sif", *kept}
 
 

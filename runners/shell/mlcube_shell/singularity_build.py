@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from dataclasses import dataclass
 
 from mlcube_cli.command import Command, Step, Variable, shell_line
@@ -22,6 +21,9 @@ from mlcube_shell.singularity_trouble import BUILD_REASONS
 INPUTS_LABEL = "org.mlcommons.mlcube.recipe"
 # A recipe is built with a label more, which says what it was built from.
 _LABELLED = """{ cat -- "$1"; printf '\\n\\n%%labels\\n  %s\\n' "$2"; } >"$3\""""
+
+
+_TEMPORARY = "mlcube-build-"
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class _Room:
     directory: str  # the image's
     work: str  # a directory beside the image: renaming works from there
     tmp: str  # where the engine's temporary files go
-    stale: tuple[tuple[str, str], ...]  # where there may be such of other builds of this image, by this user here: patterns
+    stale: str  # fits the names of such directories as `work`, of other builds of this image by this user on this machine
 
     @property
     def image(self) -> str:
@@ -67,7 +69,7 @@ def build_step(engine: Engine, image: str, source: Source, context: str | None, 
     variables = (*cache_variables(engine), Variable(f"{engine.prefix}_TMPDIR", room.tmp), *_proxies(engine))
     before = [
         Command((*root, "mkdir", "-p", "--", room.directory)), *tmp_making(engine),
-        *(stale_removal(engine, place, pattern, fakeroot) for place, pattern in room.stale),
+        *_stale(engine, room, fakeroot),
         Command((*root, "mkdir", "--", room.work)), Command(("mkdir", "-m", "700", "--", room.tmp))]
     if inputs:
         label = f"{INPUTS_LABEL} {inputs}"
@@ -88,13 +90,20 @@ def build_step(engine: Engine, image: str, source: Source, context: str | None, 
 def _room(engine: Engine, image: str) -> _Room:
     job, facts = engine.job, engine.facts
     directory, name = os.path.split(image)
-    tmp, whose = tmp_directory(engine), f"{facts.uid}@{facts.host}."
-    work = f".{name}.{whose}"
-    temporary = f"mlcube-build-{zlib.crc32(os.fsencode(image)):08x}-{whose}"
-    stale = tuple((place, re.sub(r"([\\*?\[])", r"\\\1", stem) + "*.partial")
-                  for place, stem in ((directory, work), (tmp, temporary)) if facts.path(place).readable)
+    work = f".{name}.{facts.uid}@{facts.host}."
     return _Room(directory, os.path.join(directory, f"{work}{job.command_id}.partial"),
-                 os.path.join(tmp, f"{temporary}{job.command_id}.partial"), stale)
+                 os.path.join(tmp_directory(engine), f"{_TEMPORARY}{job.command_id}"),
+                 re.sub(r"([\\*?\[])", r"\\\1", work) + "*.partial")
+
+
+def _stale(engine: Engine, room: _Room, fakeroot: bool) -> tuple[Command, ...]:
+    """Remove what killed builds left: beside the image all that is of this image and not ours, since the step's lock is
+    held; where temporary files go, what nobody has touched for two days."""
+    facts, tmp = engine.facts, os.path.dirname(room.tmp)
+    owner = 0 if engine.root else facts.uid
+    found = ((room.directory, ("-user", str(owner), "-name", room.stale)),
+             (tmp, ("-user", str(facts.uid), "-name", f"{_TEMPORARY}*", "-mtime", "+1")))
+    return tuple(stale_removal(engine, place, tests, fakeroot) for place, tests in found if facts.path(place).readable)
 
 
 def _put_in_place(engine: Engine, image: str, room: _Room) -> tuple[Command, ...]:

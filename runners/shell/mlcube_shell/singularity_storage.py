@@ -90,10 +90,10 @@ def removal(engine: Engine, paths: tuple[str, ...], fakeroot: bool) -> tuple[Com
             Command((*engine.as_root(), "rm", "-rf", "--", *paths)))
 
 
-def stale_removal(engine: Engine, directory: str, pattern: str, fakeroot: bool) -> Command:
-    """What removes the entries of a directory whose names fit a pattern, as far as it can."""
+def stale_removal(engine: Engine, directory: str, tests: tuple[str, ...], fakeroot: bool) -> Command:
+    """What removes the directories in a directory that pass find's `tests`, as far as it can."""
     if fakeroot and not engine.root:
         words: tuple[str, ...] = ("-exec", *_IN_NAME_SPACE, "rm", "-rf", "--", "{}", ";")
     else:
         words = ("-exec", "chmod", "-R", "u+rwX", "--", "{}", ";", "-exec", "rm", "-rf", "--", "{}", ";")
-    return Command((*engine.as_root(), "find", directory, "-maxdepth", "1", "-name", pattern, *words))
+    return Command((*engine.as_root(), "find", directory, "-maxdepth", "1", "-type", "d", *tests, *words))

@@ -8,17 +8,17 @@ RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 # build image /cube/workspace/.image/mlcommonsmnist.sif
 test -e /cube/workspace/.image/mlcommonsmnist.sif </dev/null >/dev/null 2>&1 || {
 tidy() {
-  chmod -R u+rwX -- /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial /tmp/mlcube-build-57f9f86a-1000@."$RUN_ID".partial </dev/null 2>/dev/null || :
-  rm -rf -- /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial /tmp/mlcube-build-57f9f86a-1000@."$RUN_ID".partial </dev/null 2>/dev/null || :
+  chmod -R u+rwX -- /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial /tmp/mlcube-build-"$RUN_ID" </dev/null 2>/dev/null || :
+  rm -rf -- /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial /tmp/mlcube-build-"$RUN_ID" </dev/null 2>/dev/null || :
 }
 trap tidy EXIT; trap 'exit 130' INT; trap 'exit 143' TERM
 mkdir -p -- /cube/workspace/.image </dev/null
 mkdir -p -- /tmp </dev/null
-find /cube/workspace/.image -maxdepth 1 -name '.mlcommonsmnist.sif.1000@.*.partial' -exec chmod -R u+rwX -- '{}' ';' -exec rm -rf -- '{}' ';' </dev/null
-find /tmp -maxdepth 1 -name 'mlcube-build-57f9f86a-1000@.*.partial' -exec chmod -R u+rwX -- '{}' ';' -exec rm -rf -- '{}' ';' </dev/null
+find /cube/workspace/.image -maxdepth 1 -type d -user 1000 -name '.mlcommonsmnist.sif.1000@.*.partial' -exec chmod -R u+rwX -- '{}' ';' -exec rm -rf -- '{}' ';' </dev/null
+find /tmp -maxdepth 1 -type d -user 1000 -name 'mlcube-build-*' -mtime +1 -exec chmod -R u+rwX -- '{}' ';' -exec rm -rf -- '{}' ';' </dev/null
 mkdir -- /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial </dev/null
-mkdir -m 700 -- /tmp/mlcube-build-57f9f86a-1000@."$RUN_ID".partial </dev/null
-(cd /cube && APPTAINER_DISABLE_CACHE=true APPTAINER_TMPDIR=/tmp/mlcube-build-57f9f86a-1000@."$RUN_ID".partial apptainer build /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial/image docker://mlcommons/mnist </dev/null)
+mkdir -m 700 -- /tmp/mlcube-build-"$RUN_ID" </dev/null
+(cd /cube && APPTAINER_DISABLE_CACHE=true APPTAINER_TMPDIR=/tmp/mlcube-build-"$RUN_ID" apptainer build /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial/image docker://mlcommons/mnist </dev/null)
 mv -f -T -- /cube/workspace/.image/.mlcommonsmnist.sif.1000@."$RUN_ID".partial/image /cube/workspace/.image/mlcommonsmnist.sif </dev/null
 tidy; trap - EXIT INT TERM
 }
