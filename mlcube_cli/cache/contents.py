@@ -187,7 +187,7 @@ def _images(cache: Cache, room: str) -> Iterator[Item]:
         if made is None:
             yield _item(OTHER, note, name)
         elif not made.there:
-            yield _item(IMAGE, note, made.path, "not there any more, or another one")
+            yield _item(IMAGE, note, f"(the note about {made.path})", "the image is gone, or another one")
         else:
             item = Item(IMAGE, made.path, made.path, 0, last_used(IMAGE, note), link=note,
                         lock=f"singularity-image-{made.path}")

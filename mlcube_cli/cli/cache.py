@@ -98,7 +98,7 @@ def _list(arguments: Arguments, directory: str, items: Sequence[Item], now: floa
     going = removable(known, Wish(), now)
     lines += ["", f"{size_text(total(known))} in {directory}; mlcube cache prune would free "
                   f"{size_text(total(item for item, _ in going))}"]
-    output.result(printable("\n".join(lines if known else [f"{directory} is empty"])) + "\n")
+    _print(lines if known else [f"{directory} is empty"])
     return 0
 
 
@@ -133,7 +133,7 @@ def _prune(arguments: Arguments, directory: str, chosen: Sequence[tuple[Item, st
         document = _document(directory, [item for item, _ in chosen], reasons, kept, arguments.dry_run)
         output.json_result({**document, "freed": 0 if arguments.dry_run else total(item for item, _ in gone)})
     else:
-        output.result(printable("\n".join(_lines(gone, arguments.dry_run))) + "\n")
+        _print(_lines(gone, arguments.dry_run))
     for path, obstacle in kept.items():
         output.warn(f"{path} is still there: {obstacle}")
     return MachineError.exit_code if any(not why.startswith("somebody") for why in kept.values()) else 0
@@ -148,6 +148,11 @@ def _lines(gone: Sequence[tuple[Item, str]], dry_run: bool) -> list[str]:
         lines.append(f"{done} what is known of {_many(verdicts)}, {size_text(total(verdicts))}: not used any more")
     freed = size_text(total(item for item, _ in gone))
     return [*lines, f"{'would free' if dry_run else 'freed'} {freed}"]
+
+
+def _print(lines: Iterable[str]) -> None:
+    """The lines to stdout; a name that holds the end of a line stays on one."""
+    output.result("".join(printable(line).replace("\n", "\\n") + "\n" for line in lines))
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------

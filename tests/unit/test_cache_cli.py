@@ -246,7 +246,8 @@ def test_an_image_that_is_not_as_we_made_it_stays(image: Path, place: Place, run
             image.symlink_to("other.sif")
             image.with_name("other.sif").write_text("x" * 5000)
     before = {path: path.read_text() for path in image.parent.iterdir()}
-    assert "not there any more, or another one" in prune(run_mlcube, "--older-than=1d").stdout
+    said = prune(run_mlcube, "--older-than=1d").stdout
+    assert f"removed image (the note about {image})" in said and "the image is gone, or another one" in said
     assert {path: path.read_text() for path in image.parent.iterdir()} == before and place.left() == set()
 
 
@@ -344,6 +345,11 @@ def test_links_are_never_followed(place: Place, run_mlcube: RunMLCube, tmp_path:
     assert not inside.exists() and (outside / "data").read_text() == "x"
     assert (place.directory / "environments" / f"{KEY}.Zz99Zz").is_symlink()
     assert f"warning: {place.directory}/pyz is left alone" in outcome.stderr
+
+
+def test_odd_names_stay_on_their_line(place: Place, run_mlcube: RunMLCube) -> None:
+    (place.directory / "a\nlock  9 GB\x1b[31m").mkdir()
+    assert r"a\nlock  9 GB\x1b[31m" in run_mlcube("cache", "list").stdout
 
 
 def test_directories_that_nobody_may_write_into_go_too(place: Place, run_mlcube: RunMLCube) -> None:
