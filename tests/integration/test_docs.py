@@ -36,11 +36,12 @@ def command_lines() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the examples, their data sets in place as after the pages' first command lines."""
+    """A directory with the examples, their data sets in place as after the pages' first command lines, and an archive."""
     root = tmp_path_factory.mktemp("checkout")
     shutil.copytree(CHECKOUT / "examples", root / "examples", symlinks=True)
     for workspace in (root / "examples").glob("**/workspace"):
         (workspace / "data").mkdir(exist_ok=True)
+    (root / "base.tar").touch()
     return root
 
 

@@ -82,6 +82,27 @@ def test_what_an_image_file_says_of_itself(inspect: dict[str, Any], method: str,
     assert (found.source, found.hash) == (source, "c" * 64)
 
 
+def test_an_image_whose_recipe_changed_since_is_said_to_be_old() -> None:
+    """RULINGS 9: a run uses what is there, and warns; only --force builds anew."""
+    def world(label: str) -> World:
+        labels = {"org.mlcommons.mlcube.recipe": label} if label else {}
+        return world_of(said(**labels), RECIPE, texts={"/cube/Singularity.recipe": "Bootstrap: docker\nFrom: x"})
+
+    def warned(planned: Plan) -> bool:
+        return any("have changed since it was built" in note and "--force" in note for note in planned.notes)
+
+    absent = world_of(None, RECIPE, texts={"/cube/Singularity.recipe": "Bootstrap: docker\nFrom: x"})
+    build = next(step for step in plan(absent).steps if step.title.startswith("build"))
+    label = next(word for command in build.before for word in command.argv if word.startswith("org.mlcommons.mlcube.recipe "))
+    now = label.partition(" ")[2]
+    assert now.startswith("sha256:")
+    for decide in (plan, configure):
+        assert not warned(decide(world(now))) and not warned(decide(world("")))
+        assert warned(decide(world(A)))
+        assert not warned(decide(world(A), build_strategy="pull")), "the recipe is left aside"
+
+
+
 def test_an_absent_file_and_a_sandbox() -> None:
     absent = world_of().decide(lambda facts: singularity.identify(job(), facts))
     assert absent == Identity(IMAGE_PATH, "sif", present=False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mlcube_cli.command import Command, Step, Variable, shell_line
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
+from mlcube_shell.docker_engine import read_map
 from mlcube_shell.options import flag_option, refuse, split_option
 from mlcube_shell.passing import PROXIES
 from mlcube_shell.singularity_engine import Engine
@@ -153,6 +154,18 @@ def recipe_digest(job: Job, facts: Facts, recipe: str, context: str, words: tupl
         return ""
     text = "\0".join((tree, *words))
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def what_it_says(engine: Engine, image: str) -> tuple[dict[str, str], str]:
+    """The image's labels, and the recipe that it was built from; empty where it does not say. Raises facts.Missing."""
+    said = engine.facts.probe(engine.command("inspect", "--json", "--labels", "--deffile", image))
+    data: object = read_map(said.stdout)
+    for key in ("data", "attributes"):
+        data = data.get(key) if isinstance(data, dict) else None
+    attributes = data if isinstance(data, dict) else {}
+    labels = attributes.get("labels")
+    texts = {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {}
+    return texts, str(attributes.get("deffile"))
 
 
 def copied_files(recipe: bytes) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from mlcube_cli.command import Command, Step
 from mlcube_cli.errors import DefinitionError, Location, PreparationError
-from mlcube_cli.facts import PathKind, Probe
+from mlcube_cli.facts import Probe
 from mlcube_cli.job import Job
 from mlcube_shell.options import expanded_option, refuse, split_option, text_option
-from mlcube_shell.singularity_build import Source, build_step, recipe_digest
+from mlcube_shell.singularity_build import INPUTS_LABEL, Source, build_step, recipe_digest, what_it_says
 from mlcube_shell.singularity_engine import Engine
 from mlcube_shell.singularity_storage import tmp_notes
 
@@ -38,17 +38,19 @@ def for_configure(engine: Engine, force: bool) -> Preparation:
         return Preparation(image, notes=(f"image {image} is here, and there is nothing to build it from",))
     always = force or strategy_of(engine.job) == "always"
     if there and not always:
-        return Preparation(image, notes=(f"image {image} is here; to build it anew: mlcube configure --force",))
+        here = f"image {image} is here; to build it anew: mlcube configure --force"
+        return Preparation(image, notes=_stale(engine, image, source.recipe) or (here,))
     return built(engine, image, source, always)
 
 
 def for_run(engine: Engine) -> Preparation:
     """What is missing before a run: nothing where the image is here, unless the strategy is `always`."""
     image, always = image_path(engine), strategy_of(engine.job) == "always"
-    if engine.facts.path(image).kind != "absent" and not always:
-        return Preparation(image)
+    there = engine.facts.path(image).kind != "absent"
+    if there and not always:
+        return Preparation(image, notes=_stale(engine, image, _recipe(engine)))
     source = find_source(engine)
-    if source is None and engine.facts.path(image).kind != "absent":
+    if source is None and there:
         return Preparation(image)
     if source is None:
         raise _nothing_to_build(engine, image)
@@ -115,23 +117,33 @@ def find_source(engine: Engine) -> Source | None:
     `build_strategy: pull` leaves the recipe aside. Raises facts.Missing, and DefinitionError for a recipe that the platform
     names and that is not there.
     """
-    job, facts = engine.job, engine.facts
-    address = expanded_option(job, "image", facts)
-    if address is not None and is_address(address):
-        return Source(address)
-    address = expanded_option(job, "build_file", facts)
-    if address is not None and is_address(address):
+    job = engine.job
+    address = _address(engine)
+    if address:
         return Source(address)
     written, recipe = _recipe_path(engine)
-    facts.need(PathKind(recipe))
     strategy, option = strategy_of(job), job.find_option("build_file")
-    if facts.path(recipe).kind == "file" and strategy != "pull":
+    if _recipe(engine):
         return Source(written, recipe)
     stated = option is not None and option.value is not None and option.origin != "default"
     docker_image = text_option(job, "docker_image")
     if option is not None and strategy != "pull" and (strategy == "build" or (stated and not docker_image)):
         raise refuse(option, f"there is no file {recipe}", "build_file is relative to build_context")
     return _docker_source(engine, docker_image) if docker_image else None
+
+
+def _address(engine: Engine) -> str:
+    """What `image` or `build_file` spell out for the engine to fetch; "" where they are files."""
+    given = (expanded_option(engine.job, name, engine.facts) for name in ("image", "build_file"))
+    return next((text for text in given if text is not None and is_address(text)), "")
+
+
+def _recipe(engine: Engine) -> str:
+    """The recipe's path where there is one, and the platform does not leave it aside."""
+    if _address(engine) or strategy_of(engine.job) == "pull":
+        return ""
+    recipe = _recipe_path(engine)[1]
+    return recipe if engine.facts.path(recipe).kind == "file" else ""
 
 
 def _recipe_path(engine: Engine) -> tuple[str, str]:
@@ -185,6 +197,17 @@ def built(engine: Engine, image: str, source: Source, always: bool) -> Preparati
     inputs = build_inputs(engine, source.recipe) if source.recipe else ""
     step = build_step(engine, image, source, context, inputs, always)
     return Preparation(image, (step,), (*source.notes, *tmp_notes(engine)))
+
+
+def _stale(engine: Engine, image: str, recipe: str) -> tuple[str, ...]:
+    """A warning where we built the image from this recipe, and what goes into it changed since (RULINGS 9)."""
+    if not recipe:
+        return ()
+    built_from = what_it_says(engine, image)[0].get(INPUTS_LABEL)
+    if not built_from or build_inputs(engine, recipe) in ("", built_from):
+        return ()
+    return (f"image {image}: its recipe, the files that it copies, or its build arguments have changed since it was built; "
+            "to build it anew: mlcube configure --force",)
 
 
 def build_inputs(engine: Engine, recipe: str) -> str:

@@ -28,10 +28,10 @@ from mlcube_cli.identity import (
     unlocked_notes,
     update_command,
 )
-from mlcube_shell.docker_engine import Image, read_image, read_map
+from mlcube_shell.docker_engine import Image, read_image
 from mlcube_shell.docker_lock import ask_registry, built_from, registry_manifest, repository
 from mlcube_shell.options import text_option
-from mlcube_shell.singularity_build import INPUTS_LABEL, Source
+from mlcube_shell.singularity_build import INPUTS_LABEL, Source, what_it_says
 from mlcube_shell.singularity_engine import Engine
 from mlcube_shell.singularity_image import (
     Preparation,
@@ -77,7 +77,7 @@ def _look(engine: Engine, image: str) -> Identity:
     kind = engine.facts.path(image).kind
     if kind == "absent":
         return Identity(image, "sif", present=False)
-    labels, recipe = _said(engine, image)
+    labels, recipe = what_it_says(engine, image)
     inputs = labels.get(INPUTS_LABEL, "")
     bootstrap, origin = ("", "") if inputs else _origin(recipe)
     address = f"{bootstrap}:{'//' if bootstrap == 'docker' else ''}{origin}" if origin else ""
@@ -87,18 +87,6 @@ def _look(engine: Engine, image: str) -> Identity:
         id=origin if bootstrap == "docker-daemon" and origin.startswith("sha256:") else "",
         digests=(origin,) if bootstrap == "docker" and "@sha256:" in origin else (),
         architecture=f"linux/{architecture}" if architecture else machine_architecture(engine.facts))
-
-
-def _said(engine: Engine, image: str) -> tuple[dict[str, str], str]:
-    """The image's labels, and the recipe that it was built from; empty where it does not say."""
-    said = engine.facts.probe(engine.command("inspect", "--json", "--labels", "--deffile", image))
-    data: object = read_map(said.stdout)
-    for key in ("data", "attributes"):
-        data = data.get(key) if isinstance(data, dict) else None
-    attributes = data if isinstance(data, dict) else {}
-    labels = attributes.get("labels")
-    texts = {str(name): str(value) for name, value in labels.items()} if isinstance(labels, dict) else {}
-    return texts, str(attributes.get("deffile"))
 
 
 def _origin(recipe: str) -> tuple[str, str]:
@@ -187,7 +175,7 @@ def _as_bound(engine: Engine, binding: _Binding, found: Identity) -> Identity:
     """The image as that entry judges it: one made from a docker image keeps what docker's was built from, as a label."""
     if not binding.name or binding.pin.method != INPUTS or not found.present:
         return found
-    return replace(found, inputs=built_from(_said(engine, found.name)[0]))
+    return replace(found, inputs=built_from(what_it_says(engine, found.name)[0]))
 
 
 def _shown(engine: Engine, here: Identity) -> str:
