@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
+from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
-from mlcube_cli.definition import Reading, ReadRequest, read_cube
-from mlcube_cli.definition.model import OVERRIDE, TYPED, Cube, Group, Option, Platform, Task
-from mlcube_cli.definition.platforms import FORMER
+from mlcube_cli.definition import ReadRequest, read_cube
+from mlcube_cli.definition.model import Cube, Option, Platform
 from mlcube_cli.errors import DefinitionError, Problem, UsageError
 from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
@@ -137,8 +137,6 @@ def _show(plan: Plan, as_json: bool) -> int:
 
 # --- deciding ------------------------------------------------------------------------------------------------------
 
-Chosen = Sequence[tuple[Task, "Group | None"]]
-
 
 def prepare(arguments: Arguments) -> Prepared:
     words = sort_out(arguments.words, arguments.mlcube, getattr(arguments, "task", ()))
@@ -159,8 +157,8 @@ def prepare(arguments: Arguments) -> Prepared:
         output.say(f"{getattr(arguments, 'doing', 'running on' if running else 'configuring')} {why}")
     runner = load_runner(platform.runner)
     platform = with_flags(platform, arguments)
-    files = _used_files(cube, platform, tasks)
-    _judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
+    files = used_files(cube, platform, tasks)
+    judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
     wishes = _wishes(arguments, tasks, values)
     jobs, facts = with_facts(lambda known: _jobs(cube, platform, wishes, known), facts)
     lock = read_lock(os.path.join(facts.cwd, cube.file), facts.cwd, facts.cache)
@@ -235,54 +233,7 @@ def preparation_job(prepared: Prepared, assume: bool = False, renewing: bool = F
     return job if renewing else under(prepared.lock, job)
 
 
-# --- problems of files that this run does not use (RULINGS 1) ------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Used:
-    """What of a cube a command line uses."""
-
-    cube: Cube
-    platform: Platform
-    tasks: Chosen
-    files: tuple[str, ...]
-    cwd: str
-
-    def matters(self, problem: Problem) -> bool:
-        """Does a fault there touch this run? Other platforms', tasks' and run configurations' faults do not."""
-        path = os.path.normpath(os.path.join(self.cwd, problem.location.file))
-        used = {os.path.normpath(os.path.join(self.cwd, file)) for file in self.files}
-        if path in used or problem.location.file == TYPED:
-            section = problem.path.split(".")
-            if section[0] == "tasks" and len(section) > 1 and self.tasks:
-                return section[1].split("[")[0] in {task.name for task, _ in self.tasks}
-            unused = {*FORMER, *(platform.runner for platform in self.cube.platforms)} - {self.platform.runner}
-            return section[0] not in unused
-        inside = os.path.relpath(path, self.cube.root).split(os.sep)[0]
-        return inside not in ("platforms", "run", "tasks")
-
-
-def _used_files(cube: Cube, platform: Platform, tasks: Chosen) -> tuple[str, ...]:
-    places = [cube.file, platform.location.file]
-    places += [option.origin.rsplit(":", 2)[0] for option in platform.options if option.origin.count(":") >= 2]
-    places += [place for task, group in tasks for place in (task.location.file, group.location.file if group else "")]
-    places += [parameter.location.file for task, group in tasks if not group for parameter in task.parameters]
-    return tuple(dict.fromkeys(place for place in places if place not in ("", OVERRIDE, TYPED)))
-
-
-def _judge_problems(reading: Reading, used: Used) -> None:
-    """Show warnings; raise DefinitionError where a fault touches this run. An unset variable is a fault then."""
-    matter: list[Problem] = []
-    other: list[Problem] = []
-    for problem in reading.problems:
-        touches = used.matters(problem)
-        if touches and problem.code == "unset-variable":
-            problem = replace(problem, severity="error")
-        (matter if touches else other).append(problem if touches else replace(problem, severity="warning"))
-    errors = [problem for problem in matter if problem.severity == "error"]
-    output.show_problems([problem for problem in (*matter, *other) if problem.severity == "warning"])
-    if errors:
-        raise DefinitionError("the definition is invalid", problems=errors)
+# --- strangers ------------------------------------------------------------------------------------------------------
 
 
 def _guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:

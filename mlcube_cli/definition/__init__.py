@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlcube_cli.definition.model import Cube
+    from mlcube_cli.definition.references import Uses
     from mlcube_cli.definition.tree import Node
     from mlcube_cli.errors import Problem
 
@@ -50,6 +51,7 @@ class Reading:
     problems: tuple[Problem, ...]
     platform: str | None = None  # the name that `ReadRequest.platform` means; None: none asked for, or its file is broken
     effective: Effective | None = None
+    uses: Uses = field(default_factory=dict)
 
 
 def read_cube(request: ReadRequest) -> Reading:

@@ -115,9 +115,11 @@ def _windows_path(files: Files, name: str, default: Node | None, path: str) -> N
 
 
 def _has_type(output: Node) -> bool:
-    """True when a run can tell whether the output is a file or a directory (spec/dialects 3.4)."""
+    """True when a run can tell whether the output is a file or a directory (spec/dialects 3.4), or another problem has to be
+    solved first: a reference that leads nowhere still stands in the value."""
     value = text_of(find(output, "default"))
-    return value is None or value.endswith(("/", "\\")) or kind_of(output) != "unknown"
+    return value is None or value.endswith(("/", "\\")) or kind_of(output) != "unknown" or (
+        value.endswith("}") and "${" in value.replace("${WORKSPACE}", ""))
 
 
 def _parameter_name(draft: Draft, files: Files, where: tuple[str, str, str], node: Node) -> None:

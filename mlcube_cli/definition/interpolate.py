@@ -11,30 +11,26 @@ from dataclasses import dataclass, field, replace
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.kinds import is_text
 from mlcube_cli.definition.load import Guesses
+from mlcube_cli.definition.references import DEEPEST, Part, Reference, Uses, parse_text
 from mlcube_cli.definition.source import format_path
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, text_of
 from mlcube_cli.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TypeAlias
 
-LONGEST = 1_000_000  # characters of a value with references
 MOST_CHARACTERS = 10_000_000  # that references may add to a file's values
 NODE_COST = 100  # characters that a copied node counts
-DEEPEST = 50  # references from value to value, and inside each other
 _DOLLAR = "\x00"
 
 
 @dataclass(frozen=True)
-class Reference:
-    """`${...}`: its parts (text and inner references) and its own text."""
+class Interpolated:
+    """A tree with every reference replaced; a value in which one could not be stays as it was written."""
 
-    parts: tuple[Part, ...]
-    written: str
-
-
-Part: TypeAlias = "str | Reference"
+    tree: Node
+    problems: tuple[Problem, ...]
+    uses: Uses
 
 
 @dataclass
@@ -46,8 +42,10 @@ class _Scope:
     runner: str  # the platform that `${runner.x}` means; "" where none is chosen
     platforms: tuple[str, ...]
     problems: list[Problem] = field(default_factory=list)
+    uses: dict[Path, tuple[Path, ...]] = field(default_factory=dict)
     done: dict[Path, Node] = field(default_factory=dict)
     under_way: list[Path] = field(default_factory=list)
+    failed: set[Path] = field(default_factory=set)
     sizes: dict[int, int] = field(default_factory=dict)  # by id of a resolved node
     left: int = MOST_CHARACTERS
     reported: set[tuple[Path, str]] = field(default_factory=set)
@@ -59,9 +57,8 @@ class _Unresolved(Exception):  # noqa: N818 - it ends the resolving of one value
 
 
 def interpolate(root: Node, environment: Mapping[str, str], platforms: tuple[str, ...],
-                runner: str = "", only: str | None = None) -> tuple[Node, tuple[Problem, ...]]:
-    """The tree (`only`: just that key of it) with every reference replaced, and what could not be; such values stay as they
-    were written.
+                runner: str = "", only: str | None = None) -> Interpolated:
+    """The tree (`only`: just that key of it) interpolated, and what is wrong with it.
 
     `root` holds the generated `workspace` and `runtime` too, and a section for each of `platforms`.
     """
@@ -74,7 +71,7 @@ def interpolate(root: Node, environment: Mapping[str, str], platforms: tuple[str
             _note(scope, (key,), "the values refer to each other too deeply", "cyclic-reference",
                   "write the value itself")
             resolved[key] = node
-    return _finish(replace(root, value=resolved), ()), tuple(scope.problems)
+    return Interpolated(_finish(replace(root, value=resolved), ()), tuple(scope.problems), scope.uses)
 
 
 def carried(text: str) -> str:
@@ -82,53 +79,13 @@ def carried(text: str) -> str:
     return text.replace("$", _DOLLAR)
 
 
-# --- parsing -------------------------------------------------------------------------------------------------------
-
-
-def parse_text(text: str) -> tuple[Part, ...]:
-    """The text's parts; `\\${` is a literal `${`. Raises ValueError for a `${` that nothing closes."""
-    if len(text) > LONGEST:
-        raise ValueError(f"a text with references is longer than {LONGEST:,} characters")
-    return _parse(text, 0, -1)[0]
-
-
-def _parse(text: str, at: int, depth: int) -> tuple[tuple[Part, ...], int]:
-    """The parts from `at` to the end, or inside a reference (depth from 0) to its `}`; and where that is."""
-    if depth >= DEEPEST:
-        raise ValueError("references are nested too deeply")
-    parts: list[Part] = []
-    plain: list[str] = []
-    while True:
-        start = text.find("${", at)
-        close = text.find("}", at, start if start >= 0 else len(text)) if depth >= 0 else -1
-        stop = close if close >= 0 else start if start >= 0 else len(text)
-        before = text[at:stop]
-        if close < 0 and start >= 0:
-            slashes = len(before) - len(before.rstrip("\\"))
-            plain.append(before[:len(before) - slashes] + "\\" * (slashes // 2))
-            if slashes % 2:
-                plain.append("${")
-                at = start + 2
-                continue
-            inside, at = _parse(text, start + 2, depth + 1)
-            parts += [*_one(plain), Reference(inside, text[start:at])]
-            plain = []
-            continue
-        if depth >= 0 and close < 0:
-            raise ValueError("'${' is not closed by '}'")
-        return (*parts, *_one([*plain, before])), stop + 1
-
-
-def _one(pieces: list[str]) -> tuple[str, ...]:
-    text = "".join(pieces)
-    return (text,) if text else ()
-
-
 # --- resolving -----------------------------------------------------------------------------------------------------
 
 
 def _resolve(scope: _Scope, path: Path) -> Node:
     """The node at `path` with its references replaced; each is resolved once."""
+    if path in scope.failed and scope.under_way:
+        raise _Unresolved
     if path in scope.done:
         return scope.done[path]
     node = find(scope.root, *path)
@@ -146,6 +103,7 @@ def _resolve(scope: _Scope, path: Path) -> Node:
 def _resolve_scalar(scope: _Scope, node: Node, path: Path) -> Node:
     if not isinstance(node.value, str) or "${" not in node.value:
         return node
+    scope.uses.setdefault(path, ())
     try:
         parts = parse_text(node.value)
     except ValueError as error:
@@ -166,6 +124,7 @@ def _resolve_scalar(scope: _Scope, node: Node, path: Path) -> Node:
     except _Unresolved:
         if len(scope.under_way) > 1:
             raise
+        scope.failed.add(path)
         return node
     finally:
         scope.under_way.pop()
@@ -221,6 +180,7 @@ def _look_up(scope: _Scope, reference: Reference, path: Path) -> Node:
     named = find(scope.root, *target) if target else None
     if named is None:
         raise _unknown(scope, reference, inside, target, path)
+    scope.uses[path] += (target,)
     result = _resolve(scope, (*target, "default") if named.folded else target)
     if isinstance(result.value, (dict, tuple)):
         _spend(scope, NODE_COST * _size(scope, result), path)

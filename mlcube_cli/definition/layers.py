@@ -61,10 +61,10 @@ def with_settings(wish: Wish, files: Files, draft: Draft, resolved: Draft) -> tu
     names = tuple(item.name for item in resolved.platforms)
     whole = {**entries(resolved.tree), **{item.name: item.options for item in resolved.platforms},
              **generated(carried(files.root), carried(wish.workspace)), "platforms": mapping(dict(layers))}
-    result, problems = interpolate(mapping(whole, resolved.tree), wish.request.environment, names, wish.chosen or "",
-                                   "platforms")
-    files.problems += problems
-    return _laid(draft, layers), _laid(resolved, entries(find(result, "platforms")))
+    result = interpolate(mapping(whole, resolved.tree), wish.request.environment, names, wish.chosen or "", "platforms")
+    files.problems += result.problems
+    files.uses.update(result.uses)
+    return _laid(draft, layers), _laid(resolved, entries(find(result.tree, "platforms")))
 
 
 def _laid(draft: Draft, layers: Mapping[str, Node]) -> Draft:

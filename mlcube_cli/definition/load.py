@@ -43,6 +43,7 @@ class Files:
     cache: str | None = None
     problems: list[Problem] = field(default_factory=list)
     guesses: Guesses = field(default_factory=Guesses)
+    uses: dict[tree.Path, tuple[tree.Path, ...]] = field(default_factory=dict)  # as `references.Uses`
 
     def shown(self, path: str) -> str:
         return shown_path(path, self.cwd)

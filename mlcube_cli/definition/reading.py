@@ -50,10 +50,10 @@ def read(request: ReadRequest) -> Reading:
         draft, resolved = with_settings(Wish(request, settings, workspace, chosen), files, draft, resolved)
     if draft.dialect == "inline":
         check_inline(files, resolved.tree)
-    cube = build_cube(_with_docker_image(resolved) if request.settings else resolved, files, workspace)
+    cube = build_cube(_with_docker_image(resolved, files) if request.settings else resolved, files, workspace)
     crosscheck(resolved, files)
     effective = Effective(_effective(draft, root, workspace), _effective(resolved, root, workspace))
-    return Reading(cube, _sorted(files.problems), chosen, effective)
+    return Reading(cube, _sorted(files.problems), chosen, effective, files.uses)
 
 
 def _settings(request: ReadRequest) -> Settings | None:
@@ -137,22 +137,24 @@ def _interpolated(request: ReadRequest, files: Files, draft: Draft, workspace: s
     names = tuple(platform.name for platform in draft.platforms)
     whole = mapping({**entries(draft.tree), **{item.name: item.options for item in draft.platforms},
                      **generated(carried(files.root), carried(workspace))}, draft.tree)
-    result, problems = interpolate(whole, request.environment, names, chosen or (names[0] if len(names) == 1 else ""))
-    files.problems += problems
-    values = entries(result)
+    result = interpolate(whole, request.environment, names, chosen or (names[0] if len(names) == 1 else ""))
+    files.problems += result.problems
+    files.uses.update(result.uses)
+    values = entries(result.tree)
     tree = mapping({key: node for key, node in values.items() if key in entries(draft.tree)}, draft.tree)
     return with_options(replace(draft, tree=tree), lambda item: values[item.name])
 
 
-def _with_docker_image(draft: Draft) -> Draft:
+def _with_docker_image(draft: Draft, files: Files) -> Draft:
     """The draft whose singularity platforms know the image and the archive of the cube's docker platform, which they can be
-    made from (spec/dialects 3.9)."""
+    made from (spec/dialects 3.9); what is wrong there is a docker platform's matter."""
     docker = [item for item in draft.platforms if item.runner == "docker"]
     if not docker or not any(item.runner == "singularity" for item in draft.platforms):
         return draft
     source = entries(next((item for item in docker if item.name == "docker"), docker[0]).options)
     told = {"docker_image": source.get("image"), "tar_file": source.get("tar_file")}
-    found = {name: node for name, node in told.items() if is_set(node)}
+    faulty = {problem.location for problem in files.problems if problem.severity == "error" or problem.code == "unset-variable"}
+    found = {name: node for name, node in told.items() if node is not None and is_set(node) and node.location not in faulty}
     return with_options(draft, lambda item: mapping({**found, **entries(item.options)}, item.options)
                            if item.runner == "singularity" else item.options)
 

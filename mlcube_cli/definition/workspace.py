@@ -46,6 +46,8 @@ def _expanded(text: str, root: str, request: ReadRequest, tree: Node) -> str:
     import re
 
     from mlcube_cli.definition.interpolate import carried, interpolate
+    from mlcube_cli.definition.references import reached
+    from mlcube_cli.definition.source import format_path
 
     keys = entries(tree)
 
@@ -66,11 +68,12 @@ def _expanded(text: str, root: str, request: ReadRequest, tree: Node) -> str:
     written = re.sub(_VARIABLE, value, text, flags=re.ASCII)
     place = Node(written, text=written)
     runtime = from_data({"root": carried(root)}, "generated")
-    result, problems = interpolate(mapping({**keys, "workspace": place, "runtime": runtime}, tree), request.environment, ())
-    for problem in problems:
-        if problem.path == "workspace":
+    result = interpolate(mapping({**keys, "workspace": place, "runtime": runtime}, tree), request.environment, ())
+    used = {format_path(path) for path in reached(result.uses, [("workspace",)])} if result.problems else ()
+    for problem in result.problems:
+        if problem.path in used:
             raise _refused(text, problem.message, problem.hint)
-    found = entries(result)["workspace"]
+    found = entries(result.tree)["workspace"]
     if isinstance(found.value, (dict, tuple)) or not text_of(found):
         raise _refused(text, "this is no path", "name a value that is a text")
     return text_of(found) or ""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcube_cli.definition.interpolate import DEEPEST, interpolate, parse_text
+from mlcube_cli.definition.interpolate import interpolate
+from mlcube_cli.definition.references import DEEPEST, parse_text
 from mlcube_cli.definition.tree import entries, find, from_data, plain
 from tests.cubes import codes, options, parameter, platform, problems, read_inline
 
@@ -16,9 +17,9 @@ from tests.cubes import codes, options, parameter, platform, problems, read_inli
 def value_of(text: str, environment: dict[str, str] | None = None, **data: object) -> object:
     """The resolved value of `x: text` in a tree with these other values."""
     tree = from_data({"x": text, **data}, "f")  # type: ignore[dict-item]
-    resolved, found = interpolate(tree, environment or {}, ())
-    assert found == ()
-    return plain(entries(resolved)["x"])
+    result = interpolate(tree, environment or {}, ())
+    assert result.problems == ()
+    return plain(entries(result.tree)["x"])
 
 
 @pytest.mark.parametrize(("text", "value"), [
@@ -203,14 +204,14 @@ def test_growth_is_bounded(tmp_path: Path) -> None:
 
 def test_long_chains_and_deep_nests_are_errors() -> None:
     chain = {f"a{i}": f"${{a{i + 1}}}" for i in range(5000)}
-    _, found = interpolate(from_data({**chain, "a5000": "x"}, "f"), {}, ())
+    found = interpolate(from_data({**chain, "a5000": "x"}, "f"), {}, ()).problems
     assert {problem.code for problem in found} == {"cyclic-reference"}
-    _tree, found = interpolate(from_data({"x": "${" * (DEEPEST + 1) + "}" * (DEEPEST + 1)}, "f"), {}, ())
+    found = interpolate(from_data({"x": "${" * (DEEPEST + 1) + "}" * (DEEPEST + 1)}, "f"), {}, ()).problems
     assert [problem.code for problem in found] == ["bad-interpolation"]
     deep: object = "${x}"
     for _ in range(90):
         deep = {"a": [deep]}
-    _, found = interpolate(from_data({"x": deep, "y": "${x}"}, "f"), {}, ())  # type: ignore[arg-type]
+    found = interpolate(from_data({"x": deep, "y": "${x}"}, "f"), {}, ()).problems  # type: ignore[arg-type]
     assert {problem.code for problem in found} == {"cyclic-reference"}
 
 
@@ -218,10 +219,10 @@ def test_long_chains_and_deep_nests_are_errors() -> None:
 @given(st.text(st.sampled_from("${}\\.:,'ab[] ~"), max_size=24), st.text(st.sampled_from("${}\\.:ab"), max_size=12))
 def test_any_text_is_resolved_or_reported(first: str, second: str) -> None:
     tree = from_data({"a": first, "b": {"a": second, "b": [first]}}, "f")
-    resolved, found = interpolate(tree, {"a": "x"}, ("b",), "b")
-    assert all(problem.message and problem.path for problem in found)
+    result = interpolate(tree, {"a": "x"}, ("b",), "b")
+    assert all(problem.message and problem.path for problem in result.problems)
     if "${" not in first:
-        assert plain(find(resolved, "a")) == first  # type: ignore[arg-type]
+        assert plain(find(result.tree, "a")) == first  # type: ignore[arg-type]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(lambda text: "${" not in text))
