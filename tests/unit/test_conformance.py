@@ -58,6 +58,7 @@ class Case:
         text = text.replace(sys.executable, "$PYTHON")
         text = text.replace(f"uid:{os.getuid()},gid:{os.getgid()}", "uid:$UID,gid:$GID")
         text = text.replace(f"{os.getuid()}@{os.uname().nodename}.", "$UID@$HOST.")
+        text = re.sub(rf'("-user",\s*)"{os.getuid()}"', r'\1"$UID"', text)
         return _RUN.sub("RUN_ID", text).replace(f'"{os.getuid()}:{os.getgid()}"', '"$UID:$GID"')
 
 

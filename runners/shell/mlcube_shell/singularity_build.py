@@ -108,11 +108,19 @@ def _stale(engine: Engine, room: _Room, fakeroot: bool) -> tuple[Command, ...]:
 
 
 def _put_in_place(engine: Engine, image: str, room: _Room) -> tuple[Command, ...]:
-    """A sandbox is a directory, which no other is renamed over; a link to one is replaced."""
-    fact, move = engine.facts.path(image), (*engine.as_root(), "mv", "-f", "-T", "--")
-    sandbox = fact.kind == "directory" and fact.real in ("", image)
-    old = (Command((*move, image, os.path.join(room.work, "old"))),) if sandbox else ()
-    return (*old, Command((*move, room.image, image)))
+    """A sandbox is a directory, which no other is renamed over; a link to one is replaced. A directory moves only where its
+    owner may write into it, and the root of some distributions' images is mode 555."""
+    fact, root = engine.facts.path(image), engine.as_root()
+    commands: list[Command] = []
+
+    def move(source: str, target: str) -> None:
+        commands.append(Command((*root, "chmod", "u+w", "--", source)))
+        commands.append(Command((*root, "mv", "-f", "-T", "--", source, target)))
+
+    if fact.kind == "directory" and fact.real in ("", image):
+        move(image, os.path.join(room.work, "old"))
+    move(room.image, image)
+    return tuple(commands)
 
 
 def _words(engine: Engine, recipe: bool) -> tuple[str, ...]:

@@ -19,5 +19,6 @@ mkdir -- /cube/workspace/images/.mnist.simg.1000@."$RUN_ID".partial </dev/null
 mkdir -m 700 -- /tmp/mlcube-build-"$RUN_ID" </dev/null
 sh -c '{ cat -- "$1"; printf '"'"'\n\n%%labels\n  %s\n'"'"' "$2"; } >"$3"' sh /cube/build/Singularity.recipe 'org.mlcommons.mlcube.recipe sha256:f4d6e78d725277d84f2c7f1b7dc5429f436fa956ea7504ebf901ca80301e3941' /cube/workspace/images/.mnist.simg.1000@."$RUN_ID".partial/recipe </dev/null
 (cd /cube/build && APPTAINER_DISABLE_CACHE=true APPTAINER_TMPDIR=/tmp/mlcube-build-"$RUN_ID" apptainer build --fakeroot /cube/workspace/images/.mnist.simg.1000@."$RUN_ID".partial/image /cube/workspace/images/.mnist.simg.1000@."$RUN_ID".partial/recipe </dev/null)
+chmod u+w -- /cube/workspace/images/.mnist.simg.1000@."$RUN_ID".partial/image </dev/null
 mv -f -T -- /cube/workspace/images/.mnist.simg.1000@."$RUN_ID".partial/image /cube/workspace/images/mnist.simg </dev/null
 tidy; trap - EXIT INT TERM

@@ -18,6 +18,7 @@ find /tmp -maxdepth 1 -type d -user 1000 -name 'mlcube-build-*' -mtime +1 -exec 
 mkdir -- /cube/workspace/.image/.registryexampleorgmnist1.sif.1000@."$RUN_ID".partial </dev/null
 mkdir -m 700 -- /tmp/mlcube-build-"$RUN_ID" </dev/null
 (cd /cube && APPTAINER_DISABLE_CACHE=true APPTAINER_TMPDIR=/tmp/mlcube-build-"$RUN_ID" apptainer build /cube/workspace/.image/.registryexampleorgmnist1.sif.1000@."$RUN_ID".partial/image docker://registry.example.org/mnist@sha256:1111111111111111111111111111111111111111111111111111111111111111 </dev/null)
+chmod u+w -- /cube/workspace/.image/.registryexampleorgmnist1.sif.1000@."$RUN_ID".partial/image </dev/null
 mv -f -T -- /cube/workspace/.image/.registryexampleorgmnist1.sif.1000@."$RUN_ID".partial/image /cube/workspace/.image/registryexampleorgmnist1.sif </dev/null
 tidy; trap - EXIT INT TERM
 }

@@ -20,6 +20,7 @@ mkdir -- /cube/implementation/singularity/recipes/.mlbox.simg.1000@."$RUN_ID".pa
 mkdir -m 700 -- /tmp/mlcube-build-"$RUN_ID" </dev/null
 sh -c '{ cat -- "$1"; printf '"'"'\n\n%%labels\n  %s\n'"'"' "$2"; } >"$3"' sh /cube/implementation/singularity/recipes/Singularity.recipe 'org.mlcommons.mlcube.recipe sha256:19d94c0110e52f746e1d276dabc6ae6461bc851b524fb26a97be8e9c1d0f520e' /cube/implementation/singularity/recipes/.mlbox.simg.1000@."$RUN_ID".partial/recipe </dev/null
 (cd /cube && APPTAINER_DISABLE_CACHE=true APPTAINER_TMPDIR=/tmp/mlcube-build-"$RUN_ID" apptainer build --fakeroot /cube/implementation/singularity/recipes/.mlbox.simg.1000@."$RUN_ID".partial/image /cube/implementation/singularity/recipes/.mlbox.simg.1000@."$RUN_ID".partial/recipe </dev/null)
+chmod u+w -- /cube/implementation/singularity/recipes/.mlbox.simg.1000@."$RUN_ID".partial/image </dev/null
 mv -f -T -- /cube/implementation/singularity/recipes/.mlbox.simg.1000@."$RUN_ID".partial/image /cube/implementation/singularity/recipes/mlbox.simg </dev/null
 tidy; trap - EXIT INT TERM
 }
