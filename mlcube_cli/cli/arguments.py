@@ -125,13 +125,6 @@ VERBS = (
          ("mlcube run examples/mnist --platform local --task sample,train",
           "mlcube run . --task train data_dir=/data/mnist -Pdocker.gpus=all",
           "mlcube run . --task train --dry-run | less")),
-    Verb("cache", "show what mlcube keeps and can make again, and free what nothing needs",
-         (_option("--older-than", metavar="D", help="prune: free environments and images, too, that were not used for this "
-                  "time (1h, 30d)"),
-          _option("--kind", metavar="K[,K]", action="append", default=[],
-                  help="only these: environment, image, build, verdict, digest, lock"),
-          _option("--dry-run", action="store_true", help="prune: list what would go; remove nothing"), JSON, *_COMMON),
-         "list|prune", ("mlcube cache list", "mlcube cache prune --dry-run", "mlcube cache prune --older-than 30d")),
     Verb("inspect", "show which image a platform has here: its id, digests, architecture, and whether it is the locked one",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, UNTRUSTED, JSON,
           _option("--format", metavar="F", choices=("text", "json", "yaml"), help="text, json or yaml (default text)"),
@@ -145,6 +138,22 @@ VERBS = (
           UNTRUSTED, JSON, *_COMMON),
          "[CUBE]",
          ("mlcube lock", "mlcube lock . --platform docker --platform singularity")),
+    Verb("create", "write a small cube that works, to start from", (
+        _option("--dialect", metavar="D", choices=("inline", "directory", "mlbox"), default="inline",
+                help="inline (one file, the default), directory, or mlbox"),
+        _option("--platform", metavar="P[,P]", default="local",
+                help="local (the default), docker, podman, singularity, apptainer; several with commas"),
+        _option("--image", metavar="IMAGE", help="the base image of its build file: one with Python 3 in it"),
+        JSON, *_COMMON), "NAME",
+         ("mlcube create mine", "mlcube create ./mine --dialect directory --platform local,docker --image debian-with-python")),
+    Verb("migrate", "write the same cube in another dialect, into a directory of its own", (
+        CUBE,
+        _option("--to", metavar="D", choices=("inline", "directory"), help="the dialect: inline or directory"),
+        _option("--output", metavar="DIR", help="the new directory (default: CUBE-DIALECT, beside the cube)"),
+        _option("--without-workspace", action="store_true", help="leave out what lies in the cube's workspace"),
+        _option("--dry-run", action="store_true", help="print the definition files; write nothing"),
+        JSON, *_COMMON), "[CUBE]",
+         ("mlcube migrate examples/mnist --to inline --dry-run", "mlcube migrate . --to directory --output ../as-directory")),
     Verb("config", "show and change the settings: platforms of your own, for every cube",
          (_option("--list", action="store_true", help="print what the settings say, yours over the site's (the default)"),
           _option("--get", metavar="KEY", help="print one value or section (platforms.gpu-box.gpus)"),
@@ -165,24 +174,15 @@ VERBS = (
           _option("--site", action="store_true", help="the site's file only (/etc/mlcube/settings.yaml)"), JSON, *_COMMON),
          "", ("mlcube config --create-platform docker gpu-box", "mlcube config --set platforms.gpu-box.gpus=all",
               "mlcube config --list --show-origin")),
+    Verb("cache", "show what mlcube keeps and can make again, and free what nothing needs",
+         (_option("--older-than", metavar="D", help="prune: free environments and images, too, that were not used for this "
+                  "time (1h, 30d)"),
+          _option("--kind", metavar="K[,K]", action="append", default=[],
+                  help="only these: environment, image, build, verdict, digest, lock"),
+          _option("--dry-run", action="store_true", help="prune: list what would go; remove nothing"), JSON, *_COMMON),
+         "list|prune", ("mlcube cache list", "mlcube cache prune --dry-run", "mlcube cache prune --older-than 30d")),
     Verb("schema", "print a bundled JSON Schema, or list them", (*_COMMON,), "[NAME]",
          ("mlcube schema", "mlcube schema mlcube_task")),
-    Verb("create", "write a small cube that works, to start from", (
-        _option("--dialect", metavar="D", choices=("inline", "directory", "mlbox"), default="inline",
-                help="inline (one file, the default), directory, or mlbox"),
-        _option("--platform", metavar="P[,P]", default="local",
-                help="local (the default), docker, podman, singularity, apptainer; several with commas"),
-        _option("--image", metavar="IMAGE", help="the base image of its build file: one with Python 3 in it"),
-        JSON, *_COMMON), "NAME",
-         ("mlcube create mine", "mlcube create ./mine --dialect directory --platform local,docker --image debian-with-python")),
-    Verb("migrate", "write the same cube in another dialect, into a directory of its own", (
-        CUBE,
-        _option("--to", metavar="D", choices=("inline", "directory"), help="the dialect: inline or directory"),
-        _option("--output", metavar="DIR", help="the new directory (default: CUBE-DIALECT, beside the cube)"),
-        _option("--without-workspace", action="store_true", help="leave out what lies in the cube's workspace"),
-        _option("--dry-run", action="store_true", help="print the definition files; write nothing"),
-        JSON, *_COMMON), "[CUBE]",
-         ("mlcube migrate examples/mnist --to inline --dry-run", "mlcube migrate . --to directory --output ../as-directory")),
     Verb("links", "make links by which the spellings of earlier programs work", (*_COMMON,), "DIR",
          ("mlcube links ~/.local/bin",)),
 )
@@ -255,7 +255,7 @@ def read_plain(verb: Verb, argv: list[str]) -> Arguments | None:
 def overview(version: str) -> str:
     """The text of `mlcube --help`."""
     width = max(len(verb.name) for verb in VERBS)
-    lines = [f"mlcube {version}: run machine-learning cubes on docker, podman or plain Python", "",
+    lines = [f"mlcube {version}: run machine-learning cubes in containers (docker, podman, apptainer) or in plain Python", "",
              "usage: mlcube COMMAND [CUBE] [options]      CUBE: a directory or a definition file, default .", "", "commands:"]
     lines += [f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS]
     lines += ["", "examples:", "  mlcube describe examples/mnist",
