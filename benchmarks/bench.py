@@ -21,7 +21,7 @@ from measure import Result
 
 MEMORY_BUDGET = 40  # megabytes, for any command but `run` of a flood of output
 DOCKER_CALLS = 2  # is the image there, and the run itself
-GROUPS = ("start-up", "first-start", "many", "docker", "stream")
+GROUPS = ("start-up", "first-start", "many", "docker", "singularity", "stream")
 
 
 def main() -> int:
@@ -58,7 +58,8 @@ def real_python3(name: str) -> Path:
 def versions(python3: Path) -> dict[str, str]:
     """Versions of what was measured against."""
     said = {"python3": [str(python3), "--version"],
-            "docker": ["docker", "version", "--format", "{{.Client.Version}} {{.Server.Version}}"]}
+            "docker": ["docker", "version", "--format", "{{.Client.Version}} {{.Server.Version}}"],
+            "apptainer": ["apptainer", "version"]}
     return {name: subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
             for name, words in said.items() if shutil.which(words[0])}
 
@@ -67,6 +68,8 @@ def measure_group(name: str, bench: groups.Bench) -> tuple[dict[str, object], st
     """The figures of one group as data and as text."""
     if name == "docker":
         return measure_docker(bench)
+    if name == "singularity":
+        return measure_singularity(bench)
     measured = {"start-up": groups.start_up, "first-start": groups.first_start, "many": groups.many_definitions,
                 "stream": groups.stream}[name](bench)
     text = report.table(f"{name}", measured)
@@ -81,12 +84,25 @@ def measure_group(name: str, bench: groups.Bench) -> tuple[dict[str, object], st
 def measure_docker(bench: groups.Bench) -> tuple[dict[str, object], str]:
     if shutil.which("docker") is None or subprocess.run(
             ["docker", "image", "inspect", groups.TINY_IMAGE], capture_output=True, check=False).returncode:
-        return {"left_out": f"docker or its image {groups.TINY_IMAGE} is not here (as root: make engines)"}, \
-            f"docker: left out, docker or its image {groups.TINY_IMAGE} is not here (as root: make engines)\n"
+        return left_out("docker", groups.TINY_IMAGE)
     measured, count, calls = groups.docker_run(bench)
     text = report.table("docker", measured, judged="wall")
     text += f"docker client calls of one run: {count} ({', '.join(calls)}){'  over' if count > DOCKER_CALLS else ''}\n"
     return {"results": report.as_data(measured, judged="wall"), "client_calls": calls}, text
+
+
+def measure_singularity(bench: groups.Bench) -> tuple[dict[str, object], str]:
+    engine = next((name for name in ("apptainer", "singularity") if shutil.which(name)), None)
+    if engine is None or not groups.TINY_FILE.exists():
+        return left_out(engine or "apptainer", str(groups.TINY_FILE))
+    measured = groups.singularity_run(bench, engine)
+    return {"results": report.as_data(measured, judged="wall")}, report.table("singularity", measured, judged="wall")
+
+
+def left_out(engine: str, image: str) -> tuple[dict[str, object], str]:
+    """What stands for the figures of an engine that is not here."""
+    why = f"{engine} or its image {image} is not here (as root: make engines)"
+    return {"left_out": why}, f"{engine}: left out, {why}\n"
 
 
 def linear(measured: list[Result]) -> str:

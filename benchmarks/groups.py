@@ -1,4 +1,4 @@
-"""The groups of cases: start-up, many definitions, local and docker runs, a stream of output."""
+"""The groups of cases: start-up, many definitions, local, docker and apptainer runs, a stream of output."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from measure import Case, Result, measure
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TINY_IMAGE = "mlcube-test/tiny:latest"
+TINY_FILE = Path(os.environ.get("MLCUBE_TEST_CACHE", "/var/cache/mlcube-test")) / "images/tiny.sif"
 
 NO_OP = """\
 name: no-op
@@ -25,6 +26,8 @@ tasks:
       outputs: {{result: {{type: directory, default: result}}}}
 docker:
   image: {image}
+singularity:
+  image: {file}
 local:
   entrypoint: "{entrypoint}"
   interpreter: system
@@ -108,7 +111,8 @@ def write(path: Path, text: str) -> Path:
 
 
 def no_op_cube(bench: Bench, name: str, entrypoint: str) -> Path:
-    cube = write(bench.room / name / "mlcube.yaml", NO_OP.format(image=TINY_IMAGE, entrypoint=entrypoint)).parent
+    text = NO_OP.format(image=TINY_IMAGE, file=TINY_FILE, entrypoint=entrypoint)
+    cube = write(bench.room / name / "mlcube.yaml", text).parent
     (cube / "workspace/data").mkdir(parents=True, exist_ok=True)
     return cube
 
@@ -207,6 +211,20 @@ def docker_calls(bench: Bench, words: tuple[str, ...]) -> list[str]:
     path = f"{shim.parent}:{bench.environment['PATH']}"
     subprocess.run([str(bench.pyz), *words], env={**bench.environment, "PATH": path}, capture_output=True, check=True)
     return log.read_text(encoding="utf-8").splitlines()
+
+
+def singularity_run(bench: Bench, engine: str) -> list[Result]:
+    """A no-op from an image file: the bare engine, the script that a dry run prints, and ours (budget: wall time)."""
+    cube = no_op_cube(bench, "singularity-no-op", "true")
+    words = ("run", str(cube), "--platform", "singularity")
+    script = subprocess.run([str(bench.pyz), *words, "--dry-run"], env=bench.environment, capture_output=True, check=True)
+    by_hand = write(bench.room / "by-hand.sh", script.stdout.decode())
+    return measure([
+        Case(f"{engine} exec IMAGE true", (engine, "exec", str(TINY_FILE), "true"), bench.environment, str(bench.room)),
+        Case("the script of --dry-run", ("sh", str(by_hand)), bench.environment, str(bench.room)),
+        bench.case("mlcube.pyz run", *words, budget=2.5),
+        Case(f"{engine} version", (engine, "version"), bench.environment, str(bench.room)),
+    ], bench.rounds)
 
 
 def stream(bench: Bench, megabytes: int = 1024) -> list[Result]:
