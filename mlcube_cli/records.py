@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 
 from mlcube_cli import __version__
+from mlcube_cli.atomic import write_text
 
 RUNS = os.path.join(".mlcube", "runs")  # below the workspace
+
 
 def new_run_id(now: float, salt: bytes) -> str:
     """`20261122T041217-3f9a2c`: sorts by time (seconds, UTC), unique by six hexadecimal digits. Pure."""
@@ -30,20 +32,3 @@ def write_record(directory: str, record: Mapping[str, object]) -> str:
     path = os.path.join(directory, "record.json")
     write_text(path, json.dumps({**record, "mlcube": __version__}, indent=2, ensure_ascii=True) + "\n")
     return path
-
-
-def write_text(path: str, text: str, modified: float | None = None) -> None:
-    """Write a small file whole or not at all; `modified` sets its time (seconds). Raises OSError."""
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(text)
-        if modified is not None:
-            os.utime(temporary, (modified, modified))
-        os.replace(temporary, path)
-    except OSError:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass
-        raise

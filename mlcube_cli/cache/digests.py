@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from mlcube_cli.atomic import write_text
 from mlcube_cli.cache import find_cache
 
 SETTLED = 2.0  # seconds: what changed just now may change again without a sign, where a file system's times are coarse
@@ -67,8 +68,6 @@ def _read(place: str) -> str | None:
 
 def _keep(place: str, digest: str) -> None:
     """A digest that cannot be kept is computed again, that is all."""
-    from mlcube_cli.records import write_text
-
     try:
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
         write_text(place, digest + "\n")

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mlcube_cli.atomic import write_text
 from mlcube_cli.cache import find_cache
 from mlcube_cli.cache.uses import MADE, note_of
 
@@ -37,8 +38,6 @@ def noting(path: str | None) -> Iterator[None]:
     after = _look(path) if path else None
     cache = find_cache(os.environ, os.getuid())
     if path and after and after != before and cache:
-        from mlcube_cli.records import write_text
-
         with contextlib.suppress(OSError):
             os.makedirs(os.path.join(cache, MADE), mode=0o700, exist_ok=True)
             note = note_of(cache, os.path.realpath(path))

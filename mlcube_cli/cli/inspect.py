@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from mlcube_cli.atomic import write_text
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.lock import identify
@@ -11,7 +12,6 @@ from mlcube_cli.cli.running import Prepared, preparation_job, prepare
 from mlcube_cli.errors import PreparationError, UsageError
 from mlcube_cli.identity import METHODS, Identity
 from mlcube_cli.observe import with_facts
-from mlcube_cli.records import write_text
 from mlcube_cli.report import printable
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
+from mlcube_cli.atomic import write_text
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.running import Prepared, preparation_job, prepare, read_request
@@ -18,7 +19,6 @@ from mlcube_cli.identity import Identity, Pin
 from mlcube_cli.lock_file import Lock, lock_path, read_lock, with_pins
 from mlcube_cli.locks import lock as exclusive
 from mlcube_cli.observe import machine, with_facts
-from mlcube_cli.records import write_text
 from mlcube_cli.runner import CONTAINER, RUNNERS
 
 _WAIT = 60.0  # seconds for another mlcube that writes the same lock

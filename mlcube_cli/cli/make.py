@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from mlcube_cli.atomic import write_text
 from mlcube_cli.errors import PreparationError
 from mlcube_cli.job import Job
-from mlcube_cli.records import write_text
 
 MANY = 10_000  # files listed of one input directory; beyond, only its directories are
 # No quoting makes a name of these: `;` would begin a recipe, `|` an order-only list, `lib(member)` is a part of an archive.

@@ -101,16 +101,12 @@ def _note_use(entry: str) -> None:
 
 
 def _save(entry: str, source: bytes, document: Document, schema: str | None) -> None:
-    temporary = f"{entry}.{os.getpid()}.tmp"
+    from mlcube_cli.atomic import write_bytes
+
     try:
         payload = marshal.dumps((_key(schema), source, schema, document.data, dict(document.marks),
                                  dict(document.texts)))
         os.makedirs(os.path.dirname(entry), mode=0o700, exist_ok=True)
-        with open(temporary, "wb") as stream:
-            stream.write(blake2b(payload, digest_size=_DIGEST).digest() + payload)
-        os.replace(temporary, entry)
-    except (OSError, ValueError):
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass
+        write_bytes(entry, blake2b(payload, digest_size=_DIGEST).digest() + payload)
+    except (OSError, ValueError):  # a cache that can only be read
+        pass
