@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -11,8 +10,8 @@ from mlcube_cli.definition.model import OVERRIDE, TEXT, Cube, Group, Parameter, 
 from mlcube_cli.errors import DefinitionError, Location, Problem
 from mlcube_cli.facts import Facts, PathFact, PathKind
 from mlcube_cli.job import Argument, Copy, Job
+from mlcube_cli.variables import expand_variables
 
-_VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 COMMAND_LINE = Location("the command line")
 
 
@@ -129,23 +128,16 @@ def absolute_path(text: str, workspace: str, facts: Facts, from_command_line: bo
 def expand(text: str, workspace: str, facts: Facts) -> str:
     """`text` with `~`, `$NAME`, `${NAME}` and `$$` replaced, once; `$WORKSPACE` is always ours (RULINGS 1)."""
 
-    def value(match: re.Match[str]) -> str:
-        if match[1]:
-            return "$"
-        name = match[2] or match[3]
-        if name == "WORKSPACE":
-            return workspace
-        if name not in facts.environment:
-            raise DefinitionError(f"the environment variable {name} is not set",
-                                  f"export {name}=... first, or write $$ where a dollar is meant")
-        return facts.environment[name]
+    def unset(name: str) -> DefinitionError:
+        return DefinitionError(f"the environment variable {name} is not set",
+                               f"export {name}=... first, or write $$ where a dollar is meant")
 
     tilde = ""
     if text == "~" or text.startswith("~/"):
         tilde, text = facts.home, text[1:]
         if not tilde:
             raise DefinitionError("'~' has no meaning here: HOME is not set", "write the whole path")
-    return tilde + _VARIABLE.sub(value, text)
+    return tilde + expand_variables(text, workspace, facts.environment, unset)
 
 
 # --- inputs that a workspace elsewhere lacks -----------------------------------------------------------------------

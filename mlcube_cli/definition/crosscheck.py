@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _SIDES = ("inputs", "outputs")
 _PLAIN_IMAGE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-/:@")
 _WORD_OPTIONS = ("run_args", "gpu_args", "cpu_args", "env_args", "build_args")
-_VARIABLE = r"\$(?:\$|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})"
 
 
 def crosscheck(draft: Draft, files: Files) -> None:
@@ -170,10 +169,10 @@ def unset_variables(dialect: str, tree: Node, environment: Mapping[str, str]) ->
 def _unset(text: str, environment: Mapping[str, str]) -> Iterator[str]:
     if "$" not in text.replace("$WORKSPACE/", "/"):
         return
-    import re  # only here: it is slow to import
+    from mlcube_cli.variables import VARIABLE  # only here: it needs re, which is slow to import
 
-    for match in re.finditer(_VARIABLE, text, re.ASCII):
-        name = match[1] or match[2]
+    for match in VARIABLE.finditer(text):
+        name = match["bare"] or match["braced"]
         if name and name != "WORKSPACE" and name not in environment:
             yield name
 

@@ -9,11 +9,10 @@ from mlcube_cli.definition.tree import Node, entries, from_data, mapping, text_o
 from mlcube_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
 
     from mlcube_cli.definition import ReadRequest
-
-_VARIABLE = r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})"
 
 
 def chosen_workspace(request: ReadRequest, root: str, tree: Node) -> str:
@@ -43,29 +42,28 @@ def _home(user: str, environment: Mapping[str, str]) -> str:
 
 
 def _expanded(text: str, root: str, request: ReadRequest, tree: Node) -> str:
-    import re
-
     from mlcube_cli.definition.interpolate import carried, interpolate
     from mlcube_cli.definition.references import reached
     from mlcube_cli.definition.source import format_path
+    from mlcube_cli.variables import VARIABLE
 
     keys = entries(tree)
 
     def value(match: re.Match[str]) -> str:
-        name = match[2] or match[3] or ""
-        if match[1]:
+        name = match["bare"] or match["braced"]
+        if match["dollar"]:
             return carried("$")
         if name == "WORKSPACE":
             return carried(os.path.join(root, "workspace"))
-        if match[3] and name in keys:
+        if match["braced"] and name in keys:
             return match[0]
         if name not in request.environment:
-            known = f", and the cube has no key '{name}'" if match[3] else ""
+            known = f", and the cube has no key '{name}'" if match["braced"] else ""
             raise _refused(text, f"the environment variable {name} is not set{known}",
                            f"export {name}=... first, or write $$ where a dollar is meant")
         return carried(request.environment[name])
 
-    written = re.sub(_VARIABLE, value, text, flags=re.ASCII)
+    written = VARIABLE.sub(value, text)
     place = Node(written, text=written)
     runtime = from_data({"root": carried(root)}, "generated")
     result = interpolate(mapping({**keys, "workspace": place, "runtime": runtime}, tree), request.environment, ())

@@ -13,12 +13,12 @@ from mlcube_cli.command import Command, Step, Variable
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
+from mlcube_cli.variables import NAME
 from mlcube_shell.interpreters import CLEAN
 from mlcube_shell.local_variables import platform_variables
 from mlcube_shell.shell_setup import find_shell, text_lines, with_setup
 
 _HIDDEN_LINES = "MLCUBE_LINES"
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 # A parameters file may hold any key; one that a shell or the loader obeys must not reach them.
 _OBEYED = re.compile(r"(PATH|HOME|IFS|ENV|BASH_.*|SHELLOPTS|BASHOPTS|PS4|LD_.*|DYLD_.*|PYTHON.*|CDPATH|PWD|OLDPWD)\Z")
 
@@ -61,10 +61,10 @@ def _shell(job: Job, facts: Facts, name: str) -> Command:
 
 
 def _variables(job: Job, facts: Facts, name: str) -> tuple[Variable, ...]:
-    values = {key: text for key, text in job.variables if _IDENTIFIER.match(key) and not _OBEYED.match(key)}
+    values = {key: text for key, text in job.variables if NAME.match(key) and not _OBEYED.match(key)}
     if name == "run":
         values["mlbox_task"] = job.task
-    values.update((argument.name, value) for argument, value in job.seen(job.host_paths) if _IDENTIFIER.match(argument.name))
+    values.update((argument.name, value) for argument, value in job.seen(job.host_paths) if NAME.match(argument.name))
     own = {variable.name: variable for variable in (*CLEAN, Variable("PYTHONUNBUFFERED", "1"))}
     own.update((variable.name, variable) for variable in platform_variables(job, facts))
     own.update((key, Variable(key, text)) for key, text in values.items())

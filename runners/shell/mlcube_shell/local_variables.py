@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from mlcube_cli.command import Variable
 from mlcube_cli.definition.model import Data, Option
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
+from mlcube_cli.variables import NAME
 from mlcube_shell.gpus import HIDDEN, chosen_devices, parse_gpus, share_of
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 
 
 def platform_variables(job: Job, facts: Facts) -> tuple[Variable, ...]:
@@ -27,7 +24,7 @@ def platform_variables(job: Job, facts: Facts) -> tuple[Variable, ...]:
         raise DefinitionError(f"'env' must be a map of names and values ({option.origin})",
                               "write env:, and below it NAME: value")
     for name, value in option.value.items():
-        if not _NAME.match(name):
+        if not NAME.match(name):
             raise DefinitionError(f"{name!r} cannot be a variable's name ({option.origin})",
                                   "use letters, digits and underscores")
         if value is not None:

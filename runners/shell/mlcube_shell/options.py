@@ -8,8 +8,9 @@ from mlcube_cli.definition.model import Data, Option
 from mlcube_cli.errors import DefinitionError, Location
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
+from mlcube_cli.variables import expand_variables
 
-_DOLLAR = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\}|(\())|(`)")
+_COMMAND = re.compile(r"`|(?<!\$)(?:\$\$)*\$\(")  # what a shell would run
 _TILDE = re.compile(r"(?:--?[A-Za-z][A-Za-z0-9-]*=|)(~)(?=/|:|\Z)")
 _NAME = re.compile(r"[^=\x00]+\Z")
 
@@ -142,25 +143,21 @@ def is_secret(job: Job, name: str) -> bool:
 
 
 def _expand(option: Option, word: str, job: Job, facts: Facts) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[1]:
-            return "$"
-        if match[4] or match[5]:
-            raise refuse(option, f"{word!r} asks a shell to run a command; no shell is involved",
-                         "write the value itself, or ${oc.env:NAME}; a dollar itself is written $$")
-        name = match[2] or match[3]
-        if name == "WORKSPACE":
-            return job.workspace
-        if name not in facts.environment:
-            raise refuse(option, f"the environment variable {name} is not set",
-                         f"export {name}=... first, or write $$ where a dollar is meant")
-        return facts.environment[name]
+    def unset(name: str) -> DefinitionError:
+        return refuse(option, f"the environment variable {name} is not set",
+                      f"export {name}=... first, or write $$ where a dollar is meant")
 
+    def expanded(text: str) -> str:
+        return expand_variables(text, job.workspace, facts.environment, unset)
+
+    if _COMMAND.search(word):
+        raise refuse(option, f"{word!r} asks a shell to run a command; no shell is involved",
+                     "write the value itself, or ${oc.env:NAME}; a dollar itself is written $$")
     tilde = _TILDE.match(word)
     if tilde and facts.home:
         start = tilde.start(1)
-        return _DOLLAR.sub(value, word[:start]) + facts.home + _DOLLAR.sub(value, word[start + 1:])
-    return _DOLLAR.sub(value, word)
+        return expanded(word[:start]) + facts.home + expanded(word[start + 1:])
+    return expanded(word)
 
 
 def _kind(value: Data) -> str:

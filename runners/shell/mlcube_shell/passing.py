@@ -11,7 +11,7 @@ from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_shell.options import is_map, is_secret, mapping_option, split_option
 
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
+ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # What the engine's client reads for itself: a value that it should only pass on cannot travel in these.
 _OF_THE_CLIENT = frozenset(("PATH", "HOME", "USER", "SHELL", "TMPDIR", "TERM", "LD_LIBRARY_PATH", "LD_PRELOAD",
@@ -68,7 +68,7 @@ def given_build_args(job: Job, facts: Facts) -> Passed:
     if is_map(job, "build_args"):
         return pass_map("--build-arg", job, "build_args", facts)
     words = split_option(job, "build_args", facts)
-    if all(_ASSIGNMENT.match(word) for word in words):
+    if all(ASSIGNMENT.match(word) for word in words):
         words = tuple(part for word in words for part in ("--build-arg", word))
     return hide_values(words, "--build-arg", is_secret(job, "build_args"))
 

@@ -12,7 +12,7 @@ from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_shell.options import refuse, split_option
-from mlcube_shell.passing import pass_variable
+from mlcube_shell.passing import ASSIGNMENT, pass_variable
 
 _SHORT = {
     "a": "--attach", "c": "--cpu-shares", "d": "--detach", "e": "--env", "h": "--hostname", "i": "--interactive",
@@ -48,7 +48,7 @@ class Flag:
 # Options of the platform that one flag of the engine sets: typed, they win over what the definition's words say of it.
 _SET_BY = {"--network": "network", "--memory": "memory", "--cpuset-cpus": "cpuset_cpus", "--gpus": "gpus", "--user": "user",
            "--shm-size": "shm_size", "--workdir": "workdir", "--runtime": "container_runtime"}
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Grammar:
@@ -137,7 +137,7 @@ def scan_run_words(option: Option, words: tuple[str, ...], grammar: Grammar = DO
             flags.append(_long_flag(word, rest, grammar))
         elif word.startswith("-") and len(word) > 1 and word != "--":
             flags.extend(_short_flags(option, word, rest, grammar))
-        elif option.name == "env_args" and _ASSIGNMENT.match(word):
+        elif option.name == "env_args" and ASSIGNMENT.match(word):
             flags.append(Flag("--env", word, ("--env", word)))
         else:
             raise refuse(option, f"the word {word!r} is not an option; the engine would take it for the image",
