@@ -34,6 +34,7 @@ def test_the_mnist_cube_trains_in_the_image_of_its_recipe(run_mlcube: RunMLCube,
                                                           scratch: Path) -> None:
     cube = copy_example("mnist", tmp_path / "mnist")
     one_epoch(cube)
+    rebase(cube / "build/Singularity.recipe", "docker-archive", IMAGE_FILES / "base.tar")  # so that the image is not old
     done = run_mlcube("run", "mnist", "--platform=singularity", "--task=sample,train", f"-Psingularity.image={mnist_sif}",
                       env={"TMPDIR": str(scratch)}, timeout=900)
     assert (done.exit_code, done.stderr) == (0, "")
