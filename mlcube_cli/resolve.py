@@ -75,6 +75,17 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
                assume=wish.assume, copies=tuple(copies.values()))
 
 
+def paths_of_here(cube: Cube, wish: Wish, facts: Facts) -> tuple[str, ...]:
+    """The paths that the task's relative values mean: they lie on this machine, wherever the task runs (RULINGS 35).
+
+    `facts`: with the environment of the machine that absolute paths lie on. Raises nothing for faults; `resolve` does.
+    """
+    faults: list[Problem] = []
+    bound = [item for parameter in wish.task.parameters for item in _bind(cube, parameter, wish, facts, faults)]
+    return tuple(item.path for item in bound
+                 if item.is_path and not os.path.isabs(expand(item.text, cube.workspace, facts)))
+
+
 def _input_mode(parameter: Parameter, wish: Wish) -> str:
     return wish.mount or parameter.mode
 

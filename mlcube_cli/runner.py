@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
-from mlcube_cli.command import Plan
+from mlcube_cli.command import Plan, Step
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import UsageError
 from mlcube_cli.facts import Facts
 from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
+from mlcube_cli.parcels import Load, Way
 
 
 class Runner(Protocol):
@@ -33,12 +34,31 @@ class Runner(Protocol):
     def identify(self, job: Job, facts: Facts) -> Identity: ...
 
 
-CONTAINER, HOST = "container", "host"
+class Carrier(Protocol):
+    """A WHERE runner is a module with these functions: it has another runner's plan carried out on another machine.
+
+    All are pure and take facts of this machine; any may raise `facts.Missing` or an MLCubeError.
+    `way(platform, facts)`: how the machine is reached. `root(platform, name, there)`: the directory there that `name` (of
+    letters, digits, `.`, `_` and `-`) gets; `there`: facts of that machine. `push(platform, facts, load)`: the steps that send the code and the
+    inputs. `pull(platform, facts, load, kept, suffix)`: the steps that bring the outputs home; what lies at or below the
+    paths `kept` here stays as it is, and what came is saved beside it, with `suffix` at the end of its name.
+    """
+
+    def way(self, platform: Platform, facts: Facts) -> Way: ...
+
+    def root(self, platform: Platform, name: str, there: Facts) -> str: ...
+
+    def push(self, platform: Platform, facts: Facts, load: Load) -> tuple[Step, ...]: ...
+
+    def pull(self, platform: Platform, facts: Facts, load: Load, kept: tuple[str, ...], suffix: str) -> tuple[Step, ...]: ...
+
+
+CONTAINER, HOST, REMOTE = "container", "host", "remote"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a runner's module is, and what it isolates: a container, or nothing (this host)."""
+    """Where a runner's module is, and where it runs tasks: in a container, on this host as it is, on another machine."""
 
     module: str
     kind: str
@@ -48,12 +68,22 @@ RUNNERS = {
     "docker": Entry("mlcube_shell.docker", CONTAINER),
     "local": Entry("mlcube_shell.local", HOST),
     "singularity": Entry("mlcube_shell.singularity", CONTAINER),
+    "ssh": Entry("mlcube_shell.ssh", REMOTE),
 }
 
 
 def load_runner(name: str) -> Runner:
     """The module that implements a runner. Raises UsageError for a runner that this version does not have."""
+    return cast(Runner, _load(name))
+
+
+def load_carrier(name: str) -> Carrier:
+    """The module of a WHERE runner."""
+    return cast(Carrier, _load(name))
+
+
+def _load(name: str) -> object:
     entry = RUNNERS.get(name)
     if entry is None:
         raise UsageError(f"this version has no runner '{name}'", f"it has: {', '.join(sorted(RUNNERS))}")
-    return cast(Runner, import_module(entry.module))
+    return import_module(entry.module)

@@ -1,0 +1,40 @@
+"""What travels between two machines, and the way there, as values (a carrier makes them: runner.Carrier)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlcube_cli.command import Reason, Step
+from mlcube_cli.place import Place
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A file or directory here, and where it is there. Absolute paths."""
+
+    name: str  # the parameter's, for messages
+    here: str
+    there: str
+    kind: str = "unknown"  # "file" | "directory" | "unknown"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a machine is reached. `connect`: authenticates once for all that follows; skipped where that was done."""
+
+    place: Place
+    connect: Step
+    reasons: tuple[Reason, ...] = ()  # what the words of a failed connection mean
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one command line sends and brings home."""
+
+    root: str  # the cube's directory there, ours
+    identifier: str  # the cube's id, which the marker file in `root` holds
+    code: tuple[str, str]  # the cube's root here, the mirror of its code there
+    workspace: tuple[str, str]
+    leave_out: tuple[str, ...]  # absolute paths below the cube's root that are no code: the workspace
+    inputs: tuple[Parcel, ...] = ()
+    outputs: tuple[Parcel, ...] = ()
