@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
 
 from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.family import Family
+from mlcube_cli.streams import Fed, Sink, Tail, Tee, show
 
-LINES = 25
-_LONGEST_LINE = 4096  # bytes of a line that are kept, the last ones
 _CHUNK = 65536
 _LAST_CHUNKS = 64  # read at the end, whatever still writes
 
@@ -21,7 +19,7 @@ _LAST_CHUNKS = 64  # read at the end, whatever still writes
 class Manner:
     """How a command is run. The default: captured, stdin empty, in a session of its own, without limits."""
 
-    payload: bool = False  # it has our stdout and stderr themselves, and nothing that it starts outlives it
+    payload: bool = False  # it writes to our stdout and stderr, and nothing that it starts outlives it
     forward: bool = False  # captured output is shown on our stderr as well
     stdout: int | None = None  # a payload's standard output, if it is not ours
     interactive: bool = False
@@ -30,6 +28,8 @@ class Manner:
     stop: Stop | None = None
     run_id: str = ""  # put into the environment as MLCUBE_RUN_ID
     passes_on: bool = False  # it passes TERM on itself
+    logs: tuple[int, int] | None = None  # a payload's stdout and stderr go to these descriptors, too
+    feed: Callable[[bytes], object] | None = None  # takes the captured stdout as it comes; the tail is stderr's
 
     @property
     def foreground(self) -> bool:
@@ -37,15 +37,16 @@ class Manner:
         return self.interactive and os.isatty(0)
 
 
-def manner_of(step: Step, limits: TaskPlan | None, stdout: int | None, forward: bool) -> Manner:
-    """The manner that a step asks for, with the limits of its task."""
+def manner_of(step: Step, limits: TaskPlan | None, stdout: int | None, forward: bool,
+              logs: tuple[int, int] | None = None) -> Manner:
+    """The manner that a step asks for, with the limits of its task. Who has the terminal writes no logs (RULINGS 19)."""
     if limits is None:
         limits = TaskPlan("", "", ())
     if not step.payload:
         return Manner(forward=forward, grace=limits.grace)
     return Manner(payload=True, stdout=stdout, interactive=limits.interactive, grace=limits.grace,
                   timeout=limits.timeout, stop=step.stop, run_id="" if step.stop else limits.run_id,
-                  passes_on=step.passes_on)
+                  passes_on=step.passes_on, logs=None if limits.interactive else logs)
 
 
 def environment_of(command: Command, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -70,6 +71,7 @@ class Process(Protocol):
     pid: int
     stdin: IO[bytes] | None
     stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
 
     def poll(self) -> int | None: ...
 
@@ -85,8 +87,23 @@ class Child:
         self._process = process
         self._tail = Tail()
         self._unsent = data or b""
-        self.readers = _descriptors(process.stdout)
-        self.writers = _descriptors(process.stdin)
+        self._input = _descriptors(process.stdin)
+        self._sinks: dict[int, Sink] = {}  # by the descriptor that is read; none once all was read
+        self._all: list[Sink] = []
+        for stream, sink in ((process.stdout, self._sink(0)), (process.stderr, self._sink(1))):
+            for descriptor in _descriptors(stream):
+                self._sinks[descriptor] = sink
+                self._all.append(sink)
+
+    def _sink(self, number: int) -> Sink:
+        """Where its stdout (0) or stderr (1) goes."""
+        manner = self.manner
+        if manner.logs is not None:
+            ours = (1 if manner.stdout is None else manner.stdout, 2)
+            return Tee(ours[number], manner.logs[number])
+        if manner.feed is not None and number == 0:
+            return Fed(manner.feed)
+        return Fed(self._tail.feed, show) if manner.forward else Fed(self._tail.feed)
 
     def __enter__(self) -> Child:
         return self
@@ -95,7 +112,7 @@ class Child:
         if self.poll() is None and self.family.kill():
             self._process.wait()
         self.drain()
-        for stream in (self._process.stdin, self._process.stdout):
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
 
@@ -106,69 +123,69 @@ class Child:
     def tail(self) -> tuple[str, ...]:
         return self._tail.lines()
 
+    @property
+    def readers(self) -> list[int]:
+        """The descriptors to read from, as far as there is room for what comes."""
+        return [descriptor for descriptor, sink in self._sinks.items() if not sink.full]
+
+    @property
+    def writers(self) -> list[int]:
+        """The descriptors that something waits to be written to."""
+        return [*self._input, *self.waiting]
+
+    @property
+    def waiting(self) -> list[int]:
+        """Descriptors of ours that the child's output waits to be written to."""
+        return list(dict.fromkeys(sink.target for sink in self._all if sink.target is not None))
+
+    @property
+    def deserted(self) -> bool:
+        """Has somebody gone who was to read what the child writes?"""
+        return any(sink.deserted for sink in self._all)
+
+    def faults(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(sink.fault for sink in self._all if sink.fault))
+
     def serve(self, readable: Sequence[int], writable: Sequence[int]) -> None:
         """Move what can be moved between us and the child without waiting."""
-        for _ in readable:
-            self._read()
-        for _ in writable:
-            self._write()
+        for descriptor in readable:
+            self._read(descriptor)
+        for descriptor in writable:
+            if descriptor in self._input:
+                self._write()
+            else:
+                next(sink for sink in self._all if sink.target == descriptor).write_on()
 
     def drain(self) -> None:
         """Read what is left of its output. Bounded: others may hold the pipe open, and write on."""
-        for _ in range(_LAST_CHUNKS):
-            if not self.readers or not self._read():
-                return
+        for descriptor in list(self._sinks):
+            for _ in range(_LAST_CHUNKS):
+                if not self._read(descriptor):
+                    break
 
-    def _read(self) -> bool:
+    def _read(self, descriptor: int) -> bool:
         try:
-            data = os.read(self.readers[0], _CHUNK)
+            data = os.read(descriptor, _CHUNK)
         except BlockingIOError:
             return False
         if not data:
-            self.readers = []
+            del self._sinks[descriptor]
             return False
-        self._tail.feed(data)
-        if self.manner.forward:
-            _show(data)
+        self._sinks[descriptor].take(data)
         return True
 
     def _write(self) -> None:
         try:
-            sent = os.write(self.writers[0], self._unsent[:_CHUNK])
+            sent = os.write(self._input[0], self._unsent[:_CHUNK])
         except BlockingIOError:
             return
         except OSError:  # it does not want to read any more, which is its own affair
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
         if not self._unsent:
-            self.writers = []
+            self._input = []
             if self._process.stdin is not None:
                 self._process.stdin.close()
-
-
-class Tail:
-    """The last lines of a stream of any length, in bounded memory. Of a progress bar, its last state."""
-
-    def __init__(self) -> None:
-        self._lines: deque[bytes] = deque(maxlen=LINES)
-        self._rest = b""
-
-    def feed(self, data: bytes) -> None:
-        *lines, rest = (self._rest + data).split(b"\n")
-        self._lines.extend(line[-_LONGEST_LINE:] for line in lines[-LINES:])
-        self._rest = rest[-_LONGEST_LINE:]
-
-    def lines(self) -> tuple[str, ...]:
-        lines = [*self._lines, self._rest] if self._rest else list(self._lines)
-        return tuple(line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace") for line in lines[-LINES:])
-
-
-def _show(data: bytes) -> None:
-    try:
-        while data:
-            data = data[os.write(2, data):]
-    except OSError:  # a closed or hung-up stderr does not stop the work
-        pass
 
 
 def _descriptors(stream: IO[bytes] | None) -> list[int]:

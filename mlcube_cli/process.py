@@ -9,17 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import cast
 
-from mlcube_cli.child import Child, Manner, Process, environment_of, exit_code, manner_of, unusable, why_not_started
+from mlcube_cli.child import Child, Manner, environment_of, exit_code, manner_of, why_not_started
 from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.errors import Interrupted, MachineError
-from mlcube_cli.executables import find_executable
 from mlcube_cli.facts import Observation
-from mlcube_cli.family import MARKER
 from mlcube_cli.outcome import Outcome as Outcome
 from mlcube_cli.signals import Watch
 from mlcube_cli.signals import die_by as die_by
+from mlcube_cli.starting import start
 
 TIMED_OUT = 124
 _PROBE = 60.0  # seconds for a question
@@ -83,6 +81,7 @@ class Session:
         self._lock_wait = lock_wait
         self._announce = announce
         self._watch = Watch()
+        self._heeded = 0  # signals that were acted upon already, and end nothing more
 
     def __enter__(self) -> Session:
         self._watch.__enter__()
@@ -95,21 +94,44 @@ class Session:
     def signal(self) -> int | None:
         return self._watch.received[0] if self._watch.received else None
 
-    def run(self, step: Step, limits: TaskPlan | None = None, stdout: int | None = None) -> Outcome:
+    @property
+    def interrupted(self) -> bool:
+        """Has a signal come that nobody heeded yet?"""
+        return len(self._watch.received) > self._heeded
+
+    def heed(self) -> None:
+        """From now on the signals that came so far end nothing that is run: what follows is the answer to them."""
+        self._heeded = len(self._watch.received)
+
+    def run(self, step: Step, limits: TaskPlan | None = None, stdout: int | None = None,
+            logs: tuple[int, int] | None = None) -> Outcome:
         """Run a step to its end; skip it when `unless` succeeds, fall back on `otherwise`, hold its lock meanwhile.
 
         `limits`: grace period, and for the payload the time limit and whether it has the terminal. `stdout`: the
-        descriptor that a payload writes its standard output to. Raises nothing for what commands do.
+        descriptor that a payload writes its standard output to. `logs`: what a payload without the terminal writes to
+        stdout and stderr goes to these descriptors, too; when nobody reads our own any more, it is ended as by SIGPIPE.
+        Raises nothing for what commands do.
         """
+        return self._timed(lambda: self._run(step, manner_of(step, limits, stdout, self._forward, logs)))
+
+    def stream(self, command: Command, feed: Callable[[bytes], object], foreground: bool = False) -> Outcome:
+        """Run a command whose stdout goes to `feed` as it comes; the outcome's tail is what it said on stderr.
+
+        The first signal that nobody heeded ends it at once: "cancelled". What `feed` raises ends it, too, and is
+        raised. `foreground`: it keeps the terminal, for questions; Ctrl-C is then its own affair.
+        """
+        return self._timed(lambda: self._execute(command, Manner(feed=feed, interactive=foreground, grace=0.0)))
+
+    def _timed(self, work: Callable[[], Outcome]) -> Outcome:
         began = time.monotonic()
         try:
-            outcome = self._run(step, manner_of(step, limits, stdout, self._forward))
+            outcome = work()
         except Interrupted:
             outcome = Outcome("cancelled", 0, 0.0)
         except MachineError as error:
             outcome = Outcome("environment", 1, 0.0, tail=(error.message, *([error.hint] if error.hint else [])))
-        number = self.signal
-        if number is not None and outcome.status != "succeeded":
+        if self.interrupted and outcome.status != "succeeded":
+            number = self._watch.received[self._heeded]
             outcome = replace(outcome, status="cancelled", exit_code=128 + number, signal=number)
         return replace(outcome, seconds=time.monotonic() - began)
 
@@ -142,8 +164,8 @@ class Session:
         return all([self._succeeds(command, _LONGEST_TIDY, sys.maxsize) for command in step.after][-1:])
 
     def _check(self) -> None:
-        if self.signal is not None:
-            raise Interrupted(self.signal)
+        if self.interrupted:
+            raise Interrupted(self._watch.received[self._heeded])
 
     def _holds(self, question: Command) -> bool:
         """Does this command succeed? Raises Interrupted."""
@@ -157,24 +179,25 @@ class Session:
         if not step.lock:
             yield
             return
+        from mlcube_cli.cache import lock_directory
         from mlcube_cli.locks import lock
 
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(lock(self._locks or _lock_directory(), step.lock, self._lock_wait, self._tell,
-                                         self._pause))
+                place = self._locks or lock_directory(os.environ, os.getuid())
+                stack.enter_context(lock(place, step.lock, self._lock_wait, self._tell, self._pause))
             except OSError as error:
                 self._tell(f"going on without a lock for '{step.title}': {error}")
             yield
 
     def _pause(self, seconds: float) -> None:
-        self._watch.sleep(seconds, 0)
+        self._watch.sleep(seconds, self._heeded)
         self._check()
 
     def _execute(self, command: Command, manner: Manner) -> Outcome:
         self._check()
         try:
-            child = _start(command, manner)
+            child = start(command, manner)
         except (OSError, ValueError) as error:
             code = 126 if isinstance(error, PermissionError) else 127
             return Outcome("environment", code, 0.0, tail=(why_not_started(command, error),), command=command)
@@ -185,10 +208,13 @@ class Session:
                 self._tidy(child)
             else:
                 self._end(child)
+            self._hand_over(child, float("inf") if ended else _SLACK / 2)
+        for fault in child.faults():
+            self._tell(fault)
         code = exit_code(child.poll() or 0)
         if manner.foreground and code != 128 + signal.SIGINT:
             self._forgive_interrupts()
-        if not ended and self.signal is None:
+        if not ended and not self.interrupted:
             return Outcome("timed_out", TIMED_OUT, 0.0, tail=child.tail(), command=command)
         return Outcome("succeeded" if ended and code == 0 else "failed", code, 0.0, tail=child.tail(), command=command)
 
@@ -199,10 +225,12 @@ class Session:
 
         A command that has the terminal gets Ctrl-C from it, and decides itself: so do interactive Pythons.
         """
-        return len([number for number in self._watch.received if not (manner.foreground and number == signal.SIGINT)])
+        received = self._watch.received[self._heeded:]
+        return len([number for number in received if not (manner.foreground and number == signal.SIGINT)])
 
     def _forgive_interrupts(self) -> None:
-        self._watch.received[:] = [number for number in self._watch.received if number != signal.SIGINT]
+        received = self._watch.received
+        received[self._heeded:] = [number for number in received[self._heeded:] if number != signal.SIGINT]
 
     def _await(self, child: Child, until: float, known: int) -> bool:
         """Serve the child's streams until it ends; False when the time is up or more signals than `known` came."""
@@ -211,7 +239,16 @@ class Session:
             if left <= 0 or self._count(child.manner) > known:
                 return False
             child.serve(*self._watch.wait(left, child.readers, child.writers))
+            if child.deserted and signal.SIGPIPE not in self._watch.received:
+                self._watch.received.append(signal.SIGPIPE)  # as if it had written there itself (RULINGS 26)
         return True
+
+    def _hand_over(self, child: Child, seconds: float) -> None:
+        """What an ended child wrote last, to whoever reads our streams: as long as that takes, or until a signal."""
+        child.drain()
+        until, known = time.monotonic() + seconds, len(self._watch.received)
+        while child.waiting and time.monotonic() < until and len(self._watch.received) == known:
+            child.serve(*self._watch.wait(until - time.monotonic(), (), child.waiting))
 
     # --- ending ----------------------------------------------------------------------------------------------------
 
@@ -277,48 +314,8 @@ class Session:
     def _succeeds(self, command: Command, limit: float, known: int) -> bool:
         """Run a command of ours; True when it succeeded within `limit` seconds. More signals than `known` give it up."""
         try:
-            child = _start(command, Manner())
+            child = start(command, Manner())
         except (OSError, ValueError):
             return False
         with child:
             return self._await(child, time.monotonic() + limit, known) and child.poll() == 0
-
-
-def _start(command: Command, manner: Manner) -> Child:
-    """Start it through plumbum, with all that plumbum's own defaults would change said outright.
-
-    plumbum puts its copy of our environment below the one it is given, so that nothing could be removed: hence the
-    scoped, emptied copy. Its own lookup knows only our PATH and takes `my-tool` for `my_tool`: hence ours, in the
-    command's PATH and directory. Raises OSError or ValueError (`why_not_started` makes the sentence).
-    """
-    import subprocess  # noqa: TID251 - this is the place
-
-    from plumbum.machines.local import LocalCommand, local  # noqa: TID251 - this is the place
-
-    environment = environment_of(command)
-    environment.setdefault("PATH", os.defpath)
-    if manner.run_id:
-        environment[MARKER] = manner.run_id
-    executable = find_executable(command.argv[0], environment, command.cwd)
-    if executable is None:
-        raise unusable(command)
-    captured = not manner.payload
-    here = "." if os.access(".", os.X_OK) else "/"  # a directory that we may not enter cannot be started in
-    with local.env():
-        local.env.clear()
-        process = LocalCommand(executable).popen(
-            command.argv[1:], cwd=command.cwd or here, env=environment, bufsize=0,
-            stdin=subprocess.PIPE if command.stdin else None if manner.interactive else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if captured else manner.stdout,
-            stderr=subprocess.STDOUT if captured else None, start_new_session=not manner.foreground)
-    return Child(cast("Process", process), manner, command.stdin)
-
-
-def _lock_directory() -> str:
-    """Below the cache. Raises OSError where there is no usable one."""
-    from mlcube_cli.cache import find_cache
-
-    cache = find_cache(os.environ, os.getuid())
-    if cache is None:
-        raise OSError("there is no usable cache directory; set MLCUBE_HOME")
-    return os.path.join(cache, "locks")

@@ -35,6 +35,14 @@ def find_cache(environment: Mapping[str, str], uid: int) -> str | None:
     return place if usable else None
 
 
+def lock_directory(environment: Mapping[str, str], uid: int) -> str:
+    """Where the locks between runs are, absent or not. Raises OSError where there is no usable cache."""
+    cache = find_cache(environment, uid)
+    if cache is None:
+        raise OSError("there is no usable cache directory; set MLCUBE_HOME")
+    return os.path.join(cache, "locks")
+
+
 def candidate(environment: Mapping[str, str], uid: int) -> str | None:
     """Where the cache would be, usable or not; None where there is no place for one."""
     chosen = environment.get("MLCUBE_HOME", "")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mlcube_cli.child import Tail
 from mlcube_cli.command import Command, Step, Stop, TaskPlan, Variable
 from mlcube_cli.process import Session, ask
+from mlcube_cli.streams import Tail
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = TaskPlan("t", "run-1", ())
@@ -41,7 +41,8 @@ with Session(spec.get("forward", False), spec.get("locks"), told.append) as sess
     open(spec["ready"], "w").close()
     used = time.process_time()
     began = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
-    outcomes = [session.run(step, limits, spec.get("stdout")) for _ in range(spec.get("times", 1))]
+    logs = tuple(os.open(name, os.O_CREAT | os.O_APPEND | os.O_WRONLY) for name in spec["logs"]) if "logs" in spec else None
+    outcomes = [session.run(step, limits, spec.get("stdout"), logs) for _ in range(spec.get("times", 1))]
 outcome = outcomes[0]
 usage = resource.getrusage(resource.RUSAGE_SELF)
 most = int(re.search(r"VmHWM:\s*(\d+) kB", open("/proc/self/status").read())[1])  # ru_maxrss counts the parent's before exec
@@ -140,6 +141,117 @@ def test_payload_stdin_is_empty_unless_interactive(tmp_path):
         driven = Driven(tmp_path, argv=["cat"], interactive=interactive).start(stdin=subprocess.PIPE)
         out, _ = driven.process.communicate(b"typed", timeout=20)
         assert out == seen
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+def logs_in(folder: Path) -> list[str]:
+    return [str(folder / "stdout.log"), str(folder / "stderr.log")]
+
+
+def test_what_a_task_prints_goes_to_our_streams_and_to_its_logs_byte_for_byte(tmp_path):
+    driven = drive(tmp_path, argv=shell(r"printf '10%%\r\377'; printf 'e\376' >&2; exit 3"), logs=logs_in(tmp_path))
+    assert (driven.stdout, driven.stderr, driven.outcome["exit_code"]) == (b"10%\r\xff", b"e\xfe", 3)
+    assert [Path(name).read_bytes() for name in logs_in(tmp_path)] == [b"10%\r\xff", b"e\xfe"]
+
+
+def test_the_log_has_it_before_the_task_ends(tmp_path):
+    driven = Driven(tmp_path, argv=shell("echo early; sleep 30"), logs=logs_in(tmp_path)).start()
+    until = time.monotonic() + 20
+    while not (tmp_path / "stdout.log").exists() or (tmp_path / "stdout.log").read_bytes() != b"early\n":
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    driven.send(signal.SIGTERM)
+    assert driven.end()["status"] == "cancelled"
+
+
+def test_50_mb_of_output_pass_through_us_whole_and_in_little_memory(tmp_path):
+    script = "i=0; while [ $i -lt 50 ]; do head -c 1048576 /dev/zero; i=$((i+1)); done"
+    driven = drive(tmp_path, argv=shell(script), logs=logs_in(tmp_path))
+    assert len(driven.stdout) == 50 << 20 == (tmp_path / "stdout.log").stat().st_size
+    assert driven.outcome["rss"] < 60_000
+
+
+def test_a_task_with_a_log_is_ended_when_nobody_reads_our_stdout_any_more(tmp_path):
+    driven = Driven(tmp_path, argv=shell("echo 1; while :; do echo more; sleep 0.01; done"), logs=logs_in(tmp_path)).start()
+    driven.process.stdout.readline()
+    driven.process.stdout.close()
+    driven.process.stdout = None
+    outcome = driven.end()
+    assert (outcome["status"], outcome["exit_code"], driven.process.returncode) == ("cancelled", 141, -signal.SIGPIPE)
+    assert driven.left(5) == []
+
+
+def test_a_reader_that_does_not_read_keeps_nobody_from_ending_a_task_with_a_log(tmp_path):
+    driven = Driven(tmp_path, argv=shell("yes"), logs=logs_in(tmp_path), timeout=1).start()
+    driven.process.wait(timeout=30)  # and nobody has read stdout so far
+    assert json.loads(driven.result.read_text())["status"] == "timed_out"
+    driven.end()
+
+
+def test_with_a_log_too_nothing_waits_for_who_holds_the_pipes_after_the_task(tmp_path):
+    began = time.monotonic()
+    driven = drive(tmp_path, argv=shell("sleep 60 & echo done"), logs=logs_in(tmp_path))
+    assert (driven.stdout, driven.outcome["status"]) == (b"done\n", "succeeded")
+    assert time.monotonic() - began < 20
+    assert driven.left(5) == []
+
+
+def test_a_log_on_a_full_disk_is_said_and_the_task_goes_on(tmp_path):
+    driven = drive(tmp_path, argv=shell("echo all"), logs=["/dev/full", str(tmp_path / "stderr.log")])
+    assert (driven.stdout, driven.outcome["status"]) == (b"all\n", "succeeded")
+    assert driven.outcome["told"] == ["the log of the task ends early: No space left on device"]
+
+
+def test_a_full_disk_behind_our_stdout_is_said_and_the_log_is_whole(tmp_path):
+    driven = Driven(tmp_path, argv=shell("echo all"), logs=logs_in(tmp_path))
+    with open("/dev/full", "wb") as full:
+        driven.process = subprocess.Popen(driven.words, env=driven.environment, stdout=full, stderr=subprocess.PIPE)
+    outcome = driven.end()
+    assert outcome["told"] == ["what the task prints cannot be passed on: No space left on device"]
+    assert (tmp_path / "stdout.log").read_bytes() == b"all\n"
+
+
+def test_an_interactive_task_has_our_streams_themselves_and_no_log(tmp_path):
+    driven = drive(tmp_path, argv=shell("echo all"), logs=logs_in(tmp_path), interactive=True)
+    assert (driven.stdout, (tmp_path / "stdout.log").read_bytes()) == (b"all\n", b"")
+
+
+# --- streaming -------------------------------------------------------------------------------------------------------
+
+
+def test_stream_feeds_stdout_as_it_comes_and_keeps_the_last_lines_of_stderr(tmp_path):
+    got: list[bytes] = []
+    with Session() as session:
+        outcome = session.stream(Command(("sh", "-s"), stdin=b"echo one; echo why >&2; exit 6"), got.append)
+    assert (b"".join(got), outcome.status, outcome.exit_code, outcome.tail) == (b"one\n", "failed", 6, ("why",))
+
+
+def test_a_signal_ends_a_stream_and_what_answers_it_goes_on_once_it_is_heeded():
+    with Session() as session:
+        outcome = session.stream(Command(("sh", "-c", "echo; sleep 60")), lambda data: os.kill(os.getpid(), signal.SIGTERM))
+        assert (outcome.status, outcome.exit_code, outcome.seconds < 20) == ("cancelled", 143, True)
+        assert session.stream(Command(("true",)), bytes).status == "cancelled"
+        session.heed()
+        assert session.stream(Command(("true",)), bytes).status == "succeeded"
+        assert session.run(Step("x", Command(("sh", "-c", "exit 4")))).exit_code == 4
+        os.kill(os.getpid(), signal.SIGINT)
+        assert session.run(Step("x", Command(("true",)))).exit_code == 130
+        assert session.signal == signal.SIGTERM
+
+
+def test_what_the_feed_of_a_stream_raises_ends_its_command(tmp_path):
+    def feed(data: bytes) -> None:
+        raise BrokenPipeError
+
+    with Session() as session, pytest.raises(BrokenPipeError):
+        session.stream(Command(("sh", "-c", f"echo $$ >{tmp_path}/pid; echo; exec sleep 60")), feed)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+# --- exit codes ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("exit 127", 127), ("kill -9 $$", 137)])
