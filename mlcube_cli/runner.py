@@ -38,10 +38,11 @@ class Carrier(Protocol):
     """A WHERE runner is a module with these functions: it has another runner's plan carried out on another machine.
 
     All are pure and take facts of this machine; any may raise `facts.Missing` or an MLCubeError.
-    `way(platform, facts)`: how the machine is reached. `root(platform, name, there)`: the directory there that `name` (of
-    letters, digits, `.`, `_` and `-`) gets; `there`: facts of that machine. `push(platform, facts, load)`: the steps that send the code and the
-    inputs. `pull(platform, facts, load, kept, suffix)`: the steps that bring the outputs home; what lies at or below the
-    paths `kept` here stays as it is, and what came is saved beside it, with `suffix` at the end of its name.
+    `way(platform, facts)`: how the machine is reached. `root(platform, name, there)`: the directory there that `name`
+    gets (of letters, digits, `.`, `_` and `-`); `there`: facts of that machine. `push(platform, facts, load)`: the steps
+    that send the code and the inputs. `pull(platform, facts, load, kept, suffix)`: the steps that bring the outputs home;
+    what lies at or below the paths `kept` here stays as it is, and what came is saved beside it, with `suffix` at the end
+    of its name.
     """
 
     def way(self, platform: Platform, facts: Facts) -> Way: ...

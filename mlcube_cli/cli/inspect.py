@@ -30,8 +30,8 @@ def inspect(arguments: Arguments) -> int:
         identity = identify(prepared, renewing=False)
     if not identity.present:
         what = "the environment" if identity.kind == "environment" else "image"
-        raise PreparationError(f"{what} {identity.name} of platform '{prepared.platform.name}' is not here",
-                               f"mlcube configure --platform {prepared.platform.name}, or mlcube inspect --force")
+        raise PreparationError(f"{what} {identity.name} of platform '{prepared.platform_name}' is not here",
+                               f"mlcube configure --platform {prepared.platform_name}, or mlcube inspect --force")
     _show(arguments, prepared, identity)
     return 0
 
@@ -45,7 +45,7 @@ def _configure(arguments: Arguments, prepared: Prepared) -> int:
     if code and arguments.json:
         from mlcube_cli.report import result_data
 
-        output.json_result(result_data("preparation", code, prepared.platform.name, message="the platform cannot be prepared"))
+        output.json_result(result_data("preparation", code, prepared.platform_name, message="the platform cannot be prepared"))
     return code
 
 
@@ -77,14 +77,14 @@ def inspect_data(prepared: Prepared, identity: Identity) -> dict[str, object]:
               "same": identity.same} if pin else None
     return {
         "schema": "mlcube.inspect.v1", "hash": identity.hash, "cube": prepared.cube.name,
-        "platform": prepared.platform.name, "runner": prepared.platform.runner, "kind": identity.kind, "name": identity.name,
+        "platform": prepared.platform_name, "runner": prepared.platform.runner, "kind": identity.kind, "name": identity.name,
         "id": identity.id, "digests": list(identity.digests), "inputs": identity.inputs, "sha256": identity.sha256,
         "source": identity.source, "architecture": identity.architecture, "lock": locked,
     }
 
 
 def _text(prepared: Prepared, identity: Identity) -> str:
-    lines = [("platform", f"{prepared.platform.name} ({prepared.platform.runner})"), (identity.kind, identity.name)]
+    lines = [("platform", f"{prepared.platform_name} ({prepared.platform.runner})"), (identity.kind, identity.name)]
     lines += [("id", identity.id), *(("digest", digest) for digest in identity.digests),
               ("built here", f"from inputs {identity.inputs}" if identity.inputs else ""),
               ("sha256", identity.sha256), ("source", identity.source), ("architecture", identity.architecture),

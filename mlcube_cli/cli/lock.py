@@ -63,7 +63,7 @@ def renew(prepared: Prepared) -> None:
 def identify(prepared: Prepared, renewing: bool = True) -> Identity:
     """What the platform's image is; looked up afresh, since it may just have been made. `renewing`: whatever the lock says."""
     job = preparation_job(prepared, renewing=renewing)
-    identity, _ = with_facts(lambda known: prepared.runner.identify(job, known), machine(os.environ))
+    identity, _ = with_facts(lambda known: prepared.runner.identify(job, known), prepared.afresh(), prepared.look)
     return identity
 
 

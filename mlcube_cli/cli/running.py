@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
@@ -23,9 +24,12 @@ from mlcube_cli.lock_file import Lock, read_lock, under
 from mlcube_cli.observe import Look, look, look_before_starting, machine, with_facts
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
-from mlcube_cli.runner import HOST, RUNNERS, Runner, load_runner
+from mlcube_cli.runner import HOST, REMOTE, RUNNERS, Runner, load_runner
 from mlcube_cli.staging import with_copies
 from mlcube_cli.trust import job_reach, platform_reach
+
+if TYPE_CHECKING:
+    from mlcube_cli.cli.remote import Remote
 
 # Flags of `run` set options of the platform by its runner, whatever the platform is called (spec/dialects 3.9, 4.1). What
 # of a container's options local cannot honour, it says itself, and names the flag.
@@ -50,6 +54,17 @@ class Prepared:
     facts: Facts
     files: tuple[str, ...]  # the definition files that this command line uses, as shown to the user
     lock: Lock  # the cube's own
+    look: Look  # how questions about the machine that runs the tasks are answered
+    remote: Remote | None = None  # that machine, where it is another one; platform, runner, jobs and facts are of it then
+
+    @property
+    def platform_name(self) -> str:
+        """The platform that the command line means, whatever runs behind it."""
+        return self.remote.platform.name if self.remote else self.platform.name
+
+    def afresh(self) -> Facts:
+        """The machine that runs the tasks, looked at anew."""
+        return self.remote.facts if self.remote else machine(os.environ)
 
 
 def run(arguments: Arguments) -> int:
@@ -65,8 +80,12 @@ def run(arguments: Arguments) -> int:
     arguments.grace = parse_duration(arguments.grace, "--grace")
     prepared = prepare(arguments)
     plans, facts = _plans(arguments, prepared)
+    if prepared.remote:
+        from mlcube_cli.cli.attending import run_there
+
+        return run_there(arguments, prepared, plans)
     if arguments.dry_run:
-        return _show(merge(plans), arguments.json)
+        return show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
 
     if not _claimed(plans):  # somebody pruned the cache in the very moment
@@ -77,7 +96,7 @@ def run(arguments: Arguments) -> int:
 def _plans(arguments: Arguments, prepared: Prepared) -> tuple[tuple[Plan, ...], Facts]:
     """The plan of each task, and what was looked up for it. Raises MLCubeError."""
     plans, facts = with_facts(lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
-                              prepared.facts, ways_to_look(arguments))
+                              prepared.facts, prepared.look)
     return _with_flag_notes(arguments, prepared, plans), facts
 
 
@@ -104,15 +123,18 @@ def configure(arguments: Arguments) -> int:
         raise UsageError("configure takes no task parameters", "give them to mlcube run")
     prepared = prepare(arguments)
     job = preparation_job(prepared, arguments.dry_run, arguments.update_lock)
-    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts,
-                             ways_to_look(arguments))
+    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts, prepared.look)
     prepared = replace(prepared, facts=facts)
     if arguments.update_lock and RUNNERS[prepared.platform.runner].kind == HOST:
         raise UsageError(f"--update-lock: platform '{prepared.platform.name}' has no image to lock",
                          "leave it out, or choose a platform that runs containers")
+    if prepared.remote:
+        from mlcube_cli.cli.attending import configure_there
+
+        return configure_there(arguments, prepared, plan)
     if arguments.dry_run:
         note = (f"then {prepared.lock.shown} is renewed: this script does not do that",) * arguments.update_lock
-        return _show(replace(plan, notes=(*plan.notes, *note)), arguments.json)
+        return show(replace(plan, notes=(*plan.notes, *note)), arguments.json)
     from mlcube_cli.cli.executing import execute
 
     if not arguments.update_lock:
@@ -123,7 +145,8 @@ def configure(arguments: Arguments) -> int:
     return execute(arguments, prepared, (plan,), afterwards=lambda: renew(prepared))
 
 
-def _show(plan: Plan, as_json: bool) -> int:
+def show(plan: Plan, as_json: bool) -> int:
+    """Print the plan, as a script or as JSON; nothing is started."""
     if as_json:
         from mlcube_cli.report import plan_data
 
@@ -142,7 +165,8 @@ def prepare(arguments: Arguments) -> Prepared:
     words = sort_out(arguments.words, arguments.mlcube, getattr(arguments, "task", ()))
     running = hasattr(arguments, "task")
     facts = machine(os.environ)
-    reading = read_cube(read_request(arguments, words, facts))
+    request = read_request(arguments, words, facts)
+    reading = read_cube(request)
     if reading.cube is None:
         raise DefinitionError("this cube cannot be used", problems=reading.problems)
     cube = reading.cube
@@ -155,17 +179,36 @@ def prepare(arguments: Arguments) -> Prepared:
         facts, ways_to_look(arguments))
     if why:
         output.say(f"{getattr(arguments, 'doing', 'running on' if running else 'configuring')} {why}")
-    runner = load_runner(platform.runner)
+    if platform.runner in RUNNERS and RUNNERS[platform.runner].kind == REMOTE:
+        from mlcube_cli.cli.remote import prepare_there
+
+        return prepare_there(arguments, request, reading, Asked(platform, tasks, values), facts)
     platform = with_flags(platform, arguments)
     files = used_files(cube, platform, tasks)
     judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
-    wishes = _wishes(arguments, tasks, values)
-    jobs, facts = with_facts(lambda known: _jobs(cube, platform, wishes, known), facts)
+    wishes = wishes_of(arguments, Asked(platform, tasks, values))
+    jobs, facts = with_facts(lambda known: jobs_of(cube, platform, wishes, known), facts)
+    lock = lock_of(cube, facts)
+    prepared = Prepared(cube, platform, load_runner(platform.runner), tuple(under(lock, job) for job in jobs), wishes, facts,
+                        files, lock, ways_to_look(arguments))
+    guard_against_strangers(arguments, prepared)
+    return prepared
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line names, found in the cube."""
+
+    platform: Platform
+    tasks: Chosen
+    values: Mapping[str, str]  # `name=value`
+
+
+def lock_of(cube: Cube, facts: Facts) -> Lock:
+    """The cube's lock file, its warnings shown. `facts`: of this machine."""
     lock = read_lock(os.path.join(facts.cwd, cube.file), facts.cwd, facts.cache)
     output.show_problems(lock.warnings)
-    prepared = Prepared(cube, platform, runner, tuple(under(lock, job) for job in jobs), wishes, facts, files, lock)
-    _guard_against_strangers(arguments, prepared)
-    return prepared
+    return lock
 
 
 def ways_to_look(arguments: Arguments) -> Look:
@@ -200,17 +243,18 @@ def with_flags(platform: Platform, arguments: Arguments) -> Platform:
     return replace(platform, options=kept + added)
 
 
-def _wishes(arguments: Arguments, tasks: Chosen, values: Mapping[str, str]) -> tuple[Wish, ...]:
-    if not tasks:
+def wishes_of(arguments: Arguments, asked: Asked) -> tuple[Wish, ...]:
+    """What is asked of each task, under run ids that share all but their number; none for configure."""
+    if not asked.tasks:
         return ()
     run_id = new_run_id(time.time(), os.urandom(3))
     return tuple(
-        Wish(task, group, {name: value for name, value in values.items() if task.parameter(name)}, arguments.mount,
+        Wish(task, group, {name: value for name, value in asked.values.items() if task.parameter(name)}, arguments.mount,
              f"{run_id}-{number}", arguments.interactive, arguments.grace, arguments.timeout, arguments.dry_run)
-        for number, (task, group) in enumerate(tasks, 1))
+        for number, (task, group) in enumerate(asked.tasks, 1))
 
 
-def _jobs(cube: Cube, platform: Platform, wishes: Sequence[Wish], facts: Facts) -> tuple[Job, ...]:
+def jobs_of(cube: Cube, platform: Platform, wishes: Sequence[Wish], facts: Facts) -> tuple[Job, ...]:
     """All jobs of the command, or every problem of all of them at once."""
     jobs: list[Job] = []
     problems: list[Problem] = []
@@ -230,18 +274,20 @@ def preparation_job(prepared: Prepared, assume: bool = False, renewing: bool = F
     job = Job(run_id=f"{new_run_id(time.time(), os.urandom(3))}-0", cube=cube.name, root=cube.root, workspace=cube.workspace,
               dialect=cube.calling, task="", entrypoint=None, arguments=(), platform=prepared.platform,
               requirements=cube.requirements, assume=assume, locking=renewing)
+    if prepared.remote:
+        job = prepared.remote.moved(job)
     return job if renewing else under(prepared.lock, job)
 
 
 # --- strangers ------------------------------------------------------------------------------------------------------
 
 
-def _guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
+def guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
     """What reaches beyond the contract is said before the first run, and refused with --untrusted (RULINGS 25).
 
     Before anything of the platform is asked, since a cube may name the executable to ask.
     """
-    reach, _ = with_facts(lambda known: _reach(arguments, prepared, known), prepared.facts)
+    reach, _ = with_facts(lambda known: _reach(arguments, prepared, known), prepared.facts, prepared.look)
     if reach and arguments.untrusted:
         raise DefinitionError("this cube asks for more than its inputs and outputs: " + "; ".join(reach),
                               "read it, then run it without --untrusted")
