@@ -1,0 +1,268 @@
+"""A command line whose platform is another machine, decided: connect, look around there, resolve for both machines."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.choose import choose_platform
+from mlcube_cli.cli.running import (
+    Asked,
+    Prepared,
+    guard_against_strangers,
+    jobs_of,
+    lock_of,
+    ways_to_look,
+    wishes_of,
+    with_flags,
+)
+from mlcube_cli.cli.used import Used, judge_problems, used_files
+from mlcube_cli.cube_id import find_id
+from mlcube_cli.definition import Reading, ReadRequest, read_cube
+from mlcube_cli.definition.model import Cube, Option, Platform
+from mlcube_cli.errors import DefinitionError, MachineError, UsageError
+from mlcube_cli.facts import Facts
+from mlcube_cli.job import Job
+from mlcube_cli.lock_file import under
+from mlcube_cli.observe import Look, with_facts
+from mlcube_cli.parcels import Load, Parcel, Way
+from mlcube_cli.process import Session, ask
+from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
+from mlcube_cli.resolve import Wish, paths_of_here
+from mlcube_cli.run_index import state_directory
+from mlcube_cli.runner import REMOTE, RUNNERS, Carrier, load_carrier, load_runner
+from mlcube_cli.there import There, reach
+from mlcube_cli.trust import platform_reach
+
+_CONNECTING = 300.0  # seconds for the whole of it, with the time that a password or a second factor takes
+_INSIDE = ("env", "env_args", "build_args")  # maps in which a null passes on the caller's own value
+
+
+@dataclass(frozen=True)
+class Remote:
+    """The machine that the tasks run on, and how this machine's paths are found there."""
+
+    platform: Platform  # the one that names the machine
+    carrier: Carrier
+    here: Facts
+    way: Way
+    machine: There
+    relocation: Relocation
+    load: Load
+    jobs: tuple[Job, ...]  # as this machine sees them
+
+    @property
+    def facts(self) -> Facts:
+        return self.machine.facts
+
+    @property
+    def name(self) -> str:
+        return self.way.place.name
+
+    def moved(self, job: Job) -> Job:
+        """A job of this machine as that one sees it."""
+        return moved(job, self.relocation, job.platform)
+
+
+def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, asked: Asked, facts: Facts) -> Prepared:
+    """The command line for tasks on another machine. It is looked at; nothing is started and nothing is written there."""
+    if getattr(arguments, "interactive", False):
+        raise UsageError(f"--interactive: platform '{asked.platform.name}' runs tasks on another machine, without a terminal",
+                         "leave it out, or log in there and run the task by hand")
+    _guard_the_way(arguments, asked.platform)
+    carrier = load_carrier(asked.platform.runner)
+    way, facts = with_facts(lambda known: carrier.way(asked.platform, known), facts, ways_to_look(arguments))
+    machine = arrive(way)
+    reading, platform = _platform_there(arguments, request, reading, asked, machine)
+    cube = reading.cube
+    assert cube is not None
+    platform = with_flags(_with_values_of_here(platform, facts), arguments)
+    files = tuple(dict.fromkeys(file for one in (asked.platform, platform) for file in used_files(cube, one, asked.tasks)))
+    judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd))
+    wishes = wishes_of(arguments, asked)
+    near = _near(cube, asked.platform, wishes, facts, machine)
+    jobs = _jobs_here(cube, platform, wishes, near)
+    lock = lock_of(cube, facts)
+    remote = _remote(asked.platform, carrier, way, near, cube, jobs)
+    look = looking_at_both(remote.relocation, ways_to_look(arguments), machine.look)
+    prepared = Prepared(cube, platform, load_runner(platform.runner),
+                        tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs), wishes, machine.facts,
+                        files, lock, look, remote)
+    guard_against_strangers(arguments, prepared)
+    return prepared
+
+
+def _guard_the_way(arguments: Arguments, platform: Platform) -> None:
+    """What a stranger's cube says about the way there counts before the way is taken (RULINGS 25)."""
+    reached = platform_reach(platform)
+    if reached and arguments.untrusted:
+        raise DefinitionError("this cube asks for more than its inputs and outputs: " + "; ".join(reached),
+                              "read it, then run it without --untrusted")
+    if reached:
+        output.say("this cube says where to connect: " + "; ".join(reached))
+
+
+def arrive(way: Way) -> There:
+    """Connect, once for all that follows, and look around. Raises MachineError where the machine does not answer."""
+    with Session(forward=False) as session:
+        outcome = session.connect(way.connect, _CONNECTING)
+    if outcome.status != "succeeded":
+        from mlcube_cli.cli.executing import why_failed
+
+        raise why_failed(replace(way.connect, reasons=way.reasons), outcome, MachineError)
+    return reach(way.place, ask, reasons=way.reasons)
+
+
+# --- what runs there -------------------------------------------------------------------------------------------------
+
+
+def _platform_there(arguments: Arguments, request: ReadRequest, reading: Reading, asked: Asked,
+                    machine: There) -> tuple[Reading, Platform]:
+    """The platform that runs there: the one that is named, else the first of the cube's that the machine can run."""
+    named = asked.platform.option("platform")
+    if named:
+        reading = read_cube(replace(request, inside=str(named)))
+        platform = reading.cube.platform(reading.inside) if reading.cube and reading.inside else None
+        if platform is None:
+            raise DefinitionError("the platform that runs there cannot be used", problems=reading.problems)
+    else:
+        cube = reading.cube
+        assert cube is not None
+        others = tuple(one for one in cube.platforms if one.runner not in RUNNERS or RUNNERS[one.runner].kind != REMOTE)
+        if not others:
+            raise UsageError(f"what should run on {machine.place.name}? The cube has no platform but '{asked.platform.name}'",
+                             f"say it: -P{asked.platform.name}.platform=docker (or singularity, local)")
+        (platform, why), _ = with_facts(lambda known: choose_platform(
+            replace(cube, platforms=others), None, None,
+            lambda one: load_runner(one.runner).available(one, known)), machine.facts, machine.look)
+        output.say(f"running on {machine.place.name}: {why or platform.name}")
+    if platform.runner not in RUNNERS or RUNNERS[platform.runner].kind == REMOTE:
+        raise UsageError(f"platform '{platform.name}' (runner {platform.runner}) cannot run behind "
+                         f"'{asked.platform.name}'", "name one of docker, singularity, local")
+    return reading, platform
+
+
+def _with_values_of_here(platform: Platform, facts: Facts) -> Platform:
+    """Variables that are passed on by name have the value that they have here; it travels as a secret."""
+    return replace(platform, options=tuple(
+        _filled(option, facts) if option.name in _INSIDE and isinstance(option.value, dict) else option
+        for option in platform.options))
+
+
+def _filled(option: Option, facts: Facts) -> Option:
+    assert isinstance(option.value, dict)
+    given = {name: facts.environment[name] for name, value in option.value.items()
+             if value is None and name in facts.environment}
+    hidden = tuple(name for name in option.value if option.hides(name) or name in given)
+    return replace(option, value={**option.value, **given}, secret_keys=hidden) if given else option
+
+
+# --- paths -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Near:
+    """Both machines, and which paths of the tasks are of this one."""
+
+    here: Facts
+    machine: There
+    paths: tuple[str, ...]  # outside of the cube
+    inputs_too: bool  # absolute inputs are this machine's (`sync.absolute: push`)
+    mixed: Facts  # what `~` and `$NAME` mean in a definition
+
+    def is_here(self, cube: Cube) -> Callable[[str], bool]:
+        return lambda path: any(is_at_or_below(path, one) for one in (cube.workspace, cube.root, *self.paths))
+
+
+def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, machine: There) -> _Near:
+    """`~` and `$NAME` mean what they mean on the machine that holds the path (RULINGS 35)."""
+    sync = platform.option("sync")
+    pushed = isinstance(sync, dict) and sync.get("absolute") == "push"
+    environment = here.environment if pushed else {**here.environment, **machine.facts.environment}
+    mixed = replace(here, home=here.home if pushed else machine.facts.home, environment=environment)
+    paths = tuple(dict.fromkeys(path for wish in wishes for path in paths_of_here(cube, wish, mixed, pushed)))
+    return _Near(here, machine, paths, pushed, mixed)
+
+
+def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Near) -> tuple[Job, ...]:
+    """The jobs as this machine sees them: what travels was looked at here, the rest there. Raises DefinitionError."""
+    from mlcube_cli.observe import look as look_here
+
+    is_here = near.is_here(cube)
+    look = looking_before_moving(is_here, look_here, near.machine.look)
+    try:
+        return with_facts(lambda known: jobs_of(cube, platform, wishes, known), near.mixed, look)[0]
+    except DefinitionError as error:
+        name = near.machine.place.name
+        raise DefinitionError(error.message, error.hint, problems=[
+            problem if (path := _path_in(problem.message)) is None or is_here(path) else
+            replace(problem, message=f"{problem.message} on {name}",
+                    hint=f"absolute paths mean {name}'s own; to send yours write {problem.path}=./PATH, "
+                         f"or say -P{{}}.sync.absolute=push".replace("{}", "ssh"))
+            for problem in error.problems]) from None
+
+
+def _path_in(message: str) -> str | None:
+    found = re.search(r"/\S.*$", message)
+    return found.group() if found else None
+
+
+def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: Cube, jobs: tuple[Job, ...]) -> Remote:
+    """Where everything lies there, below a directory of ours that is named after the cube (RULINGS 37)."""
+    identifier = find_id(cube.root, state_directory(near.here.environment, near.here.home))
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", cube.name).strip(".-")[:40] or "cube"
+    root = carrier.root(platform, f"{stem}-{identifier}", near.machine.facts)
+    workspace = (cube.workspace, os.path.join(root, _workspace_name(cube)))
+    mirror = os.path.join(root, "code")
+    paths = [argument.host_path for job in jobs for argument in job.paths]
+    of_cube = (cube.workspace, cube.root)
+    outside = tuple(dict.fromkeys(path for path in paths if not any(is_at_or_below(path, one) for one in of_cube)
+                                  and any(is_at_or_below(path, one) for one in near.paths)))
+    elsewhere = tuple((path, os.path.join(root, "elsewhere", _digest(path), os.path.basename(path) or "root"))
+                      for path in outside)
+    run = jobs[0].command_id if jobs else ""
+    code = os.path.join(root, "runs", run, "code") if run else mirror
+    relocation = Relocation(workspace, (cube.root, code), elsewhere)
+    relocation = replace(relocation, travelling=tuple(dict.fromkeys(path for path in paths if relocation.moves(path))))
+    inputs, outputs = _parcels(cube, jobs, relocation)
+    own = os.path.join(cube.root, "workspace")
+    load = Load(root, identifier, (cube.root, mirror), workspace, tuple(dict.fromkeys((cube.workspace, own))), inputs, outputs)
+    return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
+
+
+def _parcels(cube: Cube, jobs: Sequence[Job], relocation: Relocation) -> tuple[tuple[Parcel, ...], tuple[Parcel, ...]]:
+    """What travels there and what comes home, each path once. What an earlier task of the command line writes stays there."""
+    sent: dict[str, Parcel] = {}
+    fetched: dict[str, Parcel] = {}
+    for job in jobs:
+        task = cube.task(job.task)
+        read = {parameter.name for parameter in task.parameters if parameter.direction == "input"} if task else set()
+        travelling = [argument for argument in job.paths if relocation.moves(argument.host_path)]
+        for argument in travelling:
+            path = argument.host_path
+            if argument.name in read and not _is_made_before(path, fetched):
+                sent.setdefault(path, Parcel(argument.name, path, relocation.there(path), argument.type))
+        fetched.update({argument.host_path: Parcel(argument.name, argument.host_path, relocation.there(argument.host_path),
+                                                   argument.type)
+                        for argument in travelling if argument.direction == "output"})
+    return tuple(sent.values()), tuple(fetched.values())
+
+
+def _is_made_before(path: str, made: Collection[str]) -> bool:
+    """Is this input only there, or there anew, once an earlier task of the command line has written it?"""
+    return path in made or (any(is_at_or_below(path, one) for one in made) and not os.path.lexists(path))
+
+
+def _workspace_name(cube: Cube) -> str:
+    own = os.path.join(cube.root, "workspace")
+    return "workspace" if cube.workspace == own else f"workspace-{_digest(cube.workspace)}"
+
+
+def _digest(path: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
