@@ -61,7 +61,7 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
         result.problems = validate_data(getattr(error, "problems", ()))["problems"]
         output.show_error(error)
     if arguments.json:
-        document = result_data(result.status, result.exit_code, prepared.platform.name, result.tasks,
+        document = result_data(result.status, result.exit_code, prepared.platform_name, result.tasks,
                                result.message, result.hint)
         output.json_result({**document, "problems": result.problems} if result.problems else document)
     if result.signal is not None:
@@ -120,17 +120,17 @@ def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
         result.message = f"cancelled: {step.title}"
         output.say(result.message)
         return False
-    raise _step_error(step, outcome)
+    raise why_failed(step, outcome)
 
 
-def _step_error(step: Step, outcome: Outcome) -> MLCubeError:
+def why_failed(step: Step, outcome: Outcome, kind: type[MLCubeError] | None = None) -> MLCubeError:
     """A tool's failure: the step, the command ready to paste, its last lines, its exit code (CONTRIBUTING, Errors)."""
     attempts = (outcome.first, outcome) if outcome.first else (outcome,)
     lines = [line for attempt in attempts for line in _tried(attempt.command or step.command, attempt)]
     reason = find_reason(step, outcome.tail)
     title = f"could not {step.title} (exit code {outcome.exit_code})"
     message = "\n  ".join((f"{title}: {reason.sentence}" if reason else title, *lines))
-    kind = MachineError if outcome.status == "environment" else PreparationError
+    kind = kind or (MachineError if outcome.status == "environment" else PreparationError)
     aside = outcome.command in (*step.before, *step.then)
     hint = reason.hint if reason else "" if aside else step.hint
     return kind(message, hint or "the lines above are the tool's own; the command can be pasted into a shell")
@@ -196,7 +196,7 @@ class _TaskRun:
         """Leave in `failure` what was not the task's own doing."""
         aside = not step.payload or outcome.command in (*step.before, *step.then)
         if aside and outcome.status in ("failed", "environment"):
-            self.failure = _step_error(step, outcome)
+            self.failure = why_failed(step, outcome)
         elif outcome.status == "environment":
             self.failure = MachineError("; ".join(outcome.tail) or f"could not {step.title}", step.hint)
         elif outcome.status == "failed" and not _had_started(step, outcome):
