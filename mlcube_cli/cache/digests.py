@@ -1,4 +1,5 @@
-"""The sha256 of big files, computed once: images of many gigabytes are not read again as long as they are the same file."""
+"""The sha256 of files, computed once: images of many gigabytes, and inputs of many files, are not read again as long as
+they are the same."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mlcube_cli.atomic import write_text
 from mlcube_cli.cache import find_cache
@@ -73,6 +74,84 @@ def _keep(place: str, digest: str) -> None:
         write_text(place, digest + "\n")
     except OSError:
         pass
+
+
+def read_digest(path: str, state: os.stat_result, give_up: Callable[[], bool] = lambda: False) -> str | None:
+    """`sha256:HEX` of the file, read now; None where it is not the one of `state` at its end, or `give_up` says so.
+
+    Raises OSError.
+    """
+    digest, done = hashlib.sha256(), 0
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        while part := os.read(descriptor, _PART):
+            digest.update(part)
+            done += len(part)
+            if give_up():
+                return None
+        if _signs(os.fstat(descriptor)) != _signs(state):
+            return None
+    finally:
+        os.close(descriptor)
+    return f"sha256:{digest.hexdigest()}"
+
+
+class Known:
+    """The sha256 of the files below one directory (or of the one file at a path), as far as they are the same as when
+    they were last read: one small file in our cache, loaded when it is first asked. Without `environment`, nothing."""
+
+    def __init__(self, top: str, environment: Mapping[str, str] | None) -> None:
+        cache = find_cache(environment, os.getuid()) if environment is not None else None
+        key = hashlib.sha256(b"below " + os.fsencode(os.path.realpath(top))).hexdigest()[:32]
+        self._place = os.path.join(cache, "digests", key) if cache else None
+        self._before: dict[bytes, bytes] | None = None
+        self._now: dict[bytes, bytes] = {}
+
+    def find(self, path: bytes, state: os.stat_result) -> str | None:
+        """The digest of the file at `path`, relative to the top; None where it is not known, or not the same file."""
+        signs, _, digest = self._load().get(path, b"").partition(b" ")
+        return f"sha256:{digest.decode()}" if digest and signs == _short_signs(state) else None
+
+    def learn(self, path: bytes, state: os.stat_result, digest: str) -> None:
+        """Remember it, unless the file was changed so lately that a further change might not show."""
+        if self._place and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
+            self._now[path] = b"%s %s" % (_short_signs(state), digest.partition(":")[2].encode())
+
+    def keep(self) -> None:
+        """Write down what was learnt, where it is news; what was not asked for is forgotten."""
+        if self._place is None or self._now == self._load():
+            return
+        from mlcube_cli.atomic import write_bytes
+
+        try:
+            os.makedirs(os.path.dirname(self._place), mode=0o700, exist_ok=True)
+            write_bytes(self._place, b"".join(b"%s %s\0" % (value, path) for path, value in self._now.items()))
+        except OSError:
+            pass
+
+    def _load(self) -> dict[bytes, bytes]:
+        if self._before is None:
+            self._before = {}
+            for line in _content(self._place).split(b"\0"):
+                parts = line.split(b" ", 2)
+                if len(parts) == 3 and len(parts[1]) == 64:
+                    self._before[parts[2]] = b"%s %s" % (parts[0], parts[1])
+        return self._before
+
+
+def _short_signs(state: os.stat_result) -> bytes:
+    return b"%x.%x.%x.%x.%x" % _signs(state)
+
+
+def _content(place: str | None) -> bytes:
+    try:
+        with open(place or os.devnull, "rb") as stream:
+            content = stream.read()
+            if place and time.time() - os.fstat(stream.fileno()).st_mtime > _DAY:
+                os.utime(place)  # used, as prune sees it
+    except OSError:
+        return b""
+    return content
 
 
 def _compute(path: str, state: os.stat_result) -> str | None:
