@@ -1,0 +1,232 @@
+"""What was started, when and where: a small file for each command line below the state directory (RULINGS 37).
+
+So `ps`, `logs`, `wait`, `cancel`, `fetch` and `reap` find a run from any terminal, and after a restart. What the index
+says is a memory, not the truth: how a run stands is asked where it is (run_states.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mlcube_cli.atomic import write_text
+from mlcube_cli.errors import UsageError
+from mlcube_cli.locks import Owner
+
+SCHEMA = "mlcube.run-index.v1"
+KEPT = 500  # entries; beyond that the oldest of those that have ended go
+ENDED = frozenset(("succeeded", "failed", "usage", "invalid", "environment", "preparation", "transfer", "timed_out",
+                   "cancelled", "lost"))  # of RULINGS 27, all but queued and running
+
+
+@dataclass(frozen=True)
+class RunTask:
+    """A task of a command line. `directory`: the run's own on this machine, where its record and its logs are."""
+
+    task: str
+    run_id: str
+    directory: str
+    status: str = "queued"  # as it was last seen
+    exit_code: int | None = None
+    started: float | None = None  # seconds since the epoch
+    ended: float | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.status in ENDED
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """A command line that a supervisor carries out. `reach`: the words of the Place where it is (place.py)."""
+
+    reach: tuple[str, ...]
+    place: str  # as the user knows the machine; empty: this one
+    directory: str  # the command directory there
+    tasks: Mapping[str, str]  # run id -> task directory there
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command line. `owner`: the process on this machine that looks after it. `fetch`: the WHERE runner's own data."""
+
+    id: str
+    started: float  # seconds since the epoch
+    cube: str
+    root: str
+    workspace: str
+    platform: str
+    runner: str
+    tasks: tuple[RunTask, ...]
+    owner: Owner | None = None
+    supervised: Supervised | None = None
+    fetch: Mapping[str, Any] | None = None
+    settled: bool = False  # all have ended, and their records are complete
+    message: str = ""  # what went wrong with the command line as a whole
+
+    @property
+    def over(self) -> bool:
+        return all(task.over for task in self.tasks)
+
+
+@dataclass(frozen=True)
+class Index:
+    """All entries, the newest first, and the files that are none."""
+
+    entries: tuple[Entry, ...] = ()
+    broken: tuple[str, ...] = field(default=())
+
+
+def state_directory(environment: Mapping[str, str], home: str) -> str:
+    """`$XDG_STATE_HOME/mlcube`, else `~/.local/state/mlcube`; whether it is there or not."""
+    base = environment.get("XDG_STATE_HOME", "")
+    return os.path.join(base if os.path.isabs(base) else os.path.join(home, ".local", "state"), "mlcube")
+
+
+def index_directory(environment: Mapping[str, str], home: str) -> str:
+    return os.path.join(state_directory(environment, home), "runs")
+
+
+def write_entry(directory: str, entry: Entry) -> str:
+    """Keep the entry, by rename, in a file of mode 0600; returns its path. Raises OSError.
+
+    The directory is made with mode 0700. One that belongs to somebody else (sudo keeps HOME), or that others may write
+    into, is not used.
+    """
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    status = os.stat(directory)
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(1, "it belongs to somebody else, or others may write into it", directory)
+    path = _file(directory, entry.id)
+    before = os.umask(0o077)
+    try:
+        write_text(path, json.dumps(as_data(entry), indent=1, ensure_ascii=True) + "\n")
+    finally:
+        os.umask(before)
+    return path
+
+
+def make_room(directory: str, kept: int = KEPT) -> None:
+    """Forget the oldest of those that have ended, where there are more than `kept` in all. Never raises."""
+    names = _names(directory)
+    for name in names[:max(0, len(names) - kept)]:
+        entry = read_entry(os.path.join(directory, name))
+        if entry is None or entry.settled:
+            forget(directory, name[:-len(".json")])
+
+
+def forget(directory: str, identifier: str) -> None:
+    try:
+        os.unlink(_file(directory, identifier))
+    except OSError:  # gone, or not ours to remove
+        pass
+
+
+def read_index(directory: str) -> Index:
+    """What is in the index now. Files that are no entries are named, and are in nobody's way. Never raises."""
+    found = [(name, read_entry(os.path.join(directory, name))) for name in reversed(_names(directory))]
+    return Index(tuple(entry for _, entry in found if entry is not None),
+                 tuple(os.path.join(directory, name) for name, entry in found if entry is None))
+
+
+def read_entry(path: str) -> Entry | None:
+    """The entry in this file; None for what cannot be read as one."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            entry = from_data(json.load(stream))
+        return entry if os.path.basename(path) == f"{entry.id}.json" else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def find_runs(entries: Sequence[Entry], word: str | None) -> tuple[Entry, tuple[RunTask, ...]]:
+    """The command line, and which of its tasks, that a word means: a run id, a command id, or a part of one that only one
+    has; None: the newest. Raises UsageError."""
+    if word is None:
+        if not entries:
+            raise UsageError("nothing was started so far", "mlcube run starts a task; mlcube ps shows what was started")
+        return entries[0], entries[0].tasks
+    whole: list[tuple[Entry, tuple[RunTask, ...]]] = [
+        (entry, (task,)) for entry in entries for task in entry.tasks if task.run_id == word]
+    whole += [(entry, entry.tasks) for entry in entries if entry.id == word]
+    if whole:
+        return whole[0]
+    commands = [entry for entry in entries if word in entry.id]
+    if len(commands) == 1:
+        return commands[0], commands[0].tasks
+    runs = [(entry, (task,)) for entry in entries for task in entry.tasks if word in task.run_id]
+    if len(runs) == 1 and not commands:
+        return runs[0]
+    if commands or runs:
+        several = [entry.id for entry in commands] or [task.run_id for _, (task,) in runs]
+        raise UsageError(f"'{word}' may be any of {len(several)} runs: {', '.join(several[:4])}"
+                         f"{', ...' if len(several) > 4 else ''}", "give more of the id")
+    raise UsageError(f"there is no run '{word}'", "mlcube ps --all lists all that are known here")
+
+
+def with_tasks(entry: Entry, tasks: Mapping[str, RunTask]) -> Entry:
+    """The entry with these tasks, by run id, in the places of its own."""
+    return replace(entry, tasks=tuple(tasks.get(task.run_id, task) for task in entry.tasks))
+
+
+# --- JSON ----------------------------------------------------------------------------------------------------------
+
+
+def as_data(entry: Entry) -> dict[str, Any]:
+    """The entry as JSON data."""
+    supervised = entry.supervised
+    return {
+        "schema": SCHEMA, "id": entry.id, "started": entry.started, "cube": {"name": entry.cube, "root": entry.root},
+        "workspace": entry.workspace, "platform": {"name": entry.platform, "runner": entry.runner},
+        "tasks": [dict(vars(task)) for task in entry.tasks],
+        "owner": {name: value for name, value in vars(entry.owner).items() if name != "token"} if entry.owner else None,
+        "supervised": {"reach": list(supervised.reach), "place": supervised.place, "directory": supervised.directory,
+                       "tasks": dict(supervised.tasks)} if supervised else None,
+        "fetch": entry.fetch, "settled": entry.settled, "message": entry.message,
+    }
+
+
+def from_data(data: Mapping[str, Any]) -> Entry:
+    """The entry of JSON data. Raises ValueError, KeyError, TypeError or AttributeError for what is none."""
+    if data["schema"] != SCHEMA:
+        raise ValueError(data["schema"])
+    return Entry(
+        id=str(data["id"]), started=float(data["started"]), cube=str(data["cube"]["name"]), root=str(data["cube"]["root"]),
+        workspace=str(data["workspace"]), platform=str(data["platform"]["name"]), runner=str(data["platform"]["runner"]),
+        tasks=tuple(_task(task) for task in data["tasks"]),
+        owner=_owner(data["owner"]) if data["owner"] else None,
+        supervised=_supervised(data["supervised"]) if data["supervised"] else None,
+        fetch=data["fetch"], settled=bool(data["settled"]), message=str(data["message"]))
+
+
+def _owner(data: Mapping[str, Any]) -> Owner:
+    return Owner(int(data["pid"]), str(data["start"]), str(data["host"]), str(data["boot"]), str(data["space"]), token="")
+
+
+def _supervised(data: Mapping[str, Any]) -> Supervised:
+    return Supervised(tuple(str(word) for word in data["reach"]), str(data["place"]), str(data["directory"]),
+                      {str(run_id): str(directory) for run_id, directory in data["tasks"].items()})
+
+
+def _task(data: Mapping[str, Any]) -> RunTask:
+    exit_code, started, ended = data["exit_code"], data["started"], data["ended"]
+    return RunTask(str(data["task"]), str(data["run_id"]), str(data["directory"]), str(data["status"]),
+                   None if exit_code is None else int(exit_code), None if started is None else float(started),
+                   None if ended is None else float(ended))
+
+
+def _file(directory: str, identifier: str) -> str:
+    return os.path.join(directory, f"{identifier}.json")
+
+
+def _names(directory: str) -> list[str]:
+    """The files of the index, the oldest first: the ids sort by time."""
+    try:
+        with os.scandir(directory) as found:
+            return sorted(one.name for one in found if one.name.endswith(".json") and not one.name.startswith("."))
+    except OSError:
+        return []
