@@ -86,6 +86,13 @@ class PreparationError(MLCubeError):
     status = "preparation"
 
 
+class TransferError(MLCubeError):
+    """Something did not get from one machine to another, or the connection broke."""
+
+    exit_code = 6
+    status = "transfer"
+
+
 class Interrupted(MLCubeError):  # noqa: N818 - not a fault, but what the user asked for
     """A signal ended the command; `exit_code` is 128 + its number."""
 

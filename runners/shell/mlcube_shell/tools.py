@@ -75,3 +75,30 @@ def singularity_can(name: str, version: tuple[int, ...], what: str) -> bool:
 def has_virtual_machines(name: str, version: tuple[int, ...]) -> bool:
     """Whether `--vm-ram` and `--vm-cpu` are there (https://docs.sylabs.io/guides/3.11/user-guide/cli/singularity_run.html)."""
     return name != "apptainer" and bool(version) and version < _VIRTUAL_MACHINES_UNTIL
+
+
+# What calls itself rsync, and since which version it can do what; None: never. `secluded`: no word of a path goes through
+# the login shell of the other side; `secluded_long`: under that name; `progress`: one line for the whole transfer;
+# `ignore_missing`: what is not there is left out; `exact_times`: times are compared to the nanosecond (rsync's NEWS.md).
+# Apple's rsync is 2.6.9, and since macOS 15 openrsync, which says that it is compatible with 2.6.9.
+RSYNCS: Mapping[str, Mapping[str, tuple[int, ...] | None]] = {
+    "rsync": {"least": (2, 6, 9), "secluded": (3, 0), "secluded_long": (3, 2, 6), "progress": (3, 1),
+              "ignore_missing": (3, 1), "exact_times": (3, 1, 3)},
+    "openrsync": {"least": (0,), "secluded": None, "secluded_long": None, "progress": None, "ignore_missing": None,
+                  "exact_times": None},
+}
+
+
+def parse_rsync(text: str) -> tuple[str, tuple[int, ...]]:
+    """Name and version out of `--version`: `rsync  version 3.2.7  protocol version 31`; no name where it is neither."""
+    if re.search(r"\bopenrsync\b", text):
+        return "openrsync", ()
+    found = re.search(r"^rsync\s+version\s+(\S+)", text, re.MULTILINE)
+    return ("rsync", parse_version(found[1])) if found else ("", ())
+
+
+def rsync_can(text: str, what: str) -> bool:
+    """Whether the rsync that says `text` of itself can do it; one whose version is not known is taken for a new one."""
+    name, version = parse_rsync(text)
+    least = RSYNCS[name or "rsync"][what]
+    return least is not None and (not version or version >= least)
