@@ -158,6 +158,19 @@ def quote(word: str) -> str:
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
+def rsync_shell(argv: Iterable[str]) -> str:
+    """Words for rsync's `--rsh`: it splits at spaces alone, keeps what stands in quotes, and takes a doubled quote in quotes
+    for one; a backslash means nothing [tried with rsync 3.2]."""
+    return " ".join(word if word and _PLAIN.issuperset(word) else "'" + word.replace("'", "''") + "'" for word in argv)
+
+
+def ssh_value(path: str) -> str:
+    """A path as the value of an option of ssh (`-o IdentityFile=...`): `%` begins a token there, a backslash keeps a quote in
+    quotes [tried with OpenSSH 9.2]. Such an option holds no `${`, which nothing keeps from being a variable."""
+    doubled = path.replace("%", "%%")
+    return doubled if _PLAIN.issuperset(path) else '"' + doubled.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def shell_line(command: Command) -> str:
     """The command ready to paste, in one line, secrets as `NAME=***`."""
     words = [*_assignments(command, quote), *(quote(word) for word in _guarded(command.argv))]
@@ -249,9 +262,17 @@ def _command_text(command: Command, run_id: str, interactive: bool = False) -> s
     if command.stdin is None:
         line += "" if interactive else " </dev/null"
     else:
-        text = _script_word(command.stdin.decode("utf-8", "surrogateescape"), run_id)
-        line = f"printf %s {text} | {line}"
+        line = f"{_printing(command.stdin.decode('utf-8', 'surrogateescape'), run_id)} | {line}"
     return f"(cd {quote(command.cwd)} && {line})" if command.cwd else line
+
+
+def _printing(text: str, run_id: str) -> str:
+    """The command that prints this text. No word holds a NUL byte: a text with some is printed in parts that end with one."""
+    if "\0" not in text:
+        return f"printf %s {_script_word(text, run_id)}"
+    *parts, last = text.split("\0")
+    line = " ".join(("printf '%s\\0'", *(_script_word(part, run_id) for part in parts)))
+    return f"{{ {line}; {_printing(last, run_id)}; }}" if last else line
 
 
 def _script_assignments(command: Command, run_id: str) -> list[str]:

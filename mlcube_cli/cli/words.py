@@ -6,12 +6,11 @@ import os
 from dataclasses import dataclass
 
 from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,7 @@ def split_address(address: str) -> tuple[str, str]:
 
 def parse_duration(text: str, option: str) -> float:
     """Seconds of `90`, `1.5s`, `30m`, `2h`, `1d`. Raises UsageError for anything else and for zero or less."""
-    import re
-
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower(), re.ASCII)
-    if match is None or (float(match[1]) <= 0 and option != "--grace"):
+    seconds = find_seconds(text)
+    if seconds is None or (seconds <= 0 and option != "--grace"):
         raise UsageError(f"{option}: '{text}' is not a length of time", f"write seconds or a unit: {option} 90, {option} 30m")
-    return float(match[1]) * _UNITS[match[2]]
+    return seconds

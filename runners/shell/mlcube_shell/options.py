@@ -82,7 +82,7 @@ def split_option(job: Job, name: str, facts: Facts) -> tuple[str, ...]:
     if isinstance(option.value, list):
         return list_option(job, name)
     words = split_words(option, scalar(option, option.value))
-    return words if option.secret else tuple(_expand(option, word, job, facts) for word in words)
+    return words if option.secret else tuple(expand(option, word, job.workspace, facts) for word in words)
 
 
 def expanded_option(job: Job, name: str, facts: Facts) -> str | None:
@@ -93,7 +93,7 @@ def expanded_option(job: Job, name: str, facts: Facts) -> str | None:
     option, text = job.find_option(name), text_option(job, name)
     if option is None or text is None or not text.strip():
         return None
-    return text if option.secret else _expand(option, text, job, facts)
+    return text if option.secret else expand(option, text, job.workspace, facts)
 
 
 def expanded_texts(job: Job, name: str, facts: Facts) -> tuple[tuple[Option, str], ...]:
@@ -102,7 +102,7 @@ def expanded_texts(job: Job, name: str, facts: Facts) -> tuple[tuple[Option, str
     if option is None:
         return ()
     texts = list_option(job, name)
-    return tuple((option, text if option.secret else _expand(option, text, job, facts)) for text in texts)
+    return tuple((option, text if option.secret else expand(option, text, job.workspace, facts)) for text in texts)
 
 
 def split_words(option: Option, text: str) -> tuple[str, ...]:
@@ -142,13 +142,15 @@ def is_secret(job: Job, name: str) -> bool:
     return option is not None and option.secret
 
 
-def _expand(option: Option, word: str, job: Job, facts: Facts) -> str:
+def expand(option: Option, word: str, workspace: str, facts: Facts) -> str:
+    """The word with `~` and `$NAME` expanded once. Raises DefinitionError for unset variables and for a shell's commands."""
+
     def unset(name: str) -> DefinitionError:
         return refuse(option, f"the environment variable {name} is not set",
                       f"export {name}=... first, or write $$ where a dollar is meant")
 
     def expanded(text: str) -> str:
-        return expand_variables(text, job.workspace, facts.environment, unset)
+        return expand_variables(text, workspace, facts.environment, unset)
 
     if _COMMAND.search(word):
         raise refuse(option, f"{word!r} asks a shell to run a command; no shell is involved",
