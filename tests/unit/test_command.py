@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcube_cli.command import (
@@ -68,6 +68,14 @@ def test_a_secret_is_named_but_not_printed() -> None:
     assert "hunter2" not in text and "hunter2" not in shell_line(command)
     assert as_data(plan.steps[0])["env"] == {"TOKEN": "***"}
     assert run_sh(text, TOKEN="from outside") == b"from outside"
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4), WORDS)
+@settings(max_examples=30, deadline=None)
+def test_a_script_prints_nul_bytes_to_a_command(parts: list[str], rest: str) -> None:
+    text = "".join(f"{part}\0" for part in parts) + rest
+    plan = Plan("p", (Step("feed", Command(("cat",), stdin=text.encode("utf-8", "surrogateescape"))),))
+    assert run_sh(script(plan)) == text.encode("utf-8", "surrogateescape")
 
 
 def test_a_script_without_its_secret_says_so() -> None:
