@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
-from mlcube_cli.command import Plan, Step
+from mlcube_cli.command import Command, Plan, Step
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import UsageError
 from mlcube_cli.facts import Facts
@@ -23,6 +23,8 @@ class Runner(Protocol):
     `available(platform, facts)`: None when this machine can run the platform, else the reason in half a sentence.
     `identify(job, facts)`: what the platform's image on this machine is; under `job.pins`, the cube's lock, the first two
     raise PreparationError for another one.
+    `versions(job, facts)`: what to ask for the versions of what runs the task, for its record: names, and commands whose
+    output has the version as its first number.
     """
 
     def configure(self, job: Job, facts: Facts, force: bool) -> Plan: ...
@@ -32,6 +34,8 @@ class Runner(Protocol):
     def available(self, platform: Platform, facts: Facts) -> str | None: ...
 
     def identify(self, job: Job, facts: Facts) -> Identity: ...
+
+    def versions(self, job: Job, facts: Facts) -> tuple[tuple[str, Command], ...]: ...
 
 
 class Carrier(Protocol):

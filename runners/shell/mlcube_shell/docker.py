@@ -70,6 +70,13 @@ def identify(job: Job, facts: Facts) -> Identity:
     return identify_image(find_engine(job, facts))
 
 
+def versions(job: Job, facts: Facts) -> tuple[tuple[str, Command], ...]:
+    """How to ask for the engine's version: docker's daemon, podman itself. Raises facts.Missing, MachineError."""
+    engine = find_engine(job, facts)
+    field = "{{.Client.Version}}" if engine.name == "podman" else "{{.Server.Version}}"
+    return ((engine.name, engine.command("version", "--format", field)),)
+
+
 # --- the container -------------------------------------------------------------------------------------------------
 
 

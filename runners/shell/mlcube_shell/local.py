@@ -87,6 +87,18 @@ def identify(job: Job, facts: Facts) -> Identity:
     return Identity(used, "interpreter", source=f"interpreter: {interpreter_kind(job.platform)}")
 
 
+def versions(job: Job, facts: Facts) -> tuple[tuple[str, Command], ...]:
+    """How to ask for the version of the Python that runs the task, or of bash. Raises facts.Missing, MachineError."""
+    if _kind(job) == "exec":
+        return (("bash", Command(("bash", "--version"))),)
+    environment = find_environment(job, facts)
+    if environment:
+        return (("python", Command((environment.python, "--version"))),)
+    if has_setup(job):
+        return (("python", with_setup(job, facts, Command((python_word(job, facts), "--version"), cwd=job.root))),)
+    return (("python", Command((locate_python(job.platform, job.root, facts), "--version"))),)
+
+
 def available(platform: Platform, facts: Facts) -> str | None:
     """None when this machine can run the platform, else why not."""
     if platform.option("kind") == "exec" or platform.option("setup") or platform.option("modules"):

@@ -86,6 +86,12 @@ def identify(job: Job, facts: Facts) -> Identity:
     return identify_image(find_engine(job, facts))
 
 
+def versions(job: Job, facts: Facts) -> tuple[tuple[str, Command], ...]:
+    """How to ask for the engine's version. Raises facts.Missing, and MachineError when there is no engine."""
+    engine = find_engine(job, facts)
+    return ((engine.name, engine.command("--version")),)
+
+
 # --- the container ---------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,147 @@
+"""The record of a task's run on this machine: begun before it, completed after it; what it needs is learnt meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.rerunning import asked
+from mlcube_cli.cli.running import Prepared
+from mlcube_cli.command import Command, Plan, TaskPlan
+from mlcube_cli.errors import DefinitionError, MLCubeError
+from mlcube_cli.facts import Answer, FileDigest, Question
+from mlcube_cli.job import Argument, Job
+from mlcube_cli.locks import myself
+from mlcube_cli.measures import NONE, SIZES, Want, keep_manifest, measure
+from mlcube_cli.observe import look, with_facts
+from mlcube_cli.provenance import PATIENCE, Gathering, code_data, definition_data, engine_data, git_data, gpu_data
+from mlcube_cli.records import Beginning, Ending, Execution, begin_record, finish_record, run_directory
+from mlcube_cli.run_log import log_paths
+
+
+def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Plan, started: float) -> Beginning:
+    """What is known of the run of the task of that number (from 0) before it starts, as a run on this machine."""
+    job = prepared.jobs[number]
+    here = os.getcwd()
+    files = [os.path.join(here, file) for file in prepared.files]
+    return Beginning(
+        job, plan, prepared.cube, started,
+        Execution("", os.uname().nodename, user_name(), run_directory(job.workspace, job.run_id)),
+        owner=myself(), logs=None if job.interactive else log_paths(run_directory(job.workspace, job.run_id)),
+        definition=definition_data(files, job.root), asked=asked(arguments, prepared, number, plan),
+        hashing=getattr(arguments, "hash", None) or "auto")
+
+
+def measure_inputs(job: Job, hashing: str, wanted: Callable[[Argument], bool] = lambda argument: True,
+                   give_up: Callable[[], bool] = lambda: False) -> dict[str, Mapping[str, object]]:
+    """The inputs' measures by name, as records hold them; manifests are kept in the job's workspace."""
+    found: dict[str, Mapping[str, object]] = {}
+    for argument in job.paths:
+        if argument.direction == "input" and wanted(argument):
+            measured = measure(argument.host_path, Want(hashing, give_up=give_up))
+            keep_manifest(job.workspace, measured)
+            found[argument.name] = measured.as_data()
+    return found
+
+
+@dataclass
+class Recorder:
+    """The record of one task's run. What cannot be written is a warning: a run never fails for its record."""
+
+    arguments: Arguments
+    prepared: Prepared
+    number: int  # of the task, from 0
+    plan: Plan
+    hurry: Callable[[], bool]  # did a signal come?
+    path: str | None = None  # of the record, once it is there
+    _measured: dict[str, Mapping[str, object]] = field(default_factory=dict)
+    _gatherings: tuple[Gathering, ...] = ()
+    _hashing: str = NONE
+
+    @property
+    def job(self) -> Job:
+        return self.prepared.jobs[self.number]
+
+    def begin(self, started: float) -> str | None:
+        """Write the record of a run that is about to start; its path, or None where there is none."""
+        beginning = beginning_of(self.arguments, self.prepared, self.number, self.plan, started)
+        self._hashing = beginning.hashing
+        try:
+            self.path = begin_record(beginning)
+        except OSError as error:
+            output.warn(f"this run leaves no record: {error.strerror or error}")
+            return None
+        self._measured = measure_inputs(self.job, self._hashing, lambda argument: argument.mode == "rw", self.hurry)
+        self._gatherings = (Gathering(self._of_files()), Gathering(self._of_the_machine()))
+        for gathering in self._gatherings:
+            gathering.start()
+        return self.path
+
+    def end(self, status: str, exit_code: int, seconds: float) -> None:
+        """Complete the record."""
+        if self.path is None:
+            return
+        ended = time.time()
+        if self.hurry() and self._hashing != NONE:
+            output.say("completing the record")
+        found = dict(self._gatherings[0].results(self.hurry))
+        found.update(self._gatherings[1].results(self.hurry, PATIENCE))
+        inputs = found.pop("inputs", {})
+        measured = {**(inputs if isinstance(inputs, dict) else {}), **self._measured}
+        try:
+            finish_record(os.path.dirname(self.path), Ending(status, exit_code, seconds, ended, found, measured), self.hurry)
+        except (OSError, DefinitionError) as error:
+            output.warn(f"the record of this run could not be finished: {getattr(error, 'strerror', None) or error}")
+
+    # --- what is learnt meanwhile ------------------------------------------------------------------------------------
+
+    def _of_files(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
+        job, hashing = self.job, self._hashing
+        wanted: list[tuple[str, Callable[[Callable[[], bool]], object]]] = [
+            ("inputs", lambda stop: measure_inputs(job, hashing, lambda argument: argument.mode != "rw", stop)),
+            ("code", lambda stop: code_data(job.root, job.workspace, hashing, stop))]
+        image = self.plan.tasks[0].image
+        if image is not None and not image[1]:
+            wanted.append(("image", lambda stop: self._image(self.plan.tasks[0])))
+        return wanted
+
+    def _of_the_machine(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
+        job, environment = self.job, dict(os.environ)
+        return [("git", lambda stop: git_data(job.root, job.workspace, environment)),
+                ("engines", lambda stop: engine_data(self._questions())),
+                ("gpus", lambda stop: gpu_data(environment))]
+
+    def _questions(self) -> tuple[tuple[str, Command], ...]:
+        questions, _ = with_facts(lambda known: self.prepared.runner.versions(self.job, known), self.prepared.facts)
+        return questions
+
+    def _image(self, task: TaskPlan) -> dict[str, str] | None:
+        """The image that the run found or made, looked at anew; its file is only read where hashing is not turned off."""
+        name = task.image[0] if task.image else ""
+        prepared = replace(self.prepared, facts=self.prepared.afresh())
+        try:
+            found, _ = with_facts(lambda known: prepared.runner.identify(self.job, known), prepared.facts,
+                                  lambda questions: self._look(questions, prepared))
+        except MLCubeError:
+            return {"name": name, "id": ""}
+        return {"name": name, "id": found.sha256 or found.id or found.inputs}
+
+    def _look(self, questions: tuple[Question, ...], prepared: Prepared) -> Mapping[Question, Answer]:
+        if self._hashing not in (NONE, SIZES):
+            return look(questions, prepared.facts.environment)
+        quick = tuple(question for question in questions if not isinstance(question, FileDigest))
+        return {**dict.fromkeys(questions), **look(quick, prepared.facts.environment)}
+
+
+def user_name() -> str:
+    """The caller's name; his number where he has none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
