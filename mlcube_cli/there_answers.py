@@ -1,0 +1,164 @@
+"""Reads what a script of `there_script` answered: fields that end with NUL, and bytes whose number a field states. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlcube_cli.facts import Answer, FileText, Observation, PathFact, PathKind, Probe, Question
+from mlcube_cli.place import answer_line
+from mlcube_cli.there_script import is_answered_here
+
+TIMED_OUT = 124
+SECONDS = 60  # for a probe there
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_ROOM = re.compile(r"\s(\d+)\s+(-?\d+)\s+(-?\d+)\s+\d+%\s")  # of df: all, used, left
+
+
+class Cut(Exception):  # noqa: N818 - what the reader of an answer says of it; the caller makes an error of it
+    """The answer does not begin, or ends too early. `noise`: what was there before the place where it begins."""
+
+    def __init__(self, begun: bool, noise: str = "") -> None:
+        super().__init__(begun, noise)
+        self.begun = begun
+        self.noise = noise
+
+
+@dataclass(frozen=True)
+class Space:
+    """The room on the file system where `directory` is, which exists. None: nobody could say."""
+
+    directory: str
+    bytes_left: int | None = None  # for us, in bytes
+    files_left: int | None = None  # inodes
+
+
+@dataclass(frozen=True)
+class Said:
+    """All that one answer holds. `answers`: by the number of the question. `noise`: what a login shell printed before it."""
+
+    noise: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, str | None] = field(default_factory=dict)
+    spaces: Mapping[int, Space] = field(default_factory=dict)
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+
+
+class _Reader:
+    """Takes fields and stretches of bytes from the front. Raises Cut when they are not there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def field(self) -> str:
+        end = self._data.find(b"\0", self._at)
+        if end < 0:
+            raise Cut(True)
+        start, self._at = self._at, end + 1
+        return text_of(self._data[start:end])
+
+    def bytes(self, size: int) -> bytes:
+        start, self._at = self._at, self._at + size
+        if self._at > len(self._data):
+            raise Cut(True)
+        return self._data[start:self._at]
+
+
+def text_of(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def read_answer(stdout: str, nonce: str) -> Said:
+    """What was said behind the answer line. Raises Cut where it does not begin, or is not whole."""
+    data, line = stdout.encode("utf-8", "surrogateescape"), (answer_line(nonce) + "\n").encode()
+    at = data.find(line)
+    if at < 0:
+        raise Cut(False, stdout)
+    reader = _Reader(data[at + len(line):])
+    values: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    tools: dict[str, str | None] = {}
+    spaces: dict[int, Space] = {}
+    answers: dict[int, Answer] = {}
+    while (words := reader.field().split(" ")) != ["end"]:
+        if words[0] == "value":
+            values[words[1]] = reader.field()
+        elif words[0] == "environment":
+            environment = _environment(reader)
+        elif words[0] == "space":
+            spaces[int(words[1])] = Space(reader.field(), _room(reader.field(), 1024), _room(reader.field(), 1))
+        elif words[0] == "tool" and not words[1].isdigit():
+            tools[words[1]] = reader.field() or None
+        else:
+            answers[int(words[1])] = _answer(words, reader)
+    return Said(text_of(data[:at]), values, environment, tools, spaces, answers)
+
+
+def _environment(reader: _Reader) -> dict[str, str]:
+    found = {}
+    while entry := reader.field():
+        name, _, value = entry.partition("=")
+        found[name] = value
+    found.pop("_", None)  # what was started last, which was our own question
+    return found
+
+
+def _room(text: str, unit: int) -> int | None:
+    """The number of units left, in what df said; 0 inodes of 0 means a file system that does not count them."""
+    rows = _ROOM.findall(text + "\n")
+    if not rows or (unit == 1 and rows[-1][0] == "0"):
+        return None
+    return max(0, int(rows[-1][2])) * unit
+
+
+def _answer(words: list[str], reader: _Reader) -> Answer:
+    kind, numbers = words[0], words[2:]
+    if kind == "tool":
+        return reader.field() or None
+    if kind == "path":
+        read, write, make = (flag == "1" for flag in numbers[1])
+        return PathFact(numbers[0], read, write, reader.field(), reader.field(), make)
+    if kind == "text":
+        return None if numbers[0] == "none" else reader.bytes(int(numbers[0]))
+    if kind == "digest":
+        digest = reader.field()
+        return digest if _DIGEST.match(digest) else None
+    code, late, out, err = (int(number) for number in numbers)
+    stdout, stderr = text_of(reader.bytes(out)), text_of(reader.bytes(err))
+    return Observation(TIMED_OUT if late else code, "" if late else stdout, "" if late else stderr)
+
+
+def match_answers(questions: tuple[Question, ...], said: Said) -> dict[Question, Answer]:
+    """The answers by their questions. Raises Cut when one is not there."""
+    found: dict[Question, Answer] = {}
+    for number, question in enumerate(questions):
+        if is_answered_here(question):
+            found[question] = _answer_here(question)
+        elif number in said.answers:
+            found[question] = _worded(question, said.answers[number])
+        else:
+            raise Cut(True)
+    return found
+
+
+def _worded(question: Question, answer: Answer) -> Answer:
+    if isinstance(question, Probe) and isinstance(answer, Observation) and answer.exit_code == TIMED_OUT and not answer.stderr:
+        return Observation(TIMED_OUT, "", f"{question.command.argv[0]} gave no answer within {SECONDS} seconds")
+    return answer
+
+
+def _answer_here(question: Question) -> Answer:
+    """What can only have one answer: of names with a NUL byte, and of empty ones."""
+    if isinstance(question, Probe):
+        words = question.command.argv
+        return Observation(127, "", f"cannot start {words[0] if words else 'an empty command'}: no program can be called so"
+                           if not words or not words[0] or "\0" in words[0] else f"cannot start {words[0]}: embedded null byte")
+    if isinstance(question, PathKind):
+        return PathFact("absent", False, False, question.path, os.sep, False)
+    if isinstance(question, FileText):
+        return None
+    return None
