@@ -15,15 +15,19 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.gpu_box import Box
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BASE_IMAGE = "mlcube-test/base:latest"  # Debian, Python, pip that reaches the registry; made by scripts/engines
 TINY_IMAGE = "mlcube-test/tiny:latest"  # busybox
 # Files that scripts/engines makes: NAME.tar as `docker save` writes it, NAME.sif for apptainer; NAME is tiny or base.
 IMAGE_FILES = Path(os.environ.get("MLCUBE_TEST_CACHE", "/var/cache/mlcube-test")) / "images"
+GPU_BOX = "mlcube-test-ssh"  # the container behind ssh that the tests share (tests/integration/gpu_box.py)
 SET_UP = "as root: make engines"
 
 
@@ -58,7 +62,17 @@ def singularity_absence() -> str | None:
     return f"{' and '.join(absent)} cannot be read" if absent else None
 
 
-ENGINES = {"docker": docker_absence, "podman": podman_absence, "singularity": singularity_absence}
+def ssh_absence() -> str | None:
+    """None when the machine behind ssh runs and this user can start others like it, else what is absent."""
+    absent = [name for name in ("docker", "ssh", "ssh-keygen", "rsync") if shutil.which(name) is None]
+    if absent:
+        return f"there is no {' and no '.join(absent)} command"
+    asked = subprocess.run(["docker", "container", "inspect", "--format", "{{.State.Running}}", GPU_BOX], capture_output=True,
+                           text=True, check=False, timeout=60)
+    return None if asked.stdout.strip() == "true" else f"the container {GPU_BOX} does not run"
+
+
+ENGINES = {"docker": docker_absence, "podman": podman_absence, "singularity": singularity_absence, "ssh": ssh_absence}
 
 
 # For tests of what docker and podman share, or do not: @pytest.mark.parametrize("engine", DOCKER_AND_PODMAN).
@@ -211,3 +225,22 @@ def run_mlcube(home: Path, tmp_path: Path) -> RunMLCube:
 def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that lasts the session, for environments too big to make in each test: env={"MLCUBE_HOME": ...}."""
     return tmp_path_factory.mktemp("mlcube-home")
+
+
+# --- a machine behind ssh --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def gpu_box() -> Iterator[Box]:
+    """The machine behind ssh that scripts/engines started: run_mlcube(..., env=gpu_box.environment), hosts ada, dash, ..."""
+    from tests.integration.gpu_box import shared_box
+    with shared_box() as box:
+        yield box
+
+
+@pytest.fixture
+def broken_box() -> Iterator[Box]:
+    """A machine of this test's own, to cut, fill and restart: without a docker daemon, until `box.root("docker-up tiny")`."""
+    from tests.integration.gpu_box import own_box
+    with own_box() as box:
+        yield box
