@@ -38,3 +38,4 @@ class Load:
     leave_out: tuple[str, ...]  # absolute paths below the cube's root that are no code: the workspace
     inputs: tuple[Parcel, ...] = ()
     outputs: tuple[Parcel, ...] = ()
+    rsync: str = ""  # what `rsync --version` says there; empty: not known

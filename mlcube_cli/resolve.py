@@ -75,15 +75,17 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
                assume=wish.assume, copies=tuple(copies.values()))
 
 
-def paths_of_here(cube: Cube, wish: Wish, facts: Facts) -> tuple[str, ...]:
+def paths_of_here(cube: Cube, wish: Wish, facts: Facts, absolute_inputs: bool = False) -> tuple[str, ...]:
     """The paths that the task's relative values mean: they lie on this machine, wherever the task runs (RULINGS 35).
 
-    `facts`: with the environment of the machine that absolute paths lie on. Raises nothing for faults; `resolve` does.
+    `facts`: with the environment of the machine that absolute paths lie on. `absolute_inputs`: those, too. Raises nothing
+    for faults; `resolve` does.
     """
     faults: list[Problem] = []
     bound = [item for parameter in wish.task.parameters for item in _bind(cube, parameter, wish, facts, faults)]
     return tuple(item.path for item in bound
-                 if item.is_path and not os.path.isabs(expand(item.text, cube.workspace, facts)))
+                 if item.is_path and ((absolute_inputs and item.parameter.direction == "input")
+                                      or not os.path.isabs(expand(item.text, cube.workspace, facts))))
 
 
 def _input_mode(parameter: Parameter, wish: Wish) -> str:

@@ -24,21 +24,21 @@ from mlcube_cli.cli.used import Used, judge_problems, used_files
 from mlcube_cli.cube_id import find_id
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import Cube, Option, Platform
-from mlcube_cli.errors import DefinitionError, MachineError, UsageError
-from mlcube_cli.facts import Facts
+from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, UsageError
+from mlcube_cli.facts import Facts, Question
 from mlcube_cli.job import Job
 from mlcube_cli.lock_file import under
 from mlcube_cli.observe import Look, with_facts
 from mlcube_cli.parcels import Load, Parcel, Way
 from mlcube_cli.process import Session, ask
 from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
+from mlcube_cli.remembered import recall, remember
 from mlcube_cli.resolve import Wish, paths_of_here
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS, Carrier, load_carrier, load_runner
-from mlcube_cli.there import There, reach
+from mlcube_cli.there import Looker, There, reach
 from mlcube_cli.trust import platform_reach
 
-_CONNECTING = 300.0  # seconds for the whole of it, with the time that a password or a second factor takes
 _INSIDE = ("env", "env_args", "build_args")  # maps in which a null passes on the caller's own value
 
 
@@ -54,6 +54,7 @@ class Remote:
     relocation: Relocation
     load: Load
     jobs: tuple[Job, ...]  # as this machine sees them
+    asking: tuple[Looker, str] | None = None  # who asks there, and what its questions are kept under
 
     @property
     def facts(self) -> Facts:
@@ -62,6 +63,12 @@ class Remote:
     @property
     def name(self) -> str:
         return self.way.place.name
+
+    def keep_questions(self, but: str) -> None:
+        """What was asked there goes along with the first question next time; not what is about `but`, this run's own id."""
+        if self.asking is not None:
+            looker, key = self.asking
+            remember(self.here.cache, key, (question for question in looker.asked if not but or but not in repr(question)))
 
     def moved(self, job: Job) -> Job:
         """A job of this machine as that one sees it."""
@@ -76,19 +83,21 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     _guard_the_way(arguments, asked.platform)
     carrier = load_carrier(asked.platform.runner)
     way, facts = with_facts(lambda known: carrier.way(asked.platform, known), facts, ways_to_look(arguments))
-    machine = arrive(way)
-    reading, platform = _platform_there(arguments, request, reading, asked, machine)
+    key = f"{reading.cube.root if reading.cube else ''} {asked.platform.name}"
+    machine = arrive(way, recall(facts.cache, key))
+    there = Looker(way.place, ask, way.reasons)
+    reading, platform = _platform_there(request, reading, asked, machine, there)
     cube = reading.cube
     assert cube is not None
     platform = with_flags(_with_values_of_here(platform, facts), arguments)
     files = tuple(dict.fromkeys(file for one in (asked.platform, platform) for file in used_files(cube, one, asked.tasks)))
     judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd))
     wishes = wishes_of(arguments, asked)
-    near = _near(cube, asked.platform, wishes, facts, machine)
+    near = _near(cube, asked.platform, wishes, facts, machine, there)
     jobs = _jobs_here(cube, platform, wishes, near)
     lock = lock_of(cube, facts)
-    remote = _remote(asked.platform, carrier, way, near, cube, jobs)
-    look = looking_at_both(remote.relocation, ways_to_look(arguments), machine.look)
+    remote = replace(_remote(asked.platform, carrier, way, near, cube, jobs), asking=(there, key))
+    look = looking_at_both(remote.relocation, ways_to_look(arguments), there)
     prepared = Prepared(cube, platform, load_runner(platform.runner),
                         tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs), wishes, machine.facts,
                         files, lock, look, remote)
@@ -106,22 +115,26 @@ def _guard_the_way(arguments: Arguments, platform: Platform) -> None:
         output.say("this cube says where to connect: " + "; ".join(reached))
 
 
-def arrive(way: Way) -> There:
-    """Connect, once for all that follows, and look around. Raises MachineError where the machine does not answer."""
-    with Session(forward=False) as session:
-        outcome = session.connect(way.connect, _CONNECTING)
-    if outcome.status != "succeeded":
-        from mlcube_cli.cli.executing import why_failed
+def arrive(way: Way, questions: tuple[Question, ...] = ()) -> There:
+    """Connect, once for all that follows, and look around. Raises MachineError where the machine does not answer, and
+    Interrupted."""
+    if way.connect.unless is None or ask(way.connect.unless).exit_code:
+        with Session() as session:
+            outcome = session.stream(way.connect.command, lambda data: None, foreground=True)
+        if session.signal is not None:
+            raise Interrupted(session.signal)
+        if outcome.status != "succeeded":
+            from mlcube_cli.cli.executing import why_failed
 
-        raise why_failed(replace(way.connect, reasons=way.reasons), outcome, MachineError)
-    return reach(way.place, ask, reasons=way.reasons)
+            raise why_failed(way.connect, outcome, MachineError)
+    return reach(way.place, ask, questions=questions, reasons=way.reasons)
 
 
 # --- what runs there -------------------------------------------------------------------------------------------------
 
 
-def _platform_there(arguments: Arguments, request: ReadRequest, reading: Reading, asked: Asked,
-                    machine: There) -> tuple[Reading, Platform]:
+def _platform_there(request: ReadRequest, reading: Reading, asked: Asked, machine: There,
+                    there: Looker) -> tuple[Reading, Platform]:
     """The platform that runs there: the one that is named, else the first of the cube's that the machine can run."""
     named = asked.platform.option("platform")
     if named:
@@ -138,7 +151,7 @@ def _platform_there(arguments: Arguments, request: ReadRequest, reading: Reading
                              f"say it: -P{asked.platform.name}.platform=docker (or singularity, local)")
         (platform, why), _ = with_facts(lambda known: choose_platform(
             replace(cube, platforms=others), None, None,
-            lambda one: load_runner(one.runner).available(one, known)), machine.facts, machine.look)
+            lambda one: load_runner(one.runner).available(one, known)), machine.facts, there)
         output.say(f"running on {machine.place.name}: {why or platform.name}")
     if platform.runner not in RUNNERS or RUNNERS[platform.runner].kind == REMOTE:
         raise UsageError(f"platform '{platform.name}' (runner {platform.runner}) cannot run behind "
@@ -170,22 +183,23 @@ class _Near:
 
     here: Facts
     machine: There
+    there: Looker
     paths: tuple[str, ...]  # outside of the cube
-    inputs_too: bool  # absolute inputs are this machine's (`sync.absolute: push`)
     mixed: Facts  # what `~` and `$NAME` mean in a definition
 
     def is_here(self, cube: Cube) -> Callable[[str], bool]:
         return lambda path: any(is_at_or_below(path, one) for one in (cube.workspace, cube.root, *self.paths))
 
 
-def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, machine: There) -> _Near:
+def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, machine: There,
+          there: Looker) -> _Near:
     """`~` and `$NAME` mean what they mean on the machine that holds the path (RULINGS 35)."""
     sync = platform.option("sync")
     pushed = isinstance(sync, dict) and sync.get("absolute") == "push"
     environment = here.environment if pushed else {**here.environment, **machine.facts.environment}
     mixed = replace(here, home=here.home if pushed else machine.facts.home, environment=environment)
     paths = tuple(dict.fromkeys(path for wish in wishes for path in paths_of_here(cube, wish, mixed, pushed)))
-    return _Near(here, machine, paths, pushed, mixed)
+    return _Near(here, machine, there, paths, mixed)
 
 
 def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Near) -> tuple[Job, ...]:
@@ -193,7 +207,7 @@ def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Ne
     from mlcube_cli.observe import look as look_here
 
     is_here = near.is_here(cube)
-    look = looking_before_moving(is_here, look_here, near.machine.look)
+    look = looking_before_moving(is_here, look_here, near.there)
     try:
         return with_facts(lambda known: jobs_of(cube, platform, wishes, known), near.mixed, look)[0]
     except DefinitionError as error:
@@ -230,7 +244,8 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     relocation = replace(relocation, travelling=tuple(dict.fromkeys(path for path in paths if relocation.moves(path))))
     inputs, outputs = _parcels(cube, jobs, relocation)
     own = os.path.join(cube.root, "workspace")
-    load = Load(root, identifier, (cube.root, mirror), workspace, tuple(dict.fromkeys((cube.workspace, own))), inputs, outputs)
+    load = Load(root, identifier, (cube.root, mirror), workspace, tuple(dict.fromkeys((cube.workspace, own))), inputs, outputs,
+                near.machine.rsync)
     return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
-from mlcube_cli.command import Step, quote
-from mlcube_cli.definition.model import Platform
-from mlcube_cli.errors import DefinitionError
-from mlcube_cli.facts import Facts
+from mlcube_cli.command import Command, Step, quote
+from mlcube_cli.definition.model import Data, Platform
+from mlcube_cli.errors import DefinitionError, MachineError
+from mlcube_cli.facts import Facts, FileText, Probe
 from mlcube_cli.parcels import Load, Way
 from mlcube_cli.variables import expand_variables
-from mlcube_shell.rsync import RSYNC_REASONS, pull_paths, push_code, push_paths
-from mlcube_shell.ssh_connection import REASONS, Connection, check_command, connect_command, connection_of, place_of
-from mlcube_shell.travel import Travel, travel_of
+from mlcube_shell.rsync import REASONS, Travel
+from mlcube_shell.ssh_connection import (
+    Connection,
+    connect_step,
+    connection_of,
+    place_of,
+    reasons_of,
+    remote_shell,
+    rsync_host,
+)
+from mlcube_shell.travel import IGNORE_FILE, bring_outputs, send_code, send_inputs, travel_of, user_rules
 
 MARKER = ".mlcube-remote"  # in the cube's directory there: made by us, so that we may delete below it (RULINGS 34)
 
@@ -34,9 +43,7 @@ mkdir -p {directories}
 def way(platform: Platform, facts: Facts) -> Way:
     """How the machine is reached: one connection that is kept, for all that follows. Raises DefinitionError, MachineError."""
     connection = connection_of(platform, facts)
-    connect = Step(f"connect to {connection.name}", connect_command(connection), unless=check_command(connection),
-                   hint=f"try it by hand: ssh {quote(connection.name)}", reasons=REASONS)
-    return Way(place_of(connection), connect, REASONS)
+    return Way(place_of(connection), connect_step(connection), reasons_of(connection))
 
 
 def root(platform: Platform, name: str, there: Facts) -> str:
@@ -59,25 +66,39 @@ def root(platform: Platform, name: str, there: Facts) -> str:
 
 def push(platform: Platform, facts: Facts, load: Load) -> tuple[Step, ...]:
     """The steps that make the cube's directory there and bring it up to date. Raises facts.Missing, MachineError."""
-    connection, travel = _both(platform, facts)
-    make = Step("make the cube's directory there", place_of(connection).command(_directories(load)), reasons=REASONS,
-                hint="empty the directory, or name another one with remote_root")
-    code = Step(f"send the cube to {connection.name}", push_code(travel, *load.code, load.leave_out), reasons=RSYNC_REASONS)
-    inputs = tuple(Step(f"send {names} to {connection.name}", command, reasons=RSYNC_REASONS)
-                   for names, command in push_paths(travel, load.workspace, load.inputs))
-    return (make, code, *inputs)
+    connection, travel = _both(platform, facts, load)
+    make = Step("make the cube's directory there", place_of(connection).command(_directories(load)),
+                reasons=reasons_of(connection), hint="empty the directory, or name another one with remote_root")
+    inputs = send_inputs(travel, load, facts)
+    return (make, Step(f"send the cube to {connection.name}", send_code(travel, load), reasons=REASONS),
+            *(Step(f"send inputs to {connection.name}", command, reasons=REASONS) for command in inputs))
 
 
 def pull(platform: Platform, facts: Facts, load: Load, kept: tuple[str, ...], suffix: str) -> tuple[Step, ...]:
     """The steps that bring the outputs home. Raises facts.Missing, MachineError."""
-    connection, travel = _both(platform, facts)
-    return tuple(Step(f"fetch {names} from {connection.name}", command, reasons=RSYNC_REASONS)
-                 for names, command in pull_paths(travel, load.workspace, load.outputs, kept, suffix))
+    connection, travel = _both(platform, facts, load)
+    return tuple(Step(f"fetch outputs from {connection.name}", command, reasons=REASONS)
+                 for command in bring_outputs(travel, load, facts, kept, suffix))
 
 
-def _both(platform: Platform, facts: Facts) -> tuple[Connection, Travel]:
+def _both(platform: Platform, facts: Facts, load: Load) -> tuple[Connection, Travel]:
+    """The connection and what rsync needs to know. Raises MachineError where there is no rsync on this machine."""
     connection = connection_of(platform, facts)
-    return connection, travel_of(connection, platform, facts)
+    ignore = os.path.join(load.code[0], IGNORE_FILE)
+    version = Probe(Command(("rsync", "--version")))
+    facts.need(version, FileText(ignore))
+    said = facts.probe(version.command)
+    if said.exit_code == 127:
+        raise MachineError("'rsync' is not on PATH", "install rsync (Debian, Fedora and Homebrew: rsync)")
+    option = platform.option("sync")
+    sync = option if isinstance(option, dict) else {}
+    rules = user_rules(_texts(sync.get("include")), _texts(sync.get("exclude")), facts.text(ignore))
+    travel = travel_of(remote_shell(connection), rsync_host(connection), sync, rules, said.stdout, load.rsync)
+    return connection, replace(travel, progress=facts.terminal)
+
+
+def _texts(value: Data) -> tuple[str, ...]:
+    return () if value is None else tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)
 
 
 def _directories(load: Load) -> str:
