@@ -28,9 +28,26 @@ def choose_platform(request: ReadRequest, files: Files, draft: Draft,
 
     None for the name: nothing was asked for, or what defines the platform is broken and noted. Raises UsageError.
     """
-    text = request.platform
-    if text is None:
+    if request.platform is None:
         return None, draft
+    return _found(files, draft, settings, request.platform, (request.cwd, files.root, os.path.join(files.root, "platforms")))
+
+
+def choose_inside(request: ReadRequest, files: Files, draft: Draft,
+                  settings: Settings | None) -> tuple[str | None, Draft]:
+    """The same for the platform that runs on the machine which the chosen one names. A definition says it, so a file is
+    looked for in the cube before the current directory. Raises UsageError."""
+    if request.inside is None:
+        return None, draft
+    try:
+        return _found(files, draft, settings, request.inside,
+                      (files.root, os.path.join(files.root, "platforms"), request.cwd))
+    except UsageError as error:
+        raise UsageError(f"what should run on the other machine: {error.message}", error.hint) from None
+
+
+def _found(files: Files, draft: Draft, settings: Settings | None, text: str,
+           bases: tuple[str, ...]) -> tuple[str | None, Draft]:
     if any(platform.name == text for platform in draft.platforms):
         return text, draft
     entry = settings.entries.get(text) if settings else None
@@ -39,7 +56,7 @@ def choose_platform(request: ReadRequest, files: Files, draft: Draft,
     if entry is not None or text in BUILT_IN:
         platform = _named(draft, text, entry)
         return _with(draft, platform, f"{text} ({platform.runner})")
-    found = _platform_file(request, files, text)
+    found = _platform_file(bases, text)
     if found is not None:
         return _from_file(files, draft, *found)
     if settings and settings.broken:
@@ -113,11 +130,11 @@ def _same(left: str, right: str) -> bool:
         return False
 
 
-def _platform_file(request: ReadRequest, files: Files, text: str) -> tuple[str, str] | None:
-    """(absolute path, section) of the file that the text names: from the current directory, else from the cube."""
+def _platform_file(bases: tuple[str, ...], text: str) -> tuple[str, str] | None:
+    """(absolute path, section) of the file that the text names, from the first of the directories that has it."""
     name, colon, section = text.rpartition(":")
     for spelled, chosen in ((text, ""), (name, section)) if colon else ((text, ""),):
-        for base in (request.cwd, files.root, os.path.join(files.root, "platforms")):
+        for base in bases:
             path = absolute(spelled, base) if spelled else ""
             if path and "\x00" not in path and os.path.isfile(path):
                 return path, chosen

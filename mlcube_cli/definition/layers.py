@@ -23,20 +23,29 @@ _ENVIRONMENT = ("env", "env_args")
 
 @dataclass(frozen=True)
 class Wish:
-    """What decides on settings: the command line, the settings there are, the workspace, and the chosen platform."""
+    """What decides on settings: the command line, the settings there are, the workspace, and the chosen platforms."""
 
     request: ReadRequest
     settings: Settings
     workspace: str
     chosen: str | None
+    inside: str | None = None  # what runs on the machine that the chosen platform names
+
+    def _asked(self, name: str) -> str | None:
+        """What the command line calls a platform of the draft; None where the settings' of its name do not matter."""
+        if name == self.inside:
+            return self.request.inside
+        if self.chosen is None:
+            return name
+        return self.request.platform if name == self.chosen else None
 
     def layers(self, files: Files, draft: Draft) -> dict[str, Node]:
         """The settings' options for each platform in question; of a name that means another runner there, none."""
         found = {}
         for item in draft.platforms:
-            if self.chosen not in (None, item.name):
+            asked = self._asked(item.name)
+            if asked is None:
                 continue
-            asked = item.name if self.chosen is None else self.request.platform or ""
             entry = self.settings.entries.get(asked) or self.settings.entries.get(item.name)
             if entry is None:
                 continue
@@ -53,7 +62,8 @@ def with_settings(wish: Wish, files: Files, draft: Draft, resolved: Draft) -> tu
     """Both drafts with the settings beneath their platforms. What refers to something in them sees the cube, never the
     other way round."""
     asked = wish.request.platform
-    used = [item.name for item in draft.platforms] if asked is None else [asked, wish.chosen or ""]
+    used = [item.name for item in draft.platforms] if asked is None else [
+        asked, wish.chosen or "", wish.request.inside or "", wish.inside or ""]
     files.problems += wish.settings.judged(used)
     layers = wish.layers(files, draft)
     if not layers:

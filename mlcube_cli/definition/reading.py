@@ -8,7 +8,7 @@ from dataclasses import replace
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition import Effective, Reading, ReadRequest
 from mlcube_cli.definition.assemble import build_cube
-from mlcube_cli.definition.chosen import choose_platform
+from mlcube_cli.definition.chosen import choose_inside, choose_platform
 from mlcube_cli.definition.crosscheck import crosscheck
 from mlcube_cli.definition.detect import absolute, detect_dialect, find_definition, named
 from mlcube_cli.definition.directory import read_directory
@@ -37,6 +37,7 @@ def read(request: ReadRequest) -> Reading:
         return Reading(None, _sorted(files.problems))
     settings = _settings(request)
     chosen, draft = choose_platform(request, files, draft, settings)
+    inside, draft = choose_inside(request, files, draft, settings)
     if request.overrides:
         from mlcube_cli.definition.overrides import apply_overrides
 
@@ -47,13 +48,13 @@ def read(request: ReadRequest) -> Reading:
     if settings is not None:
         from mlcube_cli.definition.layers import Wish, with_settings
 
-        draft, resolved = with_settings(Wish(request, settings, workspace, chosen), files, draft, resolved)
+        draft, resolved = with_settings(Wish(request, settings, workspace, chosen, inside), files, draft, resolved)
     if draft.dialect == "inline":
         check_inline(files, resolved.tree)
     cube = build_cube(_with_docker_image(resolved, files) if request.settings else resolved, files, workspace)
     crosscheck(resolved, files)
     effective = Effective(_effective(draft, root, workspace), _effective(resolved, root, workspace))
-    return Reading(cube, _sorted(files.problems), chosen, effective, files.uses)
+    return Reading(cube, _sorted(files.problems), chosen, effective, files.uses, inside)
 
 
 def _settings(request: ReadRequest) -> Settings | None:
