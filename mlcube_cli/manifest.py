@@ -1,0 +1,163 @@
+"""What lies at and below paths of this machine: outputs as they were before a run elsewhere, links that lead out, sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mlcube_cli.atomic import write_text
+
+_SCHEMA = "mlcube.manifest.v1"
+_SKIPPED = (".mlcube", ".mlcube-partial")  # ours, and no part of an output (RULINGS 30)
+Mark = tuple[int, int, int]  # kind and permissions, size (bytes), time of the last change to its content (nanoseconds)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files and links at and below `paths`, as they were when it was taken. Absolute paths."""
+
+    paths: tuple[str, ...]
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+
+def take_manifest(paths: Iterable[str]) -> Manifest:
+    """How the outputs are now. What cannot be read is left out. Raises nothing."""
+    paths = tuple(dict.fromkeys(paths))
+    return Manifest(paths, {path: _mark(found) for top in paths for path, found in _below(top)
+                            if not stat.S_ISDIR(found.st_mode)})
+
+
+def take_beside(paths: Iterable[str]) -> Callable[[], Manifest]:
+    """Take it while something else is being done; what is returned waits for it."""
+    found: list[Manifest] = []
+    worker = threading.Thread(target=lambda: found.append(take_manifest(paths)), daemon=True)
+    worker.start()
+
+    def wait() -> Manifest:
+        worker.join()
+        return found[0]
+
+    return wait
+
+
+def changed_since(manifest: Manifest) -> tuple[str, ...]:
+    """The files and links that are new here, or other than they were, sorted. What is gone is no loss (RULINGS 36)."""
+    now = take_manifest(manifest.paths).marks
+    return tuple(sorted(path for path, mark in now.items() if manifest.marks.get(path) != mark))
+
+
+def renewed(manifest: Manifest, kept: Iterable[str]) -> Manifest:
+    """After outputs were brought here: as they are now, but for what was `kept`, which stays changed."""
+    kept = frozenset(kept)
+    now = take_manifest(manifest.paths).marks
+    marks = {path: mark for path, mark in now.items() if path not in kept}
+    return Manifest(manifest.paths, {**marks, **{path: manifest.marks[path] for path in kept if path in manifest.marks}})
+
+
+def save_manifest(file: str, manifest: Manifest) -> None:
+    """Keep it, for a later command that brings outputs home. Raises OSError."""
+    data = {"schema": _SCHEMA, "paths": manifest.paths, "marks": manifest.marks}
+    write_text(file, json.dumps(data, separators=(",", ":")))
+
+
+def load_manifest(file: str) -> Manifest | None:
+    """What was kept; None where there is nothing, or nothing of ours."""
+    try:
+        with open(file, encoding="utf-8") as stream:
+            data = json.load(stream)
+        if data["schema"] != _SCHEMA:
+            return None
+        marks = {str(path): (int(mode), int(size), int(time)) for path, (mode, size, time) in data["marks"].items()}
+        return Manifest(tuple(str(path) for path in data["paths"]), marks)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _mark(found: os.stat_result) -> Mark:
+    return found.st_mode, found.st_size, found.st_mtime_ns
+
+
+# --- links that lead out ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Escape:
+    """A link below an input that leads to nothing that travels. `target`: as the link has it."""
+
+    path: str
+    target: str
+
+
+def find_escaping_links(paths: Iterable[str]) -> tuple[Escape, ...]:
+    """The links below these inputs that would lead elsewhere, or nowhere, on another machine (RULINGS 35).
+
+    Those are absolute ones, and those that lead out of the input and into none of the others. A path that is itself a link
+    is followed. Raises nothing.
+    """
+    tops = tuple(dict.fromkeys(paths))
+    reals = tuple(os.path.realpath(top) for top in tops)
+    found = []
+    for top, real in zip(tops, reals):
+        for path, seen in _below(real):
+            if stat.S_ISLNK(seen.st_mode) and (target := _leads_out(path, reals)) is not None:
+                found.append(Escape(top + path[len(real):], target))
+    return tuple(found)
+
+
+def _leads_out(path: str, inputs: tuple[str, ...]) -> str | None:
+    """The link's target where that is outside the inputs; None where it is inside, or the link is gone."""
+    try:
+        target = os.readlink(path)
+    except OSError:
+        return None
+    aim = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    inside = any(aim == top or aim.startswith(top.rstrip("/") + "/") for top in inputs)
+    return None if inside and not os.path.isabs(target) else target
+
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Size:
+    files: int
+    bytes: int
+
+
+def measure(paths: Iterable[str]) -> Size:
+    """How much lies at and below the paths, links not followed but for the paths themselves."""
+    sizes = [found.st_size for top in dict.fromkeys(paths) for _, found in _below(top) if stat.S_ISREG(found.st_mode)]
+    return Size(len(sizes), sum(sizes))
+
+
+def _below(top: str) -> Iterator[tuple[str, os.stat_result]]:
+    """(path, what lstat says) of all that lies at and below `top`, which is followed where it is a link."""
+    try:
+        found = os.stat(top)
+    except (OSError, ValueError):
+        return
+    yield top, found
+    waiting = [top] if stat.S_ISDIR(found.st_mode) else []
+    while waiting:
+        for path, found in _in_directory(waiting.pop()):
+            yield path, found
+            if stat.S_ISDIR(found.st_mode):
+                waiting.append(path)
+
+
+def _in_directory(directory: str) -> Iterator[tuple[str, os.stat_result]]:
+    try:
+        entries = os.scandir(directory)
+    except OSError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.name not in _SKIPPED:
+                try:
+                    yield entry.path, entry.stat(follow_symlinks=False)
+                except OSError:  # it is gone
+                    continue
