@@ -2,7 +2,7 @@
 
 `Box.environment` makes `ssh` (and with it rsync and mlcube) know the machine's users as hosts: `ssh ada` logs in as ada.
 OpenSSH takes its configuration from the home directory in the user database, whatever HOME says, so an `ssh` on PATH names our
-file to the real one; it also notes its words. What faults need (to cut connections, restart sshd, fill a disk) are functions here.
+file to the real one; it also notes its words. What faults need (to cut connections, restart sshd, fill a disk) are methods.
 """
 
 from __future__ import annotations
