@@ -68,12 +68,13 @@ def machine(environment: Mapping[str, str]) -> Facts:
         raise MachineError(f"the current directory cannot be used: {error.strerror}",
                            "cd to a directory that exists") from error
     return Facts(
-        uid=os.getuid(), gid=os.getgid(), home=_home(environment), cwd=cwd, environment=dict(environment),
+        uid=os.getuid(), gid=os.getgid(), home=home_of(environment), cwd=cwd, environment=dict(environment),
         cache=find_cache(environment, os.getuid()), terminal=os.isatty(0) and os.isatty(1), python=sys.executable or "",
         processor=os.uname().machine, host=os.uname().nodename)
 
 
-def _home(environment: Mapping[str, str]) -> str:
+def home_of(environment: Mapping[str, str]) -> str:
+    """The caller's home directory."""
     home = environment.get("HOME", "")
     if os.path.isabs(home):
         return home

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
-import platform as python_platform
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mlcube_cli.cache.made import noting
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.listed import Listed, entry_for
 from mlcube_cli.cli.make import write_deps, write_stamp
+from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, find_reason, merge, shell_line
 from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Outcome, Session, ask, die_by
-from mlcube_cli.records import rfc3339, run_directory, write_record
-from mlcube_cli.report import plan_data, printable, result_data, validate_data
+from mlcube_cli.records import run_directory
+from mlcube_cli.report import printable, result_data, validate_data
 from mlcube_cli.resolve import resolve
+from mlcube_cli.run_log import opened_logs
 
 
 @dataclass
@@ -48,9 +51,10 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
     plan = merge(plans)
     for note in plan.notes:
         output.warn(note)
+    listed = Listed(entry_for(prepared)) if prepared.jobs else None
     try:
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say, announce=_announce) as session:
-            _run_all(arguments, prepared, plans, session, result)
+            _run_all(arguments, prepared, plans, _Attended(session, listed), result)
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
             _finish_for_make(arguments, prepared, started)
         if result.status == "succeeded" and afterwards:
@@ -60,6 +64,8 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
             error.status, error.exit_code, error.message, error.hint)
         result.problems = validate_data(getattr(error, "problems", ()))["problems"]
         output.show_error(error)
+    if listed:
+        listed.end(result.status, result.exit_code, result.message)
     if arguments.json:
         document = result_data(result.status, result.exit_code, prepared.platform_name, result.tasks,
                                result.message, result.hint)
@@ -69,24 +75,45 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
     return result.exit_code
 
 
-def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], session: Session,
+@dataclass(frozen=True)
+class _Attended:
+    """What all tasks of the command share: the session, and the command's entry in the index of runs."""
+
+    session: Session
+    listed: Listed | None
+
+
+def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], attended: _Attended,
              result: _Result) -> None:
     for step in merge(plans).steps:
-        if step.task is None and not _prepare_step(step, session, result):
+        if step.task is None and not _prepare_step(step, attended.session, result):
             return
     for number, (job, plan) in enumerate(zip(prepared.jobs, plans)):
         if number:
             _look_again(prepared, number)
-        run = _TaskRun(job, plan, session, prepared.cube.version, to_stderr=arguments.json)
+        recorder = Recorder(arguments, prepared, number, plan, lambda: attended.session.signal is not None)
+        run = _TaskRun(job, plan, attended.session, recorder, to_stderr=arguments.json)
         result.tasks.append(run.entry)
-        outcome = run.go()
+        with _told(attended.listed, run):
+            outcome = run.go()
         result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
         if run.failure is not None:
             raise run.failure
         if outcome.status != "succeeded":
-            output.say(_ended(job.task, outcome))
             result.message = _ended(job.task, outcome)
+            if outcome.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
+                output.say(result.message)
             return
+
+
+@contextlib.contextmanager
+def _told(listed: Listed | None, run: _TaskRun) -> Iterator[None]:
+    """The index knows how the task stands."""
+    if listed:
+        listed.begin(run.job.run_id)
+    yield
+    if listed:
+        listed.finish(run.job.run_id, str(run.entry["status"]), int(str(run.entry["exit_code"])))
 
 
 def _announce(step: Step) -> None:
@@ -161,7 +188,7 @@ class _TaskRun:
     job: Job
     plan: Plan
     session: Session
-    cube_version: str
+    recorder: Recorder
     to_stderr: bool
     entry: dict[str, object] = field(default_factory=dict)
     failure: MLCubeError | None = None
@@ -171,7 +198,7 @@ class _TaskRun:
         started = time.time()
         self.entry.update({"task": self.job.task, "status": "running", "exit_code": None, "seconds": None,
                            "run_id": self.job.run_id, "record": None, "image": _image_data(self.plan.tasks[0])})
-        self._record(started, None)
+        self.entry["record"] = self.recorder.begin(started)
         outcome = Outcome("succeeded", 0, 0.0)
         for step in self.plan.steps:
             if step.task is None:
@@ -182,15 +209,28 @@ class _TaskRun:
         if self.failure is not None:
             outcome = Outcome(self.failure.status, self.failure.exit_code, outcome.seconds)
         self.entry.update(status=outcome.status, exit_code=outcome.exit_code, seconds=round(outcome.seconds, 3))
-        self._record(started, time.time())
+        self.recorder.end(outcome.status, outcome.exit_code, outcome.seconds)
         return outcome
 
     def _step(self, step: Step) -> Outcome:
         limits: TaskPlan = self.plan.tasks[0]
-        outcome = self.session.run(step, limits, stdout=2 if self.to_stderr else None)
+        with self._logs(step, limits) as logs:
+            outcome = self.session.run(step, limits, stdout=2 if self.to_stderr else None, logs=logs)
         self._judge(step, outcome)
         _tidy(step, self.session, outcome)
         return outcome
+
+    @contextlib.contextmanager
+    def _logs(self, step: Step, limits: TaskPlan) -> Iterator[tuple[int, int] | None]:
+        """What the task prints is kept beside its record; a task that has the terminal keeps it for itself."""
+        with contextlib.ExitStack() as stack:
+            logs = None
+            if step.payload and not limits.interactive:
+                try:
+                    logs = stack.enter_context(opened_logs(run_directory(self.job.workspace, self.job.run_id)))
+                except OSError as error:
+                    output.warn(f"this run leaves no log: {error.strerror or error}")
+            yield logs
 
     def _judge(self, step: Step, outcome: Outcome) -> None:
         """Leave in `failure` what was not the task's own doing."""
@@ -206,23 +246,6 @@ class _TaskRun:
             self.failure = MachineError(
                 f"{title}: {reason.sentence}" if reason else f"{title}\n  $ {shell_line(step.command)}",
                 reason.hint if reason else step.hint or "the engine's own message stands above")
-
-    def _record(self, started: float, ended: float | None) -> None:
-        record = {
-            "schema": "mlcube.record.v1", "run_id": self.job.run_id,
-            "cube": {"name": self.job.cube, "version": self.cube_version, "root": self.job.root},
-            "task": self.job.task,
-            "platform": self.plan.platform, "status": self.entry["status"], "exit_code": self.entry["exit_code"],
-            "started": rfc3339(started), "ended": rfc3339(ended) if ended else None, "seconds": self.entry["seconds"],
-            "image": self.entry["image"], "host": python_platform.node(), "user": _user(), "plan": plan_data(self.plan),
-        }
-        try:
-            self.entry["record"] = write_record(run_directory(self.job.workspace, self.job.run_id), record)
-        except OSError as error:
-            if ended is None:
-                output.warn(f"this run leaves no record: {error.strerror or error}")
-            elif self.entry["record"]:
-                output.warn(f"the record of this run could not be finished: {error.strerror or error}")
 
 
 def _image_data(task: TaskPlan) -> dict[str, str] | None:
@@ -242,10 +265,3 @@ def _tidy(step: Step, session: Session, outcome: Outcome) -> None:
     skipped = outcome.status == "succeeded" and outcome.command is None
     if not skipped and not session.tidy(step):
         output.warn(f"something is left of '{step.title}'; to remove it: {shell_line(step.after[-1])}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

@@ -1,0 +1,88 @@
+"""A command line's entry in the index of runs, from its start to its end; and where the index is."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.running import Prepared
+from mlcube_cli.errors import MachineError
+from mlcube_cli.locks import Owner, myself
+from mlcube_cli.observe import home_of
+from mlcube_cli.records import run_directory
+from mlcube_cli.run_index import Entry, RunTask, Supervised, index_directory, make_room, with_tasks, write_entry
+
+
+def here() -> str:
+    """The directory of the index of whoever calls."""
+    return index_directory(os.environ, home_of(os.environ))
+
+
+def entry_for(prepared: Prepared, owner: Owner | None = None, supervised: Supervised | None = None,
+              fetch: dict[str, object] | None = None) -> Entry:
+    """The entry of a command line with tasks, all of them queued."""
+    jobs = prepared.remote.jobs if prepared.remote else prepared.jobs  # with this machine's paths
+    tasks = tuple(RunTask(job.task, job.run_id, run_directory(job.workspace, job.run_id)) for job in jobs)
+    cube = prepared.cube
+    carrier = prepared.remote.platform.runner if prepared.remote else prepared.platform.runner
+    return Entry(jobs[0].command_id, time.time(), cube.name, cube.root, jobs[0].workspace, prepared.platform_name, carrier,
+                 tasks, owner, supervised, fetch)
+
+
+def keep_entry(entry: Entry) -> None:
+    """Write the entry of a run that nobody else remembers. Raises MachineError when that is impossible."""
+    directory = here()
+    try:
+        make_room(directory)
+        write_entry(directory, entry)
+    except OSError as error:
+        raise MachineError(f"the run cannot be remembered: {directory}: {error.strerror or error}",
+                           "set XDG_STATE_HOME to a directory of your own, or run it without --detach") from error
+
+
+class Listed:
+    """The entry of a command line that this process attends to. Where there is no place for it, that is said once."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry: Entry | None = replace(entry, owner=replace(myself(), token=""))
+        self._directory = here()
+        make_room(self._directory)
+        self._write()
+
+    def begin(self, run_id: str) -> None:
+        """The task starts now."""
+        self._change(run_id, status="running", started=time.time())
+
+    def finish(self, run_id: str, status: str, exit_code: int) -> None:
+        """The task has ended."""
+        self._change(run_id, status=status, exit_code=exit_code, ended=time.time())
+
+    def end(self, status: str, exit_code: int, message: str) -> None:
+        """The command line has ended. What it was to do first and did not has its status; what comes after is cancelled."""
+        if self._entry is None:
+            return
+        rest = [task for task in self._entry.tasks if not task.over]
+        unblemished = all(task.status == "succeeded" for task in self._entry.tasks if task.over)
+        tasks = {task.run_id: replace(task, status="cancelled", ended=time.time()) for task in rest}
+        if rest and unblemished:
+            tasks[rest[0].run_id] = replace(rest[0], status=status, exit_code=exit_code, ended=time.time())
+        self._entry = replace(with_tasks(self._entry, tasks), settled=True, message=message)
+        self._write()
+
+    def _change(self, run_id: str, **values: object) -> None:
+        if self._entry is None:
+            return
+        task = next(task for task in self._entry.tasks if task.run_id == run_id)
+        self._entry = with_tasks(self._entry, {run_id: replace(task, **values)})  # type: ignore[arg-type] # fields of it
+        self._write()
+
+    def _write(self) -> None:
+        if self._entry is None:
+            return
+        try:
+            write_entry(self._directory, self._entry)
+        except OSError as error:
+            self._entry = None
+            output.warn(f"mlcube ps will not know this run: {self._directory}: {error.strerror or error}")
