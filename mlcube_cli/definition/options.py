@@ -60,6 +60,11 @@ def canonical_options(runner: str, section: Node, path: str) -> tuple[Node, tupl
             options[name] = node
     if runner == "local":
         options = _interpreter(options)
+    elif runner == "ssh":
+        from mlcube_cli.definition.ssh_options import canonical_ssh
+
+        options, more = canonical_ssh(options, path)
+        problems += more
     return mapping(options, section), tuple(problems)
 
 

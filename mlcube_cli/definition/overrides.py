@@ -9,7 +9,7 @@ from mlcube_cli.definition.draft import Draft, PlatformDraft, with_options
 from mlcube_cli.definition.hints import did_you_mean
 from mlcube_cli.definition.inline import fold
 from mlcube_cli.definition.model import OVERRIDE, Data
-from mlcube_cli.definition.options import canonical_name
+from mlcube_cli.definition.options import canonical_name, canonical_options
 from mlcube_cli.definition.platforms import RUNNER_NAMES
 from mlcube_cli.definition.tree import Node, Path, entries, find, items, mapping, plain, put
 from mlcube_cli.errors import DefinitionError, Location, UsageError
@@ -102,7 +102,7 @@ def _on_platform(platform: PlatformDraft, override: Override) -> PlatformDraft:
     steps = _check_option(platform, override)
     value = override.value
     if not steps:
-        value = mapping({canonical_name(platform.runner, key): item for key, item in entries(value).items()}, value)
+        value = canonical_options(platform.runner, value, override.path[0])[0]
     elif steps[0] in _ENVIRONMENT:
         value = _hidden(value)
     return replace(platform, options=put(platform.options, _indices(platform.options, steps), value))
@@ -142,6 +142,20 @@ def _check_option(platform: PlatformDraft, override: Override) -> tuple[str, ...
         raise UsageError(f"-P {override.text}: which option of '{override.path[0]}' is meant?",
                          f"write -P {override.path[0]}.OPTION=VALUE")
     _check(override, (platform.runner, *steps), {platform.runner: plain(platform.options)})
+    return _moved(override, steps) if platform.runner == "ssh" else steps
+
+
+def _moved(override: Override, steps: tuple[str, ...]) -> tuple[str, ...]:
+    """The place of an ssh platform's value that earlier programs had elsewhere. Raises UsageError for what has no use."""
+    from mlcube_cli.definition.ssh_options import MOVED, NO_USE, no_use
+
+    if steps[:2] in MOVED:
+        return (MOVED[steps[0], steps[1]], *steps[2:])
+    section = steps[0] if steps else ""
+    used = section in ("env", "sync") and (len(steps) > 1 or isinstance(override.value.value, dict))
+    if section in NO_USE and not used:
+        names = [f"-P {override.path[0]}.{name}=VALUE" for (old, _), name in MOVED.items() if old == section]
+        raise UsageError(f"-P {override.text}: {no_use(section)}", " or ".join(dict.fromkeys(names)))
     return steps
 
 

@@ -49,6 +49,7 @@ def read(request: ReadRequest) -> Reading:
         from mlcube_cli.definition.layers import Wish, with_settings
 
         draft, resolved = with_settings(Wish(request, settings, workspace, chosen, inside), files, draft, resolved)
+    draft, resolved = _on_its_machine(draft, chosen, inside), _on_its_machine(resolved, chosen, inside)
     if draft.dialect == "inline":
         check_inline(files, resolved.tree)
     cube = build_cube(_with_docker_image(resolved, files) if request.settings else resolved, files, workspace)
@@ -144,6 +145,17 @@ def _interpolated(request: ReadRequest, files: Files, draft: Draft, workspace: s
     values = entries(result.tree)
     tree = mapping({key: node for key, node in values.items() if key in entries(draft.tree)}, draft.tree)
     return with_options(replace(draft, tree=tree), lambda item: values[item.name])
+
+
+def _on_its_machine(draft: Draft, chosen: str | None, inside: str | None) -> Draft:
+    """The draft whose platform `inside` knows what is said of the machine that `chosen` names."""
+    machine = next((item for item in draft.platforms if item.name == chosen), None)
+    if inside is None or machine is None or machine.runner != "ssh":
+        return draft
+    from mlcube_cli.definition.ssh_options import with_machine
+
+    return replace(draft, platforms=tuple(with_machine(machine, item) if item.name == inside else item
+                                          for item in draft.platforms))
 
 
 def _with_docker_image(draft: Draft, files: Files) -> Draft:

@@ -114,16 +114,36 @@ def test_platform_files_of_runners_of_old_are_named_and_left_out(run_mlcube: Run
     assert f"the {runner} runner of earlier versions" in done.stderr
 
 
-@pytest.mark.parametrize("text", [
-    "host: h\nuser: u\nplatform: docker.yaml\nenv: {path: ./mlbox, sync: true, interpreter: {type: system, "
-    "python: python3.6}, variables: {}}\nmlbox: {path: x, sync: true}\n",
-    "host: h\nauthentication: {user: u, identify_file: k}\nplatform: docker.yaml\ninterpreter: {type: virtualenv, "
-    "python: python3, requirements: 'a b', location: '${HOME}/x', name: y}\n",
+@pytest.mark.parametrize(("text", "expected", "unused"), [
+    ("host: h\nuser: u\nplatform: docker.yaml\nenv: {path: ./mlbox, sync: true, interpreter: {type: system, "
+     "python: python3.6}, variables: {A: 1}}\nmlbox: {path: x, sync: true}\n",
+     {"host": "h", "user": "u", "platform": "docker.yaml", "env": {"A": "1"}, "remote_root": "x"}, ["5:1 env"]),
+    ("host: h\nuser: u\nplatform: docker.yaml\nenv: {variables: {}}\nmlcube: {path: x, sync: false}\n",
+     {"host": "h", "user": "u", "platform": "docker.yaml", "env": {}, "remote_root": "x"}, ["6:1 mlcube"]),
+    ("host: h\nauthentication: {user: u, identify_file: k}\nplatform: docker.yaml\ninterpreter: {type: virtualenv, "
+     "python: python3, requirements: 'a b', location: '${HOME}/x', name: y}\n",
+     {"host": "h", "user": "u", "identity_file": "k", "platform": "docker.yaml"}, ["5:1 interpreter"]),
+    ("host: h\nauthentication: {user: u, identity_file: k}\ninterpreter: {}\nplatform: ''\n",
+     {"host": "h", "user": "u", "identity_file": "k", "platform": ""}, []),
+    ("host: h\nauthentication: {}\nenv: {A: b}\nsync: {exclude: x}\n",
+     {"host": "h", "env": {"A": "b"}, "sync": {"exclude": "x"}}, []),
+    ("host: h\nauthentication: null\nsync: false\n", {"host": "h"}, ["4:1 sync"]),
+    ("host: h\nauthentication: null\nsync: true\n", {"host": "h"}, ["4:1 sync"]),
 ])
-def test_old_ssh_files_are_read(tmp_path: Path, text: str) -> None:
+def test_old_ssh_files_are_read(tmp_path: Path, text: str, expected: dict[str, object], unused: list[str]) -> None:
     reading = read(write_tree(tmp_path, {**STAGE_2A, "platforms/ssh.yaml": f"schema_type: mlcube_ssh\n{text}"}))
-    assert reading.problems == ()
+    assert problems(reading) == [f"warning platforms/ssh.yaml:{place.split()[0]} unused-section {place.split()[1]}"
+                                 for place in unused]
     assert platform(reading, "ssh").runner == "ssh"
+    assert options(reading, "ssh") == expected
+
+
+@pytest.mark.parametrize("text", ["user: a\nauthentication: {user: b}", "remote_root: a\nmlcube: {path: b}",
+                                  "authentication: {identity_file: a, identify_file: b}"])
+def test_an_ssh_platform_that_says_one_thing_in_two_places(tmp_path: Path, text: str) -> None:
+    reading = read(write_tree(tmp_path, {**STAGE_2A, "platforms/ssh.yaml": f"schema_type: mlcube_ssh\nhost: h\n{text}\n"}))
+    assert [problem.code for problem in reading.problems] == ["duplicate-key"]
+    assert "both are the option" in reading.problems[0].message
 
 
 def test_sections_of_runners_of_old_are_named(tmp_path: Path) -> None:
