@@ -190,6 +190,10 @@ class Session:
                 self._tell(f"going on without a lock for '{step.title}': {error}")
             yield
 
+    def pause(self, seconds: float) -> None:
+        """Sleep for so long, or until a signal comes."""
+        self._watch.sleep(seconds, len(self._watch.received))
+
     def _pause(self, seconds: float) -> None:
         self._watch.sleep(seconds, self._heeded)
         self._check()

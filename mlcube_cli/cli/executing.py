@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from mlcube_cli.cache.made import noting
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
 from mlcube_cli.cli.listed import Listed, entry_for
 from mlcube_cli.cli.make import write_deps, write_stamp
 from mlcube_cli.cli.recording import Recorder
@@ -20,24 +21,11 @@ from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, find_reaso
 from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
-from mlcube_cli.process import Outcome, Session, ask, die_by
+from mlcube_cli.process import Outcome, Session, ask
 from mlcube_cli.records import run_directory
-from mlcube_cli.report import printable, result_data, validate_data
+from mlcube_cli.report import printable
 from mlcube_cli.resolve import resolve
 from mlcube_cli.run_log import opened_logs
-
-
-@dataclass
-class _Result:
-    """How the command went so far."""
-
-    status: str = "succeeded"
-    exit_code: int = 0
-    message: str = ""
-    hint: str = ""
-    signal: int | None = None
-    tasks: list[dict[str, object]] = field(default_factory=list)
-    problems: object = ()  # of an error, as in mlcube.validate.v1
 
 
 def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
@@ -46,61 +34,40 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
 
     `afterwards` is called once all has succeeded; an MLCubeError of it is the command's own.
     """
-    result = _Result()
+    result = Result()
     started = time.time()
     plan = merge(plans)
     for note in plan.notes:
         output.warn(note)
-    listed = Listed(entry_for(prepared)) if prepared.jobs else None
-    try:
+    result.listed = Listed(entry_for(prepared)) if prepared.jobs else None
+    with conclude(arguments, prepared, result):
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say, announce=_announce) as session:
-            _run_all(arguments, prepared, plans, _Attended(session, listed), result)
+            _run_all(arguments, prepared, plans, session, result)
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
-            _finish_for_make(arguments, prepared, started)
+            finish_for_make(arguments, prepared, started)
         if result.status == "succeeded" and afterwards:
             afterwards()
-    except MLCubeError as error:
-        result.status, result.exit_code, result.message, result.hint = (
-            error.status, error.exit_code, error.message, error.hint)
-        result.problems = validate_data(getattr(error, "problems", ()))["problems"]
-        output.show_error(error)
-    if listed:
-        listed.end(result.status, result.exit_code, result.message)
-    if arguments.json:
-        document = result_data(result.status, result.exit_code, prepared.platform_name, result.tasks,
-                               result.message, result.hint)
-        output.json_result({**document, "problems": result.problems} if result.problems else document)
-    if result.signal is not None:
-        die_by(result.signal)
     return result.exit_code
 
 
-@dataclass(frozen=True)
-class _Attended:
-    """What all tasks of the command share: the session, and the command's entry in the index of runs."""
-
-    session: Session
-    listed: Listed | None
-
-
-def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], attended: _Attended,
-             result: _Result) -> None:
+def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], session: Session,
+             result: Result) -> None:
     for step in merge(plans).steps:
-        if step.task is None and not _prepare_step(step, attended.session, result):
+        if step.task is None and not _prepare_step(step, session, result):
             return
     for number, (job, plan) in enumerate(zip(prepared.jobs, plans)):
         if number:
             _look_again(prepared, number)
-        recorder = Recorder(arguments, prepared, number, plan, lambda: attended.session.signal is not None)
-        run = _TaskRun(job, plan, attended.session, recorder, to_stderr=arguments.json)
+        recorder = Recorder(arguments, prepared, number, plan, lambda: session.signal is not None)
+        run = _TaskRun(job, plan, session, recorder, to_stderr=arguments.json)
         result.tasks.append(run.entry)
-        with _told(attended.listed, run):
+        with _told(result.listed, run):
             outcome = run.go()
         result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
         if run.failure is not None:
             raise run.failure
         if outcome.status != "succeeded":
-            result.message = _ended(job.task, outcome)
+            result.message = ended_sentence(job.task, outcome.status, outcome.exit_code)
             if outcome.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
                 output.say(result.message)
             return
@@ -127,15 +94,7 @@ def _look_again(prepared: Prepared, number: int) -> None:
     with_facts(lambda known: resolve(prepared.cube, prepared.platform, prepared.wishes[number], known), fresh)
 
 
-def _ended(task: str, outcome: Outcome) -> str:
-    if outcome.status == "timed_out":
-        return f"task '{task}' was ended: its time was up"
-    if outcome.status == "cancelled":
-        return f"task '{task}' was cancelled"
-    return f"task '{task}' failed with exit code {outcome.exit_code}"
-
-
-def _prepare_step(step: Step, session: Session, result: _Result) -> bool:
+def _prepare_step(step: Step, session: Session, result: Result) -> bool:
     """Run a preparation step; False when a signal ended it. Raises PreparationError, MachineError."""
     with noting(step.makes):
         outcome = session.run(step)
@@ -174,7 +133,7 @@ def _tried(command: Command, outcome: Outcome) -> list[str]:
     return lines
 
 
-def _finish_for_make(arguments: Arguments, prepared: Prepared, started: float) -> None:
+def finish_for_make(arguments: Arguments, prepared: Prepared, started: float) -> None:
     if arguments.deps:
         write_deps(arguments.deps, arguments.stamp, prepared.jobs, [
             os.path.join(prepared.facts.cwd, file) for file in prepared.files])

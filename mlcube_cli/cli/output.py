@@ -41,6 +41,16 @@ def warn(message: str) -> None:
         _stderr([f"warning: {printable(message)}"])
 
 
+def confirm(question: str) -> bool:
+    """Ask on the terminal; only y or yes is a yes."""
+    sys.stderr.write(f"{printable(question)} [y/N] ")
+    sys.stderr.flush()
+    try:
+        return os.read(0, 1024).strip().lower() in (b"y", b"yes")
+    except OSError:
+        return False
+
+
 def show_problems(problems: Sequence[Problem]) -> None:
     """Problems to stderr; warnings are left out by --quiet."""
     for problem in problems:

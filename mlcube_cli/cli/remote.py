@@ -28,7 +28,7 @@ from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, UsageE
 from mlcube_cli.facts import Facts, Question
 from mlcube_cli.job import Job
 from mlcube_cli.lock_file import under
-from mlcube_cli.observe import Look, with_facts
+from mlcube_cli.observe import with_facts
 from mlcube_cli.parcels import Load, Parcel, Way
 from mlcube_cli.process import Session, ask
 from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
@@ -118,16 +118,22 @@ def _guard_the_way(arguments: Arguments, platform: Platform) -> None:
 def arrive(way: Way, questions: tuple[Question, ...] = ()) -> There:
     """Connect, once for all that follows, and look around. Raises MachineError where the machine does not answer, and
     Interrupted."""
-    if way.connect.unless is None or ask(way.connect.unless).exit_code:
-        with Session() as session:
-            outcome = session.stream(way.connect.command, lambda data: None, foreground=True)
-        if session.signal is not None:
-            raise Interrupted(session.signal)
-        if outcome.status != "succeeded":
-            from mlcube_cli.cli.executing import why_failed
-
-            raise why_failed(way.connect, outcome, MachineError)
+    with Session() as session:
+        connect(way, session)
     return reach(way.place, ask, questions=questions, reasons=way.reasons)
+
+
+def connect(way: Way, session: Session) -> None:
+    """Connect where that is not done yet; a password is asked for on the terminal. Raises MachineError, Interrupted."""
+    if way.connect.unless is not None and not ask(way.connect.unless).exit_code:
+        return
+    outcome = session.stream(way.connect.command, lambda data: None, foreground=True)
+    if session.interrupted:
+        raise Interrupted(session.signal or 2)
+    if outcome.status != "succeeded":
+        from mlcube_cli.cli.executing import why_failed
+
+        raise why_failed(way.connect, outcome, MachineError)
 
 
 # --- what runs there -------------------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ def run(arguments: Arguments) -> int:
     arguments.grace = parse_duration(arguments.grace, "--grace")
     prepared = prepare(arguments)
     plans, facts = _plans(arguments, prepared)
+    if judge := getattr(arguments, "judge", None):  # of `runs rerun`
+        judge(prepared, plans)
     if prepared.remote:
         from mlcube_cli.cli.attending import run_there
 
@@ -123,7 +125,8 @@ def configure(arguments: Arguments) -> int:
         raise UsageError("configure takes no task parameters", "give them to mlcube run")
     prepared = prepare(arguments)
     job = preparation_job(prepared, arguments.dry_run, arguments.update_lock)
-    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts, prepared.look)
+    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts,
+                             prepared.look)
     prepared = replace(prepared, facts=facts)
     if arguments.update_lock and RUNNERS[prepared.platform.runner].kind == HOST:
         raise UsageError(f"--update-lock: platform '{prepared.platform.name}' has no image to lock",

@@ -1,0 +1,244 @@
+"""Tasks on another machine, carried out: sent, started, followed, brought home, each with its record; then the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
+from mlcube_cli.cli.executing import finish_for_make, why_failed
+from mlcube_cli.cli.following import LET_GO, Following
+from mlcube_cli.cli.homeward import Homeward
+from mlcube_cli.cli.listed import entry_for, keep_entry
+from mlcube_cli.cli.recording import Recorder
+from mlcube_cli.cli.running import Prepared, show
+from mlcube_cli.cli.sending import look_before_sending
+from mlcube_cli.cli.trips import Trip, plan_trip
+from mlcube_cli.command import Plan, Step, merge
+from mlcube_cli.cube_id import keep_id
+from mlcube_cli.durations import find_seconds
+from mlcube_cli.errors import MLCubeError, TransferError
+from mlcube_cli.observe import home_of
+from mlcube_cli.process import Session
+from mlcube_cli.records import run_directory
+from mlcube_cli.run_index import Supervised, state_directory
+from mlcube_cli.run_log import opened_logs
+from mlcube_cli.supervision.requests import remove, start, start_and_follow
+from mlcube_cli.supervision.state import TaskState
+from mlcube_cli.there import new_nonce
+
+_PATIENCE = 300.0  # seconds for which a lost connection is tried again, unless the platform says otherwise
+
+
+def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> int:
+    """`mlcube run` on another machine. Returns the exit code, or dies by the signal that ended it."""
+    trip = plan_trip(prepared, merge(plans))
+    trip.remote.keep_questions(trip.identifier)
+    if arguments.dry_run:
+        return show(trip.as_plan(), arguments.json)
+    return _carry_out(arguments, prepared, trip, plans)
+
+
+def configure_there(arguments: Arguments, prepared: Prepared, plan: Plan) -> int:
+    """`mlcube configure` for another machine: what prepares the platform runs there."""
+    trip = plan_trip(prepared, plan)
+    trip.remote.keep_questions(trip.identifier)
+    if arguments.dry_run:
+        return show(trip.as_plan(), arguments.json)
+    return _carry_out(arguments, prepared, trip, ())
+
+
+def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequence[Plan]) -> int:
+    result = Result()
+    for note in trip.plan.notes:
+        output.warn(note)
+    started = time.time()
+    attended = _Attended(arguments, prepared, trip, plans, result)
+    with conclude(arguments, prepared, result):
+        look_before_sending(trip.remote)
+        state = state_directory(os.environ, home_of(os.environ))
+        keep_id(prepared.cube.root, state, trip.remote.load.identifier)
+        with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
+            attended.go(session)
+        if result.status == "succeeded" and getattr(arguments, "stamp", None):
+            finish_for_make(arguments, prepared, started)
+    return result.exit_code
+
+
+def supervised_of(trip: Trip) -> Supervised:
+    """Where the command line's run is, for the index."""
+    place = trip.remote.way.place
+    return Supervised(place.reach, place.name, trip.layout.directory, dict(trip.layout.tasks))
+
+
+@dataclass
+class _Attended:
+    """One command line on another machine, with what is here of it."""
+
+    arguments: Arguments
+    prepared: Prepared
+    trip: Trip
+    plans: Sequence[Plan]
+    result: Result
+    recorders: dict[str, Recorder] = field(default_factory=dict)
+    states: dict[str, TaskState] = field(default_factory=dict)
+    logs: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def go(self, session: Session) -> None:
+        """All of it. What went wrong is raised or left in the result."""
+        for step in self.trip.before:
+            if not self._step(session, step):
+                return
+        homeward = self.trip.homeward
+        homeward.remember()
+        if getattr(self.arguments, "detach", False):
+            self._detach(session, homeward)
+            return
+        with contextlib.ExitStack() as stack:
+            self._begin(session, stack)
+            following = self._following(session)
+            how = following.go(lambda nonce: start_and_follow(self.trip.layout, self.trip.program, self.trip.secrets, nonce))
+        self.result.signal = following.signal
+        if how == "ended":
+            self._finish(session, following)
+        else:
+            self._leave(how, following)
+
+    # --- before ------------------------------------------------------------------------------------------------------
+
+    def _step(self, session: Session, step: Step) -> bool:
+        """A step of this machine: a copy, a transfer. False when a signal ended it. Raises TransferError."""
+        output.say(step.title)
+        outcome = session.run(step)
+        if outcome.status == "cancelled":
+            self.result.status, self.result.exit_code, self.result.signal = outcome.status, outcome.exit_code, outcome.signal
+            self.result.message = f"cancelled: {step.title}"
+            output.say(self.result.message)
+            return False
+        if outcome.status != "succeeded":
+            raise why_failed(step, outcome, TransferError)
+        return True
+
+    def _begin(self, session: Session, stack: contextlib.ExitStack) -> None:
+        for number, (job, plan) in enumerate(zip(self.trip.remote.jobs, self.plans)):
+            self.recorders[job.run_id] = Recorder(self.arguments, self.prepared, number, plan, lambda: session.interrupted)
+            try:
+                self.logs[job.run_id] = stack.enter_context(opened_logs(run_directory(job.workspace, job.run_id)))
+            except OSError as error:
+                output.warn(f"this run leaves no log: {error.strerror or error}")
+
+    def _detach(self, session: Session, homeward: Homeward) -> None:
+        """Start it and leave. The run is remembered before it starts: nobody else knows of it."""
+        for number, plan in enumerate(self.plans):
+            Recorder(self.arguments, self.prepared, number, plan, lambda: False, detached=True).begin(time.time())
+        entry = entry_for(self.prepared, supervised=supervised_of(self.trip),
+                          fetch=homeward.as_data())
+        keep_entry(entry)
+        step = Step(f"start it on {self.trip.remote.name}", self.trip.remote.way.place.command(
+            start(self.trip.layout, self.trip.program, self.trip.secrets, new_nonce())), reasons=self.trip.remote.way.reasons)
+        if not self._step(session, step):
+            return
+        self.result.status = "running"
+        self.result.tasks = [{"task": task.task, "status": "queued", "exit_code": None, "seconds": None,
+                              "run_id": task.run_id, "record": None, "image": None} for task in entry.tasks]
+        if not self.arguments.json:
+            output.result(f"{entry.id}\n")
+        output.say(f"it runs on {self.trip.remote.name}; mlcube logs -f {entry.id}, mlcube wait {entry.id}, "
+                   f"mlcube fetch {entry.id}")
+
+    # --- meanwhile ---------------------------------------------------------------------------------------------------
+
+    def _following(self, session: Session) -> Following:
+        option = self.trip.remote.platform.option("reconnect")
+        return Following(
+            session, self.trip.remote.way, self.trip.layout.directory, self.trip.runs,
+            self._write, _show_preparation, self._changed,
+            patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0)
+
+    def _write(self, run_id: str, stream: str, data: bytes) -> None:
+        """What a task printed: to our own stdout or stderr, and into its log here."""
+        error = stream == "stderr"
+        if run_id in self.logs:
+            with contextlib.suppress(OSError):
+                _write_all(self.logs[run_id][1 if error else 0], data)
+        _write_all(2 if error or self.arguments.json else 1, data)
+
+    def _changed(self, state: TaskState) -> None:
+        """A task has begun, or ended."""
+        if state.status != "queued" and state.run_id not in self.states:
+            self.states[state.run_id] = state
+            record = self.recorders[state.run_id].begin(state.started or time.time())
+            task = next(job.task for job in self.trip.remote.jobs if job.run_id == state.run_id)
+            self.result.tasks.append({"task": task, "status": "running", "exit_code": None, "seconds": None,
+                                      "run_id": state.run_id, "record": record, "image": None})
+            if self.result.listed:
+                self.result.listed.begin(state.run_id)
+        if state.run_id in self.states:
+            self.states[state.run_id] = state
+
+    # --- afterwards --------------------------------------------------------------------------------------------------
+
+    def _finish(self, session: Session, following: Following) -> None:
+        """It has ended there: fetch the outputs of the tasks that ran, and complete what is here."""
+        end = following.end
+        assert end is not None
+        self.result.status, self.result.exit_code = end.status, end.exit_code
+        trouble: MLCubeError | None = None
+        if self.states:
+            session.heed()
+            trouble = self.trip.homeward.bring(session)
+        for entry in self.result.tasks:
+            self._complete(entry)
+        if following.signal is not None:
+            self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
+        failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
+        if end.status != "succeeded":
+            self.result.message = end.message or (ended_sentence(str(failed["task"]), str(failed["status"]), end.exit_code)
+                                                  if failed else "")
+            self.result.hint = ""
+            output.say(self.result.message)
+        if trouble is not None and (end.status == "succeeded" or not self.plans):
+            raise trouble
+        if trouble is not None:
+            output.show_error(trouble)
+        else:
+            script = remove(self.trip.layout.directory, new_nonce())
+            session.stream(self.trip.remote.way.place.command(script), lambda data: None)
+
+    def _complete(self, entry: dict[str, object]) -> None:
+        """The task's entry in the result, its record, and what the index says of it."""
+        state = self.states[str(entry["run_id"])]
+        seconds = max(0.0, (state.ended or time.time()) - (state.started or time.time()))
+        entry.update(status=state.status, exit_code=state.exit_code, seconds=round(seconds, 3))
+        self.recorders[state.run_id].end(state.status, state.exit_code or 0, seconds)
+        if self.result.listed:
+            self.result.listed.finish(state.run_id, state.status, state.exit_code or 0)
+
+    def _leave(self, how: str, following: Following) -> None:
+        """The run goes on there, and we do not see it any more."""
+        again = f"mlcube logs -f {self.trip.identifier}"
+        if how == LET_GO and following.signal is not None:
+            self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
+            if following.signal == signal.SIGHUP:
+                self.result.status = "running"
+            return
+        self.result.status, self.result.exit_code = "running", 6
+        self.result.message = f"{self.trip.remote.name} cannot be reached any more; the run goes on there"
+        self.result.hint = f"{again} shows it, mlcube fetch {self.trip.identifier} brings its outputs home"
+        output.show_error(TransferError(self.result.message, self.result.hint))
+
+
+def _show_preparation(data: bytes) -> None:
+    if output.on_terminal() and not output.QUIET:
+        _write_all(2, data)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data):]

@@ -1,0 +1,116 @@
+"""What a run on another machine prints, here as it comes: through lost connections, and until somebody ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.remote import connect
+from mlcube_cli.errors import Interrupted, MachineError
+from mlcube_cli.frames import Frames
+from mlcube_cli.outcome import Outcome
+from mlcube_cli.parcels import Way
+from mlcube_cli.process import Session
+from mlcube_cli.supervision.requests import cancel, follow
+from mlcube_cli.supervision.state import CommandState, TaskState, parse_end, parse_task
+from mlcube_cli.there import new_nonce
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to connect again
+LET_GO = "let go"  # the run goes on without us
+
+
+@dataclass
+class Following:
+    """One command line's run, as it is seen from here.
+
+    `write(run_id, stream, data)` gets what the tasks print (stream: "stdout" or "stderr"), in order, each byte once;
+    `prepare(data)` what the preparation prints; `changed(state)` each change of a task. `offsets`: how many bytes of each
+    frame's name were seen already.
+    """
+
+    session: Session
+    way: Way
+    directory: str
+    runs: tuple[tuple[str, str], ...]
+    write: Callable[[str, str, bytes], object]
+    prepare: Callable[[bytes], object]
+    changed: Callable[[TaskState], object]
+    patience: float = 300.0  # seconds for which a lost connection is tried again
+    offsets: dict[str, int] = field(default_factory=dict)
+    end: CommandState | None = None
+    signal: int | None = None  # that ended it, or us
+
+    def go(self, first: Callable[[str], str] | None = None) -> str:
+        """Follow to the end. `first`: the script of the first request, by its nonce (it starts the run, too).
+
+        Returns "ended", LET_GO (a second Ctrl-C, a hang-up), or "unreachable" with the connection's last words told.
+        """
+        script = first or self._again
+        lost: float | None = None
+        pause = _FIRST_PAUSE
+        while True:
+            heard, outcome = self._once(script)
+            script = self._again
+            if self.end is not None:
+                return "ended"
+            if self.session.interrupted:
+                if not self._cancel():
+                    return LET_GO
+                continue
+            if heard or lost is None:
+                lost, pause = time.monotonic(), _FIRST_PAUSE
+                output.say(f"the connection to {self.way.place.name} is lost ({_last_words(outcome)}); the run goes on there")
+            if time.monotonic() - lost > self.patience:
+                return "unreachable"
+            self.session.pause(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+            with contextlib.suppress(MachineError, Interrupted):
+                connect(self.way, self.session)
+
+    def _once(self, script: Callable[[str], str]) -> tuple[bool, Outcome]:
+        """One request; whether anything was heard."""
+        nonce = new_nonce()
+        frames, seen = Frames(nonce), [False]
+
+        def feed(data: bytes) -> None:
+            for frame in frames.feed(data):
+                seen[0] = True
+                self._take(frame.name, frame.data)
+
+        outcome = self.session.stream(self.way.place.command(script(nonce)), feed)
+        return seen[0], outcome
+
+    def _again(self, nonce: str) -> str:
+        return follow(self.directory, self.runs, self.offsets, nonce)
+
+    def _take(self, name: str, data: bytes) -> None:
+        kind, _, run_id = name.partition(":")
+        if kind == "S":
+            self.end = parse_end(self.directory, data)
+        elif kind == "s":
+            self.changed(parse_task(run_id, data))
+        elif kind == "p":
+            self.prepare(data)
+        else:
+            self.write(run_id, "stdout" if kind == "o" else "stderr", data)
+        if kind in ("o", "e", "p"):
+            self.offsets[name] = self.offsets.get(name, 0) + len(data)
+
+    def _cancel(self) -> bool:
+        """The first signal cancels the run, a second one lets go; a hang-up does nothing to it (RULINGS 26)."""
+        again, self.signal = self.signal is not None, self.signal or self.session.signal
+        self.session.heed()
+        if self.signal == signal.SIGHUP:
+            return False
+        output.say(f"cancelling on {self.way.place.name}" + ("; not waiting for it" if again else "; once more lets go"))
+        script = cancel(self.directory, again, new_nonce(), self.signal or signal.SIGTERM)
+        self.session.stream(self.way.place.command(script), lambda data: None)
+        return not again
+
+
+def _last_words(outcome: Outcome) -> str:
+    return outcome.tail[-1] if outcome.tail else f"exit code {outcome.exit_code}"

@@ -1,0 +1,118 @@
+"""Outputs brought home from another machine: at the end of a run, in the middle of it, or again, from a new terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.executing import why_failed
+from mlcube_cli.cli.listed import here
+from mlcube_cli.cli.remote import connect
+from mlcube_cli.command import Step
+from mlcube_cli.definition.model import Option, Platform
+from mlcube_cli.errors import NOWHERE, Interrupted, MLCubeError, TransferError
+from mlcube_cli.manifest import Manifest, changed_since, load_manifest, renewed, save_manifest, take_manifest
+from mlcube_cli.observe import machine, with_facts
+from mlcube_cli.parcels import Load, Parcel
+from mlcube_cli.process import Session
+from mlcube_cli.relocation import is_at_or_below
+from mlcube_cli.run_index import Entry
+from mlcube_cli.runner import load_carrier
+
+
+@dataclass(frozen=True)
+class Homeward:
+    """What a command line brings home, and from where; it can be written down (`as_data`) and read again."""
+
+    platform: Platform
+    load: Load
+    identifier: str  # what the runs of the command line share
+
+    @property
+    def name(self) -> str:
+        return self.platform.name
+
+    def remember(self) -> None:
+        """How the outputs are here now: what is changed here before they come home is not written over (RULINGS 36)."""
+        try:
+            os.makedirs(os.path.dirname(self._file), mode=0o700, exist_ok=True)
+            save_manifest(self._file, take_manifest(parcel.here for parcel in self.load.outputs))
+        except OSError as error:
+            output.warn(f"{self._file} cannot be written ({error.strerror or error}): outputs that are changed here meanwhile "
+                        "will be kept, whatever they were before")
+
+    def bring(self, session: Session) -> MLCubeError | None:
+        """Fetch the outputs; the error where that fails or is interrupted. What is here already travels no more."""
+        before = load_manifest(self._file) or Manifest(tuple(parcel.here for parcel in self.load.outputs))
+        kept = changed_since(before)
+        for number, step in enumerate(self.steps(kept)):
+            if not number:
+                output.say(step.title)
+            outcome = session.run(step)
+            if outcome.status == "cancelled":
+                return Interrupted(outcome.signal or 2)
+            if outcome.status != "succeeded":
+                return why_failed(step, outcome, TransferError)
+        self._after(before, kept)
+        return None
+
+    def steps(self, kept: tuple[str, ...] = ()) -> tuple[Step, ...]:
+        """The steps that bring the outputs home; what lies at or below the paths `kept` here stays. Raises MLCubeError."""
+        carrier = load_carrier(self.platform.runner)
+        return with_facts(lambda known: carrier.pull(self.platform, known, self.load, kept, self.suffix),
+                          machine(os.environ))[0]
+
+    @property
+    def suffix(self) -> str:
+        """What is added to the name of an output that was changed on both machines."""
+        return f".from-{''.join(c if c.isalnum() or c in '.-_' else '-' for c in self.name)}-{self.identifier}"
+
+    @property
+    def _file(self) -> str:
+        return os.path.join(here(), f"{self.identifier}.manifest")
+
+    def _after(self, before: Manifest, kept: tuple[str, ...]) -> None:
+        came = [path for path in kept if os.path.lexists(self._beside(path))]
+        for path in came:
+            output.warn(f"{path} was changed here meanwhile and stays; the one from {self.name} is {self._beside(path)}")
+        try:
+            save_manifest(self._file, renewed(before, kept))
+        except OSError:
+            pass
+
+    def _beside(self, path: str) -> str:
+        """Where what came for a kept path lies: beside the output that it is part of."""
+        top = next((parcel.here for parcel in self.load.outputs if is_at_or_below(path, parcel.here)), path)
+        return f"{top}{self.suffix}{path[len(top):]}"
+
+    def as_data(self) -> dict[str, Any]:
+        """As JSON data, without anything secret."""
+        options = {option.name: option.value for option in self.platform.options if not option.secret}
+        return {"platform": {"name": self.platform.name, "runner": self.platform.runner, "options": options},
+                "load": asdict(self.load), "identifier": self.identifier}
+
+
+def from_data(data: Mapping[str, Any]) -> Homeward:
+    """The inverse of `as_data`. Raises KeyError, TypeError for anything else."""
+    platform, load = data["platform"], data["load"]
+    options = tuple(Option(name, value, "the run's own note") for name, value in platform["options"].items())
+    inputs, outputs = (tuple(Parcel(**parcel) for parcel in load[which]) for which in ("inputs", "outputs"))
+    return Homeward(
+        Platform(platform["name"], platform["runner"], options, NOWHERE),
+        Load(load["root"], load["identifier"], (load["code"][0], load["code"][1]), (load["workspace"][0], load["workspace"][1]),
+             tuple(load["leave_out"]), inputs, outputs, load["rsync"]), data["identifier"])
+
+
+def bring_home(entry: Entry) -> MLCubeError | None:
+    """`mlcube fetch` of a command line on another machine, once or again. Raises MLCubeError where it cannot be reached."""
+    if entry.fetch is None:
+        return None
+    homeward = from_data(entry.fetch)
+    carrier = load_carrier(homeward.platform.runner)
+    way, _ = with_facts(lambda known: carrier.way(homeward.platform, known), machine(os.environ))
+    with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
+        connect(way, session)
+        return homeward.bring(session)

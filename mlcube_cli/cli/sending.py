@@ -1,0 +1,67 @@
+"""What is looked at before anything is sent to another machine: links that lead out, and how much it is."""
+
+from __future__ import annotations
+
+import os
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.remote import Remote
+from mlcube_cli.command import Command
+from mlcube_cli.errors import DefinitionError, Location, Problem, TransferError
+from mlcube_cli.facts import Observation, PathFact, PathKind, Probe
+from mlcube_cli.manifest import find_escaping_links, measure
+
+MUCH = 1_000_000_000  # bytes of a first push that are said, and asked about
+
+
+def look_before_sending(remote: Remote) -> None:
+    """Raises DefinitionError for links that would lead nowhere there, TransferError where there is no room, or where the
+    user does not want so much to be sent."""
+    inputs = [parcel.here for parcel in remote.load.inputs]
+    escapes = find_escaping_links(inputs)
+    if escapes:
+        raise DefinitionError("inputs hold links that lead out of them", problems=[
+            Problem(Location(escape.path), f"this link leads to {escape.target}, which does not travel with the input",
+                    "escaping-link", "replace it by what it leads to, or remove it; or name that path as an input itself",
+                    severity="error") for escape in escapes])
+    root = _root_there(remote)
+    if root.kind != "directory":
+        _ask_about(remote, inputs, root.ancestor)
+
+
+def _root_there(remote: Remote) -> PathFact:
+    """What is there where the cube's code will be: nothing, where nothing was sent so far."""
+    assert remote.asking is not None
+    question = PathKind(remote.load.code[1])
+    answer = remote.asking[0]((question,))[question]
+    assert isinstance(answer, PathFact)
+    return answer
+
+
+def _ask_about(remote: Remote, inputs: list[str], directory: str) -> None:
+    """How much would be sent for the first time, and is there room for it?"""
+    size = measure(inputs)
+    free = _room(remote, directory)
+    if free is not None and size.bytes > free:
+        raise TransferError(f"{_shown(size.bytes)} are to be sent to {remote.name}, where {_shown(free)} are free",
+                            "make room there, or set remote_root to a directory on another disk")
+    if size.bytes < MUCH:
+        return
+    output.say(f"{_shown(size.bytes)} in {size.files} files are sent to {remote.name} for the first time; later only what "
+               "has changed")
+    if os.isatty(0) and os.isatty(2) and not output.confirm("send them?"):
+        raise TransferError("nothing was sent",
+                            "data that is on the other machine already can be named by its absolute path there")
+
+
+def _room(remote: Remote, directory: str) -> int | None:
+    """Bytes that are free there; None where nobody can say."""
+    assert remote.asking is not None
+    question = Probe(Command(("df", "-P", "-k", directory)))
+    answer = remote.asking[0]((question,))[question]
+    words = answer.stdout.splitlines()[-1].split() if isinstance(answer, Observation) and answer.stdout else []
+    return int(words[3]) * 1024 if len(words) > 3 and words[3].isdecimal() else None
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
