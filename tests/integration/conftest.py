@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BASE_IMAGE, IMAGE_FILES, clean_environment
+from tests.conftest import BASE_IMAGE, IMAGE_FILES, RunMLCube, clean_environment
 from tests.examples import QUICK_SQUASH, Served, WatchedDocker, copy_example, docker, image_id, rebase, serve_digits
+from tests.integration.far import Far, make_far
+from tests.integration.gpu_box import Box
 from tests.package.tools import build
 
 DEFAULT_BASE = "python:3.11-slim"  # what the examples' Dockerfiles start from unless they are told another
@@ -71,3 +75,22 @@ def mnist_sif(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert configured.returncode == 0, configured.stderr
     assert [path.name for path in image.parent.iterdir()] == ["mnist.simg"], "the directory was made, and nothing else is in it"
     return image
+
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def far(gpu_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> Iterator[Far]:
+    """A small cube and a user of this test's own on the machine behind ssh."""
+    user = gpu_box.new_user(f"u{os.getpid()}-{next(NUMBERS)}")
+    try:
+        yield make_far(gpu_box, user, run_mlcube, tmp_path)
+    finally:
+        gpu_box.remove_user(user)
+
+
+@pytest.fixture
+def broken_far(broken_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> Far:
+    """The same on a machine of the test's own, which may be broken; the user is ada."""
+    return make_far(broken_box, "ada", run_mlcube, tmp_path)

@@ -96,6 +96,11 @@ class Box:
         self._add_host(name)
         return name
 
+    def remove_user(self, name: str) -> None:
+        """Ends what this user runs there, and removes the user with the home directory."""
+        self.root('pkill -KILL -u "$1"; while pgrep -u "$1" >/dev/null; do sleep 0.02; done; '
+                  'userdel --force --remove "$1" 2>/dev/null', name, check=False)
+
     def processes(self, text: str) -> tuple[str, ...]:
         """The lines of `ps` there that hold this text, but for ps itself and what asks."""
         lines = self.text("ps -eo user:20,pid,ppid,args ww").splitlines()

@@ -42,7 +42,7 @@ def test_docker_and_apptainer_are_its_own(gpu_box: Box) -> None:
             done = gpu_box.ssh(user, f"{words} cat /in/file\n")
             assert (done.returncode, done.stdout) == (0, b"of the box\n"), done.stderr
     finally:
-        gpu_box.root('userdel --remove "$1"', user)
+        gpu_box.remove_user(user)
 
 
 def test_logins_and_calls_are_counted(gpu_box: Box) -> None:
