@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from mlcube_cli.command import Command, Variable
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.executables import find_executable
-from mlcube_cli.measures import OURS, Want, keep_manifest, measure
+from mlcube_cli.measures import OURS, Measure, Want, keep_manifest, measure
 from mlcube_cli.observe import file_text
 from mlcube_cli.process import ask
 
@@ -48,15 +48,16 @@ def definition_data(files: Iterable[str], root: str) -> dict[str, object]:
 
 
 def code_data(root: str, workspace: str, hashing: str, give_up: Callable[[], bool] = lambda: False) -> dict[str, object]:
-    """The cube's directory without its workspace, images, caches and histories: definition, build files and code.
-
-    Its manifest is kept in the workspace. More than 20,000 entries are not hashed.
-    """
-    want = Want(hashing, give_up=give_up, skipped=_NO_CODE, most=_MOST_CODE, leave_out=frozenset(
-        {workspace, os.path.join(root, "workspace"), *_image_files(root)}))
-    found = measure(root, want)
+    """The cube's definition, build files and code, for a record. The manifest is kept in the workspace."""
+    found = measure_code(root, workspace, hashing, give_up)
     keep_manifest(workspace, found)
     return {"path": root, **found.as_data()}
+
+
+def measure_code(root: str, workspace: str, hashing: str, give_up: Callable[[], bool] = lambda: False) -> Measure:
+    """The cube's directory without its workspace, images, caches and histories. More than 20,000 entries are not hashed."""
+    return measure(root, Want(hashing, give_up=give_up, skipped=_NO_CODE, most=_MOST_CODE, leave_out=frozenset(
+        {workspace, os.path.join(root, "workspace"), *_image_files(root)})))
 
 
 def _image_files(root: str) -> list[str]:

@@ -24,6 +24,7 @@ _HANDLERS = {
     "lock": ("mlcube_cli.cli.lock", "lock"),
     "create": ("mlcube_cli.cli.create", "create"),
     "migrate": ("mlcube_cli.cli.migrate", "migrate"),
+    "runs": ("mlcube_cli.cli.runs", "runs"),
     "links": ("mlcube_cli.cli.applets", "links"),
 }
 _BEFORE_THE_VERB = ("--log-level", "--log_level")

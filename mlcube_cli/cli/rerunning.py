@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 
+from mlcube_cli.archive import Found
+from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments, find_verb, parse
 from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import HIDDEN, Plan
 from mlcube_cli.definition.overrides import parse_override
 from mlcube_cli.definition.tree import Node
-from mlcube_cli.errors import UsageError
+from mlcube_cli.errors import DefinitionError, UsageError
+from mlcube_cli.measures import differences, load_manifest
+from mlcube_cli.provenance import definition_data, measure_code
+from mlcube_cli.report import plan_data
+from mlcube_cli.verification import verify_some
 
 # The options of `run` with a value, and the switches, that a plan depends on.
 _VALUES = ("timeout", "grace", "gpus", "memory", "cpu", "network", "security", "mount", "hash")
@@ -30,6 +37,7 @@ def asked(arguments: Arguments, prepared: Prepared, number: int, plan: Plan) -> 
         "workspace": arguments.workspace,
         "options": {name: getattr(arguments, name, None) for name in _VALUES if getattr(arguments, name, None) is not None},
         "switches": [name for name in _SWITCHES if getattr(arguments, name, False)],
+        "rerun_of": getattr(arguments, "rerun_of", None),
     }
 
 
@@ -58,12 +66,57 @@ def _sets_environment(node: Node) -> bool:
 # --- again ---------------------------------------------------------------------------------------------------------
 
 
+def rerun(arguments: Arguments, found: Sequence[Found]) -> int:
+    """Run again what these records tell of, tasks of one command, as `mlcube run` would: its exit codes.
+
+    What differs from the records is a warning; with --strict an error, before anything starts. Raises MLCubeError.
+    """
+    from mlcube_cli.cli.running import run
+
+    first = found[0]
+    merged = _merged(found)
+    _go_to(first)
+    cube = arguments.mlcube or first.here(str(merged.get("cube")))
+    if not os.path.lexists(cube):
+        raise DefinitionError(f"the cube of this run is not at {cube} any more", "name it where it is now: --mlcube CUBE")
+    line = again(merged, cube, arguments.overrides)
+    if arguments.workspace:
+        line.workspace = arguments.workspace
+    elif first.workspace != first.text("workspace") and line.workspace:
+        line.workspace = first.workspace
+    for name in ("json", "dry_run", "quiet", "debug", "log_level"):
+        setattr(line, name, getattr(arguments, name))
+    line.rerun_of = first.run_id if len(found) == 1 else first.command_id
+    line.judge = lambda prepared, plans: _judge(found, prepared, plans, arguments.strict)
+    return run(line)
+
+
+def _merged(found: Sequence[Found]) -> dict[str, object]:
+    """What was asked, for all tasks of the command together. Raises DefinitionError for records that do not tell."""
+    parts = [run.record.get("asked") for run in found]
+    known = [part for part in parts if isinstance(part, dict) and part.get("task")]
+    if len(known) < len(parts):
+        raise DefinitionError(f"the record of run {found[0].run_id} does not say what was asked: an older version wrote it",
+                              "mlcube runs show has its plan")
+    values = {name: value for part in known for name, value in (part.get("values") or {}).items()}
+    return {**known[0], "task": ",".join(str(part["task"]) for part in known), "values": values}
+
+
+def _go_to(first: Found) -> None:
+    """Names on a command line mean what they meant where it was typed."""
+    there = first.here(first.text("cwd", "asked"))
+    try:
+        os.chdir(there)
+    except OSError:
+        output.warn(f"this run was started in {there}, which is not there any more: names relative to it have another meaning")
+
+
 def again(run_asked: Mapping[str, object], cube: str, overrides: Sequence[str]) -> Arguments:
     """The command line of a record's `asked`, for the cube whose definition file is `cube`. `overrides` come after its own,
     and give the values that it leaves out. Raises UsageError where such a value is not given."""
-    words = ["--mlcube", cube, "--task", str(run_asked.get("task")), "--platform", str(run_asked.get("platform"))]
+    words = ["--mlcube", cube, f"--task={run_asked.get('task')}", f"--platform={run_asked.get('platform')}"]
     workspace = run_asked.get("workspace")
-    words += ["--workspace", workspace] if isinstance(workspace, str) else []
+    words += [f"--workspace={workspace}"] if isinstance(workspace, str) else []
     options = run_asked.get("options")
     for name, value in (options if isinstance(options, dict) else {}).items():
         if name in _VALUES:
@@ -85,3 +138,99 @@ def again(run_asked: Mapping[str, object], cube: str, overrides: Sequence[str]) 
 
 def _texts(data: object) -> list[str]:
     return [str(item) for item in data] if isinstance(data, list) else []
+
+
+# --- what differs --------------------------------------------------------------------------------------------------
+
+
+def _judge(found: Sequence[Found], prepared: Prepared, plans: Sequence[Plan], strict: bool) -> None:
+    """Say what differs from the records. Raises DefinitionError where that is to be refused."""
+    different = list(dict.fromkeys(
+        sentence for run, plan in zip(found, plans) for sentence in _differences(run, prepared, plan)))
+    if different and strict:
+        raise DefinitionError("this would not be the same run: " + "; ".join(different),
+                              "leave --strict out to run it as it is now")
+    for sentence in different:
+        output.warn(f"not as in run {found[0].run_id}: {sentence}")
+
+
+def _differences(run: Found, prepared: Prepared, plan: Plan) -> list[str]:
+    sentences = _definition_differences(run, prepared)
+    sentences += _code_differences(run)
+    before, now = run.record.get("image"), plan.tasks[0].image
+    if isinstance(before, dict) and now and before.get("id") and now[1] and before["id"] != now[1]:
+        sentences.append(f"image {now[0]} is another one: it was {before['id']}, and is {now[1]}")
+    sentences += [f"{one.direction} '{one.name}' {_VERBS[one.verdict]}: {one.path}"
+                  for one in verify_some(run, "inputs") if one.differs]
+    return sentences + _plan_differences(run, plan)
+
+
+_VERBS = {"changed": "has changed", "gone": "is gone", "new": "was not there"}
+
+
+def _definition_differences(run: Found, prepared: Prepared) -> list[str]:
+    here = os.getcwd()
+    now = definition_data([os.path.join(here, file) for file in prepared.files], prepared.cube.root)
+    if now["sha256"] == run.text("sha256", "definition"):
+        return []
+    before, after = _digests(run.record.get("definition")), _digests(now)
+    names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
+    return [f"the definition has changed: {', '.join(names)}"]
+
+
+def _digests(definition: object) -> dict[str, object]:
+    files = definition.get("files") if isinstance(definition, dict) else None
+    return {str(file.get("path")): file.get("sha256") for file in files} if isinstance(files, list) else {}
+
+
+def _code_differences(run: Found) -> list[str]:
+    code = run.record.get("code")
+    if not isinstance(code, dict) or not code.get("manifest"):
+        return []
+    now = measure_code(run.root, run.workspace, str(code.get("hash")))
+    if now.manifest_name in (code["manifest"], ""):
+        return []
+    before = load_manifest(run.workspace, str(code["manifest"]))
+    names = [path for path, _ in differences(before, now.manifest)] if before is not None else []
+    stated = _digests(run.record.get("definition"))
+    names = [name for name in names if name not in stated]
+    if before is not None and not names:
+        return []  # the definition, which is told already
+    return ["the cube's files have changed" + (f": {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "")]
+
+
+def _plan_differences(run: Found, plan: Plan) -> list[str]:
+    """Where the commands of the task differ, run ids aside."""
+    recorded = run.record.get("plan")
+    old = _steps(recorded, run.run_id, run) if isinstance(recorded, dict) else []
+    new = _steps(plan_data(plan), plan.tasks[0].run_id, run)
+    for before, now in zip(old, new):
+        if before != now:
+            return [f"step '{now.get('title')}' is another one: {_first_difference(before, now)}"]
+    return [] if len(old) == len(new) else [f"the task has {len(new)} steps, and had {len(old)}"]
+
+
+def _steps(data: Mapping[str, object], run_id: str, run: Found) -> list[dict[str, object]]:
+    """The steps of the task, with nothing in them that each run has of its own, and with paths as they are now."""
+    tasks = data.get("tasks")
+    steps = tasks[0].get("steps") if isinstance(tasks, list) and tasks and isinstance(tasks[0], dict) else []
+    text = json.dumps(steps).replace(run_id, "RUN").replace(run_id.rpartition("-")[0], "RUN")
+    for before, now in ((run.text("workspace"), run.workspace), (run.text("root", "cube"), run.root)):
+        text = text.replace(json.dumps(before)[1:-1], json.dumps(now)[1:-1]) if before != now else text
+    found = json.loads(text)
+    return found if isinstance(found, list) else []
+
+
+def _first_difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:
+    for key in (*before, *(key for key in now if key not in before)):
+        old, new = before.get(key), now.get(key)
+        if old == new:
+            continue
+        if isinstance(old, list) and isinstance(new, list):
+            gone, added = [word for word in old if word not in new], [word for word in new if word not in old]
+            old, new = gone or old, added or new
+        if isinstance(old, dict) and isinstance(new, dict):
+            names = [name for name in (*old, *new) if old.get(name, "") != new.get(name, "")]
+            old, new = {name: old.get(name) for name in names}, {name: new.get(name) for name in names}
+        return f"{key} was {json.dumps(old)}, and is {json.dumps(new)}"
+    return "in its order"
