@@ -77,9 +77,10 @@ def _with(draft: Draft, platform: PlatformDraft, otherwise: str) -> tuple[str, D
 
 
 def _named(draft: Draft, name: str, entry: Entry | None) -> PlatformDraft:
-    """A platform of the settings or a built-in one: the cube's section of that runner under this name."""
+    """A platform of the settings or a built-in one: the cube's section of that runner under this name. A machine of the
+    user's is nobody else's: what a cube says of one of its own does not lie over it."""
     runner = entry.runner if entry else BUILT_IN[name][0]
-    base = _section_of(draft, name, runner)
+    base = _section_of(draft, name, runner) if runner != "ssh" else None
     options = dict(entries(base.options)) if base else {}
     engine, executable = BUILT_IN.get(name, ("", ""))
     if executable and engine == runner:
