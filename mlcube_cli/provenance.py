@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from mlcube_cli.command import Command, Variable
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.executables import find_executable
+from mlcube_cli.facts import Observation
 from mlcube_cli.measures import OURS, Measure, Want, keep_manifest, measure
 from mlcube_cli.observe import file_text
 from mlcube_cli.process import ask
+
+Ask = Callable[[Command, float], Observation]  # process.ask: the command, and the seconds that it has
 
 PATIENCE = 3.0  # seconds that a finished run waits for what the machine's tools still have to say
 _LAST_WORD = 0.5  # seconds for one who was told to stop
@@ -138,8 +141,11 @@ NVIDIA = Command(("nvidia-smi", "--query-gpu=index,name,uuid,memory.total,driver
 AMD = Command(("rocm-smi", "--showproductname", "--showuniqueid", "--showdriverversion", "--json"))
 
 
-def engine_data(questions: Iterable[tuple[str, Command]]) -> list[dict[str, object]]:
-    """The versions of what runs the task: of each (name, command) the first version that its output names."""
+def engine_data(questions: Iterable[tuple[str, Command]], ask: Ask = ask) -> list[dict[str, object]]:
+    """The versions of what runs the task: of each (name, command) the first version that its output names.
+
+    `ask`: how the machine that runs it is asked.
+    """
     found: list[dict[str, object]] = []
     for name, command in questions:
         said = ask(command, _ANSWER)
@@ -155,12 +161,15 @@ def parse_version(text: str) -> str:
     return match[0] if match else ""
 
 
-def gpu_data(environment: Mapping[str, str]) -> dict[str, object] | None:
-    """The GPUs of this machine and their driver, as its tools tell them; None where there are none."""
-    if find_executable("nvidia-smi", environment):
+def gpu_data(has: Callable[[str], object], ask: Ask = ask) -> dict[str, object] | None:
+    """The GPUs of a machine and their driver, as its tools tell them; None where there are none.
+
+    `has`: is there a tool of this name? `ask`: how the machine is asked.
+    """
+    if has("nvidia-smi"):
         said = ask(NVIDIA, _ANSWER)
         return parse_nvidia(said.stdout) if said.exit_code == 0 else None
-    if find_executable("rocm-smi", environment):
+    if has("rocm-smi"):
         said = ask(AMD, _ANSWER)
         return parse_amd(said.stdout) if said.exit_code == 0 else None
     return None

@@ -1,4 +1,4 @@
-"""The record of a task's run on this machine: begun before it, completed after it; what it needs is learnt meanwhile."""
+"""The record of a task's run: begun before it, completed after it; what it needs is learnt meanwhile."""
 
 from __future__ import annotations
 
@@ -13,27 +13,49 @@ from mlcube_cli.cli.rerunning import asked
 from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Command, Plan, TaskPlan
 from mlcube_cli.errors import DefinitionError, MLCubeError
-from mlcube_cli.facts import Answer, FileDigest, Question
+from mlcube_cli.executables import find_executable
+from mlcube_cli.facts import Answer, FileDigest, Observation, Probe, Question
 from mlcube_cli.job import Argument, Job
 from mlcube_cli.locks import myself
 from mlcube_cli.measures import NONE, SIZES, Want, keep_manifest, measure
-from mlcube_cli.observe import look, with_facts
+from mlcube_cli.observe import with_facts
+from mlcube_cli.process import ask
 from mlcube_cli.provenance import PATIENCE, Gathering, code_data, definition_data, engine_data, git_data, gpu_data
 from mlcube_cli.records import Beginning, Ending, Execution, begin_record, finish_record, run_directory
 from mlcube_cli.run_log import log_paths
 
 
 def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Plan, started: float) -> Beginning:
-    """What is known of the run of the task of that number (from 0) before it starts, as a run on this machine."""
-    job = prepared.jobs[number]
+    """What is known of the run of the task of that number (from 0) before it starts; `job` has this machine's paths."""
+    job = here_of(prepared)[number]
     here = os.getcwd()
     files = [os.path.join(here, file) for file in prepared.files]
     return Beginning(
         job, plan, prepared.cube, started,
-        Execution("", os.uname().nodename, user_name(), run_directory(job.workspace, job.run_id)),
-        owner=myself(), logs=None if job.interactive else log_paths(run_directory(job.workspace, job.run_id)),
+        _execution(prepared, job), owner=myself(), elsewhere=_staying(prepared, job),
+        logs=None if job.interactive else log_paths(run_directory(job.workspace, job.run_id)),
         definition=definition_data(files, job.root), asked=asked(arguments, prepared, number, plan),
         hashing=getattr(arguments, "hash", None) or "auto")
+
+
+def here_of(prepared: Prepared) -> tuple[Job, ...]:
+    """The jobs with the paths of this machine."""
+    return prepared.remote.jobs if prepared.remote else prepared.jobs
+
+
+def _execution(prepared: Prepared, job: Job) -> Execution:
+    remote = prepared.remote
+    if remote is None:
+        return Execution("", os.uname().nodename, user_name(), run_directory(job.workspace, job.run_id))
+    there = remote.facts
+    user = there.environment.get("USER") or there.environment.get("LOGNAME") or str(there.uid)
+    return Execution(remote.name, there.host, user, os.path.join(remote.load.root, "runs", job.command_id, job.run_id))
+
+
+def _staying(prepared: Prepared, job: Job) -> frozenset[str]:
+    """The parameters whose paths are another machine's."""
+    remote = prepared.remote
+    return frozenset(argument.name for argument in job.paths if remote and not remote.relocation.moves(argument.host_path))
 
 
 def measure_inputs(job: Job, hashing: str, wanted: Callable[[Argument], bool] = lambda argument: True,
@@ -64,7 +86,7 @@ class Recorder:
 
     @property
     def job(self) -> Job:
-        return self.prepared.jobs[self.number]
+        return here_of(self.prepared)[self.number]
 
     def begin(self, started: float) -> str | None:
         """Write the record of a run that is about to start; its path, or None where there is none."""
@@ -75,7 +97,9 @@ class Recorder:
         except OSError as error:
             output.warn(f"this run leaves no record: {error.strerror or error}")
             return None
-        self._measured = measure_inputs(self.job, self._hashing, lambda argument: argument.mode == "rw", self.hurry)
+        staying = _staying(self.prepared, self.job)
+        self._measured = measure_inputs(
+            self.job, self._hashing, lambda argument: argument.mode == "rw" and argument.name not in staying, self.hurry)
         self._gatherings = (Gathering(self._of_files()), Gathering(self._of_the_machine()))
         for gathering in self._gatherings:
             gathering.start()
@@ -100,41 +124,57 @@ class Recorder:
     # --- what is learnt meanwhile ------------------------------------------------------------------------------------
 
     def _of_files(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
-        job, hashing = self.job, self._hashing
+        job, hashing, staying = self.job, self._hashing, _staying(self.prepared, self.job)
         wanted: list[tuple[str, Callable[[Callable[[], bool]], object]]] = [
-            ("inputs", lambda stop: measure_inputs(job, hashing, lambda argument: argument.mode != "rw", stop)),
+            ("inputs", lambda stop: measure_inputs(
+                job, hashing, lambda argument: argument.mode != "rw" and argument.name not in staying, stop)),
             ("code", lambda stop: code_data(job.root, job.workspace, hashing, stop))]
         image = self.plan.tasks[0].image
-        if image is not None and not image[1]:
+        if image is not None and (not image[1] or os.path.isabs(image[0])):  # not looked at yet, or a file
             wanted.append(("image", lambda stop: self._image(self.plan.tasks[0])))
         return wanted
 
     def _of_the_machine(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
         job, environment = self.job, dict(os.environ)
         return [("git", lambda stop: git_data(job.root, job.workspace, environment)),
-                ("engines", lambda stop: engine_data(self._questions())),
-                ("gpus", lambda stop: gpu_data(environment))]
+                ("engines", lambda stop: engine_data(self._questions(), self._ask)),
+                ("gpus", lambda stop: gpu_data(self._has, self._ask))]
+
+    def _ask(self, command: Command, seconds: float) -> Observation:
+        """Ask the machine that the task runs on."""
+        if self.prepared.remote is None:
+            return ask(command, seconds)
+        answer = self.prepared.look((Probe(command),))[Probe(command)]
+        assert isinstance(answer, Observation)
+        return answer
+
+    def _has(self, tool: str) -> object:
+        remote = self.prepared.remote
+        return remote.machine.tools.get(tool) if remote else find_executable(tool, os.environ)
 
     def _questions(self) -> tuple[tuple[str, Command], ...]:
-        questions, _ = with_facts(lambda known: self.prepared.runner.versions(self.job, known), self.prepared.facts)
+        job = self.prepared.jobs[self.number]
+        questions, _ = with_facts(lambda known: self.prepared.runner.versions(job, known), self.prepared.facts,
+                                  self.prepared.look)
         return questions
 
     def _image(self, task: TaskPlan) -> dict[str, str] | None:
         """The image that the run found or made, looked at anew; its file is only read where hashing is not turned off."""
-        name = task.image[0] if task.image else ""
+        name, identifier = task.image or ("", "")
         prepared = replace(self.prepared, facts=self.prepared.afresh())
         try:
-            found, _ = with_facts(lambda known: prepared.runner.identify(self.job, known), prepared.facts,
+            found, _ = with_facts(lambda known: prepared.runner.identify(prepared.jobs[self.number], known), prepared.facts,
                                   lambda questions: self._look(questions, prepared))
         except MLCubeError:
-            return {"name": name, "id": ""}
-        return {"name": name, "id": found.sha256 or found.id or found.inputs}
+            return {"name": name, "id": identifier}
+        more = {"sha256": found.sha256} if found.sha256 else {}
+        return {"name": name, "id": identifier or found.sha256 or found.id or found.inputs, **more}
 
     def _look(self, questions: tuple[Question, ...], prepared: Prepared) -> Mapping[Question, Answer]:
         if self._hashing not in (NONE, SIZES):
-            return look(questions, prepared.facts.environment)
+            return prepared.look(questions)
         quick = tuple(question for question in questions if not isinstance(question, FileDigest))
-        return {**dict.fromkeys(questions), **look(quick, prepared.facts.environment)}
+        return {**dict.fromkeys(questions), **prepared.look(quick)}
 
 
 def user_name() -> str:
