@@ -1,0 +1,242 @@
+"""What every script about a supervised run begins with, as functions of a POSIX shell.
+
+All names begin with `mlc_`, so that a variable of the user's environment that is exported keeps its value. Nothing is
+needed but what busybox has; /proc, fractions of a second and setsid are used where they are.
+"""
+
+COMMON = r"""
+# When a process started and in what state it is, from /proc: mlc_start, mlc_condition; empty where it does not say.
+mlc_look_at() {
+  mlc_start='' mlc_condition='' mlc_stat=''
+  [ -r "/proc/$1/stat" ] || return 0
+  { while IFS= read -r mlc_line; do mlc_stat="$mlc_stat $mlc_line"; done; } 2>/dev/null <"/proc/$1/stat"
+  set -- ${mlc_stat##*)}
+  mlc_condition=${1-} mlc_start=${20-}
+}
+
+mlc_is_running() {  # PID START: is it alive, and still the one that started then?
+  kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || return 1
+  mlc_look_at "$1"
+  case $mlc_condition in Z|X) return 1;; esac
+  [ -z "$mlc_start" ] || [ -z "$2" ] || [ "$mlc_start" = "$2" ]
+}
+
+# This machine as locks.py names it: mlc_host, mlc_boot, mlc_space.
+mlc_identify() {
+  mlc_host='' mlc_boot='' mlc_space=''
+  [ -r /proc/sys/kernel/hostname ] && read -r mlc_host </proc/sys/kernel/hostname
+  mlc_host=${mlc_host:-$(uname -n)}
+  case $mlc_host in *[!A-Za-z0-9_.-]*) mlc_host=$(printf %s "$mlc_host" | tr -c 'A-Za-z0-9_.-' _);; esac
+  [ -r /proc/sys/kernel/random/boot_id ] && read -r mlc_boot </proc/sys/kernel/random/boot_id
+  while :; do case $mlc_boot in *-*) mlc_boot=${mlc_boot%%-*}${mlc_boot#*-};; *) break;; esac; done
+  mlc_space=$(readlink /proc/self/ns/pid 2>/dev/null)
+  mlc_space=${mlc_space#*[} mlc_space=${mlc_space%]}
+}
+
+# Who supervises the run in directory $1: mlc_owner is alive, dead, foreign (another machine's) or none.
+mlc_find_owner() {
+  mlc_owner=none mlc_o_pid='' mlc_o_start='' mlc_o_host='' mlc_o_boot='' mlc_o_space='' mlc_o_uid=''
+  [ -r "$1/owner" ] || return 0
+  while IFS='=' read -r mlc_key mlc_value; do
+    case $mlc_key in
+      pid) mlc_o_pid=$mlc_value;; start) mlc_o_start=$mlc_value;; host) mlc_o_host=$mlc_value;;
+      boot) mlc_o_boot=$mlc_value;; space) mlc_o_space=$mlc_value;; uid) mlc_o_uid=$mlc_value;;
+    esac
+  done <"$1/owner"
+  case $mlc_o_pid in ''|*[!0-9]*) return 0;; esac
+  mlc_owner=dead
+  if [ "$mlc_o_host" != "$mlc_host" ]; then mlc_owner=foreign
+  elif [ "$mlc_o_boot" != "$mlc_boot" ]; then :
+  elif [ "$mlc_o_space" != "$mlc_space" ]; then mlc_owner=foreign
+  elif mlc_is_running "$mlc_o_pid" "$mlc_o_start"; then mlc_owner=alive
+  fi
+}
+
+# The words of a state file: mlc_status, mlc_code, mlc_started, mlc_ended.
+mlc_read_state() {
+  mlc_status='' mlc_code=- mlc_started=- mlc_ended=-
+  [ -r "$1" ] && read -r mlc_status mlc_code mlc_started mlc_ended mlc_line <"$1"
+  mlc_code=${mlc_code:--} mlc_started=${mlc_started:--} mlc_ended=${mlc_ended:--}
+}
+
+mlc_is_over() { case $1 in ''|queued|running) return 1;; esac; }
+
+mlc_sleep() {
+  sleep "$1" 2>/dev/null && return
+  case $1 in *.*) sleep $((${1%%.*} + 1));; esac
+}
+
+mlc_sizes_of() {  # FILE...: mlc_sizes, a number each
+  mlc_sizes=$(stat -L -c %s -- "$@" 2>/dev/null) && return
+  mlc_sizes=''
+  for mlc_file in "$@"; do
+    if [ -r "$mlc_file" ]; then mlc_sizes="$mlc_sizes $(wc -c <"$mlc_file")"; else mlc_sizes="$mlc_sizes 0"; fi
+  done
+}
+
+mlc_frame() { printf '@%s %s\n%s' "$1" "$2" "$3"; }
+
+# A text in a frame of its own, whose length is counted in bytes.
+mlc_text_frame() {
+  mlc_length=$(printf %s "$2" | wc -c)
+  mlc_frame "$1" $((mlc_length)) "$2"
+}
+
+mlc_file_frame() {  # NAME FILE: a whole small file
+  [ -s "$2" ] || return 0
+  mlc_length=$(wc -c <"$2")
+  mlc_frame "$1" $((mlc_length)) ''
+  head -c "$mlc_length" <"$2"
+}
+"""
+
+# --- what the supervisor has to say, as it comes ---------------------------------------------------------------------
+
+FOLLOW = r"""
+# Bytes of file $2 from offset $3 on, up to size $4, as a frame called $1.
+mlc_piece() {
+  [ "$4" -gt "$3" ] || return 1
+  mlc_frame "$1" $(($4 - $3)) ''
+  tail -c +$(($3 + 1)) -- "$2" | head -c $(($4 - $3))
+}
+
+# RUN_ID DIRECTORY: what a task printed since it was last looked at; its state, when that is another one.
+mlc_follow_task() {
+  mlc_number=$((mlc_number + 1))
+  eval "mlc_before=\$mlc_state_$mlc_number"
+  mlc_is_over "${mlc_before%% *}" && return
+  mlc_read_state "$2/state"
+  mlc_now_state="$mlc_status $mlc_code $mlc_started $mlc_ended"
+  if [ "$mlc_status" != queued ] && [ -n "$mlc_status" ]; then
+    eval "mlc_out=\$mlc_out_$mlc_number mlc_err=\$mlc_err_$mlc_number"
+    mlc_sizes_of "$2/stdout.log" "$2/stderr.log"
+    set -- "$1" "$2" $mlc_sizes
+    mlc_piece "o:$1" "$2/stdout.log" "$mlc_out" "${3:-0}" && mlc_moved=1 && eval "mlc_out_$mlc_number=$3"
+    mlc_piece "e:$1" "$2/stderr.log" "$mlc_err" "${4:-0}" && mlc_moved=1 && eval "mlc_err_$mlc_number=$4"
+  fi
+  if [ "$mlc_now_state" != "$mlc_before" ] && [ -n "$mlc_status" ]; then
+    mlc_moved=1
+    eval "mlc_state_$mlc_number=\$mlc_now_state"
+    mlc_text_frame "s:$1" "$mlc_now_state"
+  fi
+}
+
+# Everything that there is now. Returns 1 when the end was told.
+mlc_follow_once() {
+  mlc_moved='' mlc_number=0
+  mlc_read_state "$mlc_directory/state"
+  if ! mlc_is_over "$mlc_status"; then
+    mlc_find_owner "$mlc_directory"
+    case $mlc_owner in dead) mlc_read_state "$mlc_directory/state"; mlc_is_over "$mlc_status" || mlc_status=lost;; esac
+  fi
+  mlc_end="$mlc_status $mlc_code $mlc_started $mlc_ended"
+  mlc_sizes_of "$mlc_directory/said" "$mlc_directory/prepare.log"
+  mlc_follow_ours $mlc_sizes
+  mlc_each_task
+  mlc_is_over "${mlc_end%% *}" || return 0
+  mlc_file_frame m "$mlc_directory/message"
+  mlc_file_frame h "$mlc_directory/hint"
+  case $mlc_end in lost*) mlc_end="lost 4 ${mlc_end#* * }";; esac
+  mlc_text_frame S "$mlc_end"
+  return 1
+}
+
+mlc_follow_ours() {
+  mlc_piece t "$mlc_directory/said" "$mlc_said" "${1:-0}" && mlc_moved=1 mlc_said=$1
+  mlc_piece p "$mlc_directory/prepare.log" "$mlc_prepared" "${2:-0}" && mlc_moved=1 mlc_prepared=$2
+}
+
+mlc_is_heard() { kill -0 "$PPID" 2>/dev/null || [ -d "/proc/$PPID" ]; }
+
+# Until the end, or until nobody listens any more: a frame without content now and then finds that out.
+mlc_follow() {
+  if [ ! -e "$mlc_directory/mlcube-run" ]; then mlc_text_frame S 'lost 4 - -'; return; fi
+  mlc_parent=1 mlc_naps=0 mlc_quiet=0
+  mlc_is_heard || mlc_parent=''
+  while mlc_follow_once; do
+    [ -n "$mlc_parent" ] && ! mlc_is_heard && return
+    [ -n "$mlc_moved" ] && mlc_naps=0 mlc_quiet=0
+    mlc_naps=$((mlc_naps + 1)) mlc_quiet=$((mlc_quiet + 1))
+    if [ "$mlc_naps" -lt 10 ]; then mlc_sleep 0.02
+    elif [ "$mlc_naps" -lt 30 ]; then mlc_sleep 0.1
+    else mlc_sleep 0.5
+    fi
+    [ "$mlc_quiet" -lt 50 ] || { mlc_quiet=0; mlc_frame k 0 ''; }
+  done
+}
+"""
+
+# --- what became of runs ---------------------------------------------------------------------------------------------
+
+STATES = r"""
+# DIRECTORY: what is known of a command; its tasks follow by mlc_state_of_task.
+mlc_state_of() {
+  mlc_text_frame d "$1"
+  mlc_read_state "$1/state"
+  mlc_find_owner "$1"
+  if ! mlc_is_over "$mlc_status" && [ "$mlc_owner" = dead ]; then mlc_read_state "$1/state"; fi
+  mlc_text_frame c "${mlc_status:--} $mlc_code $mlc_started $mlc_ended $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}"
+  mlc_file_frame m "$1/message"
+  mlc_file_frame h "$1/hint"
+}
+
+mlc_state_of_task() {  # RUN_ID DIRECTORY
+  mlc_read_state "$2/state"
+  mlc_sizes_of "$2/stdout.log" "$2/stderr.log"
+  set -- "$1" $mlc_sizes
+  mlc_text_frame "s:$1" "${mlc_status:--} $mlc_code $mlc_started $mlc_ended ${2:-0} ${3:-0}"
+}
+"""
+
+# --- ending and removing ---------------------------------------------------------------------------------------------
+
+CANCEL = r"""
+# DIRECTORY SIGNAL HOW NONCE: ask whoever supervises it to end it, until he has noticed.
+mlc_cancel() {
+  [ -e "$1/mlcube-run" ] || { echo gone; return; }
+  mlc_read_state "$1/state"
+  mlc_find_owner "$1"
+  if [ "$mlc_owner" = foreign ]; then echo foreign; return; fi
+  if [ "$mlc_owner" != alive ]; then
+    mlc_is_over "$mlc_status" && [ ! -e "$1/at" ] && { echo ended; return; }
+    # whoever supervised it was killed: what it had started is ended here
+    sh "$1/program" end </dev/null >/dev/null 2>>"$1/supervisor.log"
+    echo gone
+    return
+  fi
+  mlc_is_over "$mlc_status" && { echo ended; return; }
+  printf '%s %s\n' "$2" "$3" >"$1/.cancel.$4" && mv -f -- "$1/.cancel.$4" "$1/cancel.$4"
+  mlc_tries=0
+  while [ -e "$1/cancel.$4" ] && [ "$mlc_tries" -lt 100 ] && mlc_is_running "$mlc_o_pid" "$mlc_o_start"; do
+    kill -USR1 "$mlc_o_pid" 2>/dev/null
+    mlc_tries=$((mlc_tries + 1))
+    mlc_sleep 0.02
+  done
+  echo sent
+}
+"""
+
+REMOVE = r"""
+# DIRECTORY: remove it when it bears our mark, is ours, and nobody works there.
+mlc_remove() {
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then echo absent; return; fi
+  if [ -L "$1" ] || [ ! -d "$1" ] || [ ! -f "$1/mlcube-run" ] || [ -L "$1/mlcube-run" ]; then echo unmarked; return; fi
+  read -r mlc_mark <"$1/mlcube-run"
+  [ "$mlc_mark" = mlcube-run ] || { echo unmarked; return; }
+  mlc_tries=0
+  while :; do
+    mlc_find_owner "$1"
+    case $mlc_owner in
+      foreign) echo foreign; return;;
+      alive) mlc_read_state "$1/state"
+        mlc_is_over "$mlc_status" && [ "$mlc_tries" -lt 50 ] || { echo busy; return; };;
+      *) break;;
+    esac
+    mlc_tries=$((mlc_tries + 1))
+    mlc_sleep 0.05
+  done
+  find "$1" -type d ! -perm -700 -exec chmod u+rwx -- '{}' ';' 2>/dev/null
+  rm -rf -- "$1" 2>/dev/null
+  if [ -e "$1" ]; then echo left; else echo removed; fi
+}
+"""

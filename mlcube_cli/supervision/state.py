@@ -1,0 +1,115 @@
+"""What is known of a supervised command and its tasks, as values, and the reader of what `requests.states` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.frames import Frames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOST = 4  # the exit code of a run that nobody supervises any more (RULINGS 27)
+_UNENDED = ("", "-", "queued", "running")
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task of a supervised command. A task that is `queued` in a command that has ended was never started."""
+
+    run_id: str
+    status: str  # RULINGS 27
+    exit_code: int | None = None
+    started: float | None = None  # seconds since 1970, by the clock of the machine where it runs
+    ended: float | None = None
+    stdout_size: int = 0  # bytes
+    stderr_size: int = 0
+
+
+@dataclass(frozen=True)
+class CommandState:
+    """A supervised command as a whole; `message` and `hint` say why it ended as it did."""
+
+    directory: str
+    status: str  # RULINGS 27; lost: it was running, and its supervisor is gone, or the whole directory is
+    exit_code: int | None = None  # as mlcube's own would be
+    started: float | None = None
+    ended: float | None = None
+    alive: bool = False  # its supervisor is, as far as that can be told: another machine's counts as alive
+    host: str = ""
+    boot: str = ""
+    message: str = ""
+    hint: str = ""
+    tasks: tuple[TaskState, ...] = ()
+
+    @property
+    def over(self) -> bool:
+        """Has it ended, one way or another?"""
+        return self.status not in _UNENDED
+
+
+def parse_state(text: str) -> tuple[str, int | None, float | None, float | None]:
+    """The first line of a `state` file, or the content of an `S` or `s:` frame: status, exit code, start, end."""
+    words = [*text.partition("\n")[0].split(), "-", "-", "-", "-"]
+    return "" if words[0] == "-" else words[0], _whole(words[1]), _number(words[2]), _number(words[3])
+
+
+def parse_states(text: str, nonce: str) -> tuple[CommandState, ...]:
+    """What `requests.states` printed, in the order of its directories. Noise before the answer does not matter."""
+    return tuple(_commands(text, nonce))
+
+
+def _commands(text: str, nonce: str) -> Iterator[CommandState]:
+    state: CommandState | None = None
+    for frame in Frames(nonce).feed(text.encode("utf-8", "surrogateescape")):
+        said = frame.data.decode("utf-8", "surrogateescape")
+        if frame.name == "d":
+            if state is not None:
+                yield _judged(state)
+            state = CommandState(said, "")
+        elif state is None:
+            continue
+        elif frame.name == "c":
+            state = _command(state, said)
+        elif frame.name == "m":
+            state = dataclasses.replace(state, message=said.rstrip("\n"))
+        elif frame.name == "h":
+            state = dataclasses.replace(state, hint=said.rstrip("\n"))
+        elif frame.name.startswith("s:"):
+            state = dataclasses.replace(state, tasks=(*state.tasks, _task(frame.name[2:], said)))
+    if state is not None:
+        yield _judged(state)
+
+
+def _command(state: CommandState, said: str) -> CommandState:
+    status, code, started, ended = parse_state(said)
+    owner, host, boot = [*said.split()[4:], "none", "-", "-"][:3]
+    return dataclasses.replace(state, status=status, exit_code=code, started=started, ended=ended,
+                               alive=owner in ("alive", "foreign"), host="" if host == "-" else host,
+                               boot="" if boot == "-" else boot)
+
+
+def _judged(state: CommandState) -> CommandState:
+    """A command that did not end and that nobody supervises is lost, and with it the task that it was at."""
+    if state.over or state.alive:
+        return state
+    message = state.message or ("whoever supervised it is gone" if state.status else "its directory is gone")
+    tasks = tuple(dataclasses.replace(task, status="lost", exit_code=LOST) if task.status == "running" else task
+                  for task in state.tasks)
+    return dataclasses.replace(state, status="lost", exit_code=LOST, message=message, tasks=tasks)
+
+
+def _task(run_id: str, said: str) -> TaskState:
+    words = [*said.split(), "0", "0"]
+    status, code, started, ended = parse_state(said)
+    return TaskState(run_id, status or "queued", code, started, ended, _whole(words[4]) or 0, _whole(words[5]) or 0)
+
+
+def _whole(word: str) -> int | None:
+    return int(word) if word.isdigit() else None
+
+
+def _number(word: str) -> float | None:
+    return float(word) if word.replace(".", "", 1).isdigit() else None
