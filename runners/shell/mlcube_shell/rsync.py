@@ -147,7 +147,9 @@ def _slashed(path: str) -> str:
 
 
 def _list(names: Iterable[str]) -> bytes:
-    return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
+    """For --files-from, which takes what begins with one of two characters for a comment."""
+    told = (f"./{name}" if name[:1] in ("#", ";") else name for name in names)
+    return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in told)
 
 
 def _exclude(pattern: str) -> str:
