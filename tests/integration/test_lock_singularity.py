@@ -60,7 +60,9 @@ def test_an_image_of_a_recipe_is_held_to_what_it_was_built_from(tmp_path: Path, 
     ran = run_mlcube("run", *ON, cwd=cube)
     assert ran.stdout == "right\n", ran.stderr
     record = json.loads(next((cube / "workspace/.mlcube/runs").glob("*/record.json")).read_text())
-    assert record["image"] == {"name": str(cube / "workspace/.image/word.sif"), "id": entry_of(cube)["digest"]}
+    sif = cube / "workspace/.image/word.sif"
+    assert record["image"] == {"name": str(sif), "id": entry_of(cube)["digest"],
+                               "sha256": f"sha256:{hashlib.sha256(sif.read_bytes()).hexdigest()}"}
     (cube / "word.txt").write_text("wrong\n")
     for words in (["run"], ["run", "--dry-run"], ["configure", "--force"]):
         refused = run_mlcube(*words, *ON, cwd=cube)
