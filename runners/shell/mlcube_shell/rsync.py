@@ -106,8 +106,8 @@ def pull_file(travel: Travel, source: str, target: str) -> Command:
 
 def snapshot(code: str, target: str) -> Command:
     """On one machine: make the directory `target` what `code` is now, without copying contents (RULINGS 36)."""
-    return Command(("rsync", "--recursive", "--links", "--perms", "--times", f"--link-dest={_slashed(code)}", _slashed(code),
-                    _slashed(target)))
+    return Command(("rsync", "--recursive", "--links", "--perms", "--times", f"--link-dest={_slashed(code)}",
+                    *_filters([_exclude(PARTIAL)]), _slashed(code), _slashed(target)))
 
 
 _LISTED = ("--from0", "--files-from=-", "--no-implied-dirs")
