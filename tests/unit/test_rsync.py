@@ -49,7 +49,8 @@ def test_inputs_travel_by_a_list_and_the_users_rules_do_not_hold_for_them() -> N
     plain, followed = push_paths(travel, "/ws", "/there/ws", ["data/", "a/b c.csv", "#x"], ["link"])
     assert plain == Command((
         *SHARED, "--from0", "--files-from=-", "--no-implied-dirs", "--filter=+ /data", "--filter=+ /a/",
-        "--filter=+ /a/b c.csv", "--filter=+ /#x", "--filter=- .mlcube", "--filter=- .mlcube-partial", "--filter=- *.csv", "--filter=- .git", "/ws/",
+        "--filter=+ /a/b c.csv", "--filter=+ /#x", "--filter=- .mlcube", "--filter=- .mlcube-partial", "--filter=- *.csv",
+        "--filter=- .git", "/ws/",
         "ada@box:/there/ws/"), stdin=b"data/\0a/b c.csv\0./#x\0")
     assert "--copy-links" in followed.argv and followed.stdin == b"link\0" and "--copy-links" not in plain.argv
 
