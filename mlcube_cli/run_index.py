@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlcube_cli.atomic import write_text
+from mlcube_cli.command import Command, Plan, Variable
 from mlcube_cli.errors import UsageError
 from mlcube_cli.locks import Owner
 
@@ -51,8 +52,20 @@ class Supervised:
 
 
 @dataclass(frozen=True)
+class Leftover:
+    """What a step leaves when whoever carries it out is killed. `find` says something where it is there; None: unknown."""
+
+    title: str
+    find: Command | None
+    remove: tuple[Command, ...]
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One command line. `owner`: the process on this machine that looks after it. `fetch`: the WHERE runner's own data."""
+    """One command line. `owner`: the process on this machine that looks after it. `fetch`: the WHERE runner's own data.
+
+    `leftovers` stand here, and not in the record, since a task may write into its workspace, and these are carried out.
+    """
 
     id: str
     started: float  # seconds since the epoch
@@ -67,6 +80,7 @@ class Entry:
     fetch: Mapping[str, Any] | None = None
     settled: bool = False  # all have ended, and their records are complete
     message: str = ""  # what went wrong with the command line as a whole
+    leftovers: tuple[Leftover, ...] = ()  # of what this machine carries out; none once they are gone
 
     @property
     def over(self) -> bool:
@@ -120,10 +134,12 @@ def make_room(directory: str, kept: int = KEPT) -> None:
 
 
 def forget(directory: str, identifier: str) -> None:
-    try:
-        os.unlink(_file(directory, identifier))
-    except OSError:  # gone, or not ours to remove
-        pass
+    """Remove the entry, and what else is kept beside it under its name."""
+    for ending in (".json", ".manifest"):
+        try:
+            os.unlink(os.path.join(directory, identifier + ending))
+        except OSError:  # gone, or not ours to remove
+            pass
 
 
 def read_index(directory: str) -> Index:
@@ -173,6 +189,26 @@ def with_tasks(entry: Entry, tasks: Mapping[str, RunTask]) -> Entry:
     return replace(entry, tasks=tuple(tasks.get(task.run_id, task) for task in entry.tasks))
 
 
+def leftovers_of(plan: Plan) -> tuple[Leftover, ...]:
+    """What the plan's steps may leave when they are cut short. Pure."""
+    found = [Leftover(f"the container of '{step.title}'", step.stop.find, (step.stop.kill, step.stop.remove))
+             for step in plan.steps if step.stop]
+    found += [Leftover(f"temporary files of '{step.title}'", None, step.after) for step in plan.steps if step.after]
+    return tuple(dict.fromkeys(found))
+
+
+def concluded(entry: Entry, status: str, exit_code: int | None, message: str = "") -> Entry:
+    """The entry of a command line that has ended so: what it was to do next has that status, what comes after is cancelled.
+
+    A task that never began has no exit code of its own.
+    """
+    rest = [task for task in entry.tasks if not task.over]
+    tasks = {task.run_id: replace(task, status="cancelled") for task in rest}
+    if rest and all(task.status == "succeeded" for task in entry.tasks if task.over):
+        tasks[rest[0].run_id] = replace(rest[0], status=status if status in ENDED else "lost", exit_code=exit_code)
+    return replace(with_tasks(entry, tasks), message=message or entry.message)
+
+
 # --- JSON ----------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +223,25 @@ def as_data(entry: Entry) -> dict[str, Any]:
         "supervised": {"reach": list(supervised.reach), "place": supervised.place, "directory": supervised.directory,
                        "tasks": dict(supervised.tasks)} if supervised else None,
         "fetch": entry.fetch, "settled": entry.settled, "message": entry.message,
+        "leftovers": [{"title": one.title, "find": _command_data(one.find) if one.find else None,
+                       "remove": [_command_data(command) for command in one.remove]} for one in entry.leftovers],
     }
+
+
+def _command_data(command: Command) -> dict[str, Any]:
+    """Without what is secret: what removes a thing needs none of it."""
+    return {"argv": list(command.argv), "cwd": command.cwd,
+            "env": {variable.name: variable.value for variable in command.env if not variable.secret}}
+
+
+def _command(data: Mapping[str, Any]) -> Command:
+    variables = tuple(Variable(str(name), None if value is None else str(value)) for name, value in data["env"].items())
+    return Command(tuple(str(word) for word in data["argv"]), variables, None if data["cwd"] is None else str(data["cwd"]))
+
+
+def _leftover(data: Mapping[str, Any]) -> Leftover:
+    return Leftover(str(data["title"]), _command(data["find"]) if data["find"] else None,
+                    tuple(_command(command) for command in data["remove"]))
 
 
 def from_data(data: Mapping[str, Any]) -> Entry:
@@ -200,7 +254,8 @@ def from_data(data: Mapping[str, Any]) -> Entry:
         tasks=tuple(_task(task) for task in data["tasks"]),
         owner=_owner(data["owner"]) if data["owner"] else None,
         supervised=_supervised(data["supervised"]) if data["supervised"] else None,
-        fetch=data["fetch"], settled=bool(data["settled"]), message=str(data["message"]))
+        fetch=data["fetch"], settled=bool(data["settled"]), message=str(data["message"]),
+        leftovers=tuple(_leftover(one) for one in data["leftovers"]))
 
 
 def _owner(data: Mapping[str, Any]) -> Owner:

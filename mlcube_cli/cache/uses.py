@@ -42,6 +42,13 @@ def keeping(path: str | None) -> Iterator[None]:
         _touch(cache, real)
 
 
+def mark_for(path: str, owner: Owner) -> None:
+    """As `keeping`, for a process that does not mark it itself: the mark counts as long as that lives."""
+    cache = find_cache(os.environ, os.getuid())
+    if cache:
+        _enter(place_of(cache, os.path.realpath(path)), owner.name())
+
+
 def claim(path: str) -> bool:
     """Note that what of the cache is at `path` is about to be used, which keeps pruning from it; whether it is there."""
     cache = find_cache(os.environ, os.getuid())

@@ -39,7 +39,7 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
     plan = merge(plans)
     for note in plan.notes:
         output.warn(note)
-    result.listed = Listed(entry_for(prepared)) if prepared.jobs else None
+    result.listed = Listed(entry_for(prepared, plan)) if prepared.jobs else None
     with conclude(arguments, prepared, result):
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say, announce=_announce) as session:
             _run_all(arguments, prepared, plans, session, result)

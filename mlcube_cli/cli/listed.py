@@ -8,11 +8,22 @@ from dataclasses import replace
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.running import Prepared
+from mlcube_cli.command import Plan
 from mlcube_cli.errors import MachineError
-from mlcube_cli.locks import Owner, myself
+from mlcube_cli.locks import myself
 from mlcube_cli.observe import home_of
 from mlcube_cli.records import run_directory
-from mlcube_cli.run_index import Entry, RunTask, Supervised, index_directory, make_room, with_tasks, write_entry
+from mlcube_cli.run_index import (
+    Entry,
+    RunTask,
+    Supervised,
+    concluded,
+    index_directory,
+    leftovers_of,
+    make_room,
+    with_tasks,
+    write_entry,
+)
 
 
 def here() -> str:
@@ -20,15 +31,15 @@ def here() -> str:
     return index_directory(os.environ, home_of(os.environ))
 
 
-def entry_for(prepared: Prepared, owner: Owner | None = None, supervised: Supervised | None = None,
+def entry_for(prepared: Prepared, plan: Plan | None = None, supervised: Supervised | None = None,
               fetch: dict[str, object] | None = None) -> Entry:
-    """The entry of a command line with tasks, all of them queued."""
+    """The entry of a command line with tasks, all of them queued. `plan`: what this very process is to carry out."""
     jobs = prepared.remote.jobs if prepared.remote else prepared.jobs  # with this machine's paths
     tasks = tuple(RunTask(job.task, job.run_id, run_directory(job.workspace, job.run_id)) for job in jobs)
     cube = prepared.cube
     carrier = prepared.remote.platform.runner if prepared.remote else prepared.platform.runner
     return Entry(jobs[0].command_id, time.time(), cube.name, cube.root, jobs[0].workspace, prepared.platform_name, carrier,
-                 tasks, owner, supervised, fetch)
+                 tasks, None, supervised, fetch, leftovers=leftovers_of(plan) if plan else ())
 
 
 def keep_entry(entry: Entry) -> None:
@@ -60,15 +71,13 @@ class Listed:
         self._change(run_id, status=status, exit_code=exit_code, ended=time.time())
 
     def end(self, status: str, exit_code: int, message: str) -> None:
-        """The command line has ended. What it was to do first and did not has its status; what comes after is cancelled."""
+        """The command line has ended; or ("running") a run elsewhere goes on without us."""
         if self._entry is None:
             return
-        rest = [task for task in self._entry.tasks if not task.over]
-        unblemished = all(task.status == "succeeded" for task in self._entry.tasks if task.over)
-        tasks = {task.run_id: replace(task, status="cancelled", ended=time.time()) for task in rest}
-        if rest and unblemished:
-            tasks[rest[0].run_id] = replace(rest[0], status=status, exit_code=exit_code, ended=time.time())
-        self._entry = replace(with_tasks(self._entry, tasks), settled=True, message=message)
+        if status == "running":
+            self._entry = replace(self._entry, owner=None, message=message)
+        else:
+            self._entry = replace(concluded(self._entry, status, exit_code, message), settled=True, leftovers=())
         self._write()
 
     def _change(self, run_id: str, **values: object) -> None:

@@ -139,7 +139,7 @@ def _payload(run: _Run, image: str) -> Step:
     secrets = tuple(variable for flag in run.flags for variable in flag.variables)
     names = (*run.environment.names, *(variable.name for variable in secrets))
     command = engine.command(*words, env=(*run.environment.variables, *secrets), names=names)
-    return Step(f"run task {job.task}", command, task=job.task, payload=True, stop=_stop(engine, run.name),
+    return Step(f"run task {job.task}", command, task=job.task, payload=True, stop=_stop(engine, run.name, job.run_id),
                 sign=Sign(_started(engine, run.name)), hint=_hint(engine, words))
 
 
@@ -156,11 +156,12 @@ def _whole_seconds(seconds: float) -> int:
     return int(-(-seconds // 1))
 
 
-def _stop(engine: Engine, name: str) -> Stop:
+def _stop(engine: Engine, name: str, run_id: str) -> Stop:
     """The container waits out its own --stop-timeout; `docker stop --time` is on its way out (deprecated in 28)."""
     absent_is_fine = ("--ignore",) if engine.name == "podman" else ()
     return Stop(ask=engine.command("stop", name), kill=engine.command("kill", name),
-                remove=engine.command("rm", "--force", "--volumes", *absent_is_fine, name))
+                remove=engine.command("rm", "--force", "--volumes", *absent_is_fine, name),
+                find=engine.command("ps", "--all", "--quiet", "--filter", f"label={LABEL}.run={run_id}"))
 
 
 def _started(engine: Engine, name: str) -> Command:
