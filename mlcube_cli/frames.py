@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from mlcube_cli.place import answer_line
 
 _LONGEST_HEADER = 4096  # bytes; what is longer without a newline is no header
-_WHOLE = ("s:", "S", "a", "m", "h", "d", "c")  # the rest are streams, whose pieces are handed on as they come
+_WHOLE = ("S", "a", "d")  # the rest are streams, whose pieces are handed on as they come
 
 
 @dataclass(frozen=True)
 class Frame:
     """`o:RUN_ID`, `e:RUN_ID` (what a task printed), `p` (what preparation printed), `t` (what is being done, a line each):
-    pieces of streams. `s:RUN_ID`, `S` (a state: `STATUS CODE STARTED ENDED`), `m` and `h` (message and hint, before `S`),
-    `a` (the answer of `start`): whole."""
+    pieces of streams. Whole: `a` (the answer of `start`), `s:RUN_ID` (a task's state: `STATUS CODE STARTED ENDED`), and `S`
+    (the command's, with more words, and lines of why it is so): it comes last."""
 
     name: str
     data: bytes

@@ -43,11 +43,13 @@ class Following:
     offsets: dict[str, int] = field(default_factory=dict)
     end: CommandState | None = None
     signal: int | None = None  # that ended it, or us
+    refused: str = ""  # why it could not be started there
 
     def go(self, first: Callable[[str], str] | None = None) -> str:
         """Follow to the end. `first`: the script of the first request, by its nonce (it starts the run, too).
 
-        Returns "ended", LET_GO (a second Ctrl-C, a hang-up), or "unreachable" with the connection's last words told.
+        Returns "ended", LET_GO (a second Ctrl-C, a hang-up), or "unreachable" with the connection's last words told. Raises MachineError when it could not be
+        started there.
         """
         script = first or self._again
         lost: float | None = None
@@ -57,6 +59,9 @@ class Following:
             script = self._again
             if self.end is not None:
                 return "ended"
+            if self.refused:
+                raise MachineError(f"the run could not be started on {self.way.place.name}: {self.refused}",
+                                   "is the disk full, or the directory another user's?")
             if self.session.interrupted:
                 if not self._cancel():
                     return LET_GO
@@ -95,9 +100,13 @@ class Following:
             self.changed(parse_task(run_id, data))
         elif kind == "p":
             self.prepare(data)
-        else:
+        elif kind in ("o", "e"):
             self.write(run_id, "stdout" if kind == "o" else "stderr", data)
-        if kind in ("o", "e", "p"):
+        elif kind == "t":
+            output.say(data.decode("utf-8", "replace").rstrip("\n"))
+        elif kind == "a" and data != b"started":
+            self.refused = data.decode("utf-8", "replace")
+        if kind in ("o", "e", "p", "t"):
             self.offsets[name] = self.offsets.get(name, 0) + len(data)
 
     def _cancel(self) -> bool:

@@ -160,8 +160,7 @@ mlc_end_task() {
 mlc_queue() { [ -e "$2/state" ] || printf 'queued - - -\n' >"$2/state"; : >>"$2/stdout.log"; : >>"$2/stderr.log"; }
 
 mlc_set_up() {
-  mlc_newline='
-' mlc_return=$(printf '\r')
+  mlc_return=$(printf '\r')
   mlc_requests=0 mlc_signal='' mlc_due='' mlc_timer='' mlc_child='' mlc_run_id='' mlc_task='' mlc_grace=10 mlc_grace_up=10
   mlc_timeout='' mlc_step='' mlc_own='' mlc_place=''
   mlc_finish succeeded 0 ''

@@ -9,7 +9,8 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.command import quote
 from mlcube_cli.place import answer_line
 from mlcube_cli.supervision.program import Layout
-from mlcube_cli.supervision.shared import CANCEL, COMMON, FOLLOW, REMOVE, STATES
+from mlcube_cli.supervision.shared import CANCEL, COMMON, FOLLOW, PLAIN, REMOVE, STATES
+from mlcube_cli.supervision.state import parse_states as parse_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,12 +50,16 @@ def start(layout: Layout, text: str, secrets: Mapping[str, str], nonce: str) -> 
                       'printf "%s\\n" "$mlc_answer"', ""))
 
 
-def start_and_follow(layout: Layout, text: str, secrets: Mapping[str, str], nonce: str) -> str:
-    """`start`, its answer as the frame `a`, and then, where it was started, what `follow` sends: one round trip."""
+def start_and_follow(layout: Layout, text: str, secrets: Mapping[str, str], nonce: str, plain: bool = False) -> str:
+    """`start`, its answer as the frame `a`, and then, where it was started, what `follow` sends: one round trip.
+
+    `plain`: for a person who carries out the script by hand: what the tasks print instead of frames, and the exit code.
+    """
     following = _following(layout.directory, layout.tasks.items(), {})
-    return "\n".join((_begin(nonce), COMMON, *_starting(layout, text, secrets, nonce), FOLLOW, *following, "mlc_start_it",
-                      "mlc_started_well=$?", 'mlc_text_frame a "$mlc_answer"',
-                      "[ $mlc_started_well -ne 0 ] || mlc_follow", ""))
+    return "\n".join(("" if plain else _begin(nonce), COMMON, *_starting(layout, text, secrets, nonce), FOLLOW,
+                      *((PLAIN,) if plain else ()), *following, "mlc_start_it", "mlc_started_well=$?",
+                      'mlc_text_frame a "$mlc_answer"', f"[ $mlc_started_well -eq 0 ] || exit {4 if plain else 0}",
+                      "mlc_follow", *(("mlc_leave",) if plain else ()), ""))
 
 
 def follow(directory: str, tasks: Iterable[tuple[str, str]], offsets: Mapping[str, int], nonce: str,
@@ -68,7 +73,7 @@ def follow(directory: str, tasks: Iterable[tuple[str, str]], offsets: Mapping[st
 
 
 def states(directories: Mapping[str, Iterable[tuple[str, str]]], nonce: str) -> str:
-    """Say how these commands and their tasks are; `state.parse_states` reads it. Command directory -> (run id, directory)."""
+    """Say how these commands and their tasks are; `parse_states` reads it. Command directory -> (run id, directory)."""
     calls = []
     for directory, tasks in directories.items():
         calls.append(f"mlc_state_of {quote(directory)}")

@@ -82,12 +82,14 @@ mlc_text_frame() {
   mlc_frame "$1" $((mlc_length)) "$2"
 }
 
-mlc_file_frame() {  # NAME FILE: a whole small file
-  [ -s "$2" ] || return 0
-  mlc_length=$(wc -c <"$2")
-  mlc_frame "$1" $((mlc_length)) ''
-  head -c "$mlc_length" <"$2"
+# DIRECTORY: its message and its hint as further lines of a state: mlc_why_text.
+mlc_why_so() {
+  mlc_why_text=''
+  [ -s "$1/message" ] && mlc_why_text=$mlc_newline$(head -c 65536 "$1/message")
+  [ -s "$1/hint" ] && mlc_why_text="$mlc_why_text${mlc_newline}hint: $(head -c 65536 "$1/hint")"
 }
+mlc_newline='
+'
 """
 
 # --- what the supervisor has to say, as it comes ---------------------------------------------------------------------
@@ -125,8 +127,8 @@ mlc_follow_task() {
 mlc_follow_once() {
   mlc_moved='' mlc_number=0
   mlc_read_state "$mlc_directory/state"
+  mlc_find_owner "$mlc_directory"
   if ! mlc_is_over "$mlc_status"; then
-    mlc_find_owner "$mlc_directory"
     case $mlc_owner in dead) mlc_read_state "$mlc_directory/state"; mlc_is_over "$mlc_status" || mlc_status=lost;; esac
   fi
   mlc_end="$mlc_status $mlc_code $mlc_started $mlc_ended"
@@ -134,10 +136,9 @@ mlc_follow_once() {
   mlc_follow_ours $mlc_sizes
   mlc_each_task
   mlc_is_over "${mlc_end%% *}" || return 0
-  mlc_file_frame m "$mlc_directory/message"
-  mlc_file_frame h "$mlc_directory/hint"
   case $mlc_end in lost*) mlc_end="lost 4 ${mlc_end#* * }";; esac
-  mlc_text_frame S "$mlc_end"
+  mlc_why_so "$mlc_directory"
+  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text"
   return 1
 }
 
@@ -150,7 +151,8 @@ mlc_is_heard() { kill -0 "$PPID" 2>/dev/null || [ -d "/proc/$PPID" ]; }
 
 # Until the end, or until nobody listens any more: a frame without content now and then finds that out.
 mlc_follow() {
-  if [ ! -e "$mlc_directory/mlcube-run" ]; then mlc_text_frame S 'lost 4 - -'; return; fi
+  mlc_end='lost 4 - -'
+  if [ ! -e "$mlc_directory/mlcube-run" ]; then mlc_text_frame S "$mlc_end"; return; fi
   mlc_parent=1 mlc_naps=0 mlc_quiet=0
   mlc_is_heard || mlc_parent=''
   while mlc_follow_once; do
@@ -166,6 +168,24 @@ mlc_follow() {
 }
 """
 
+# For a reader who is a person: what tasks print as it is, the rest on stderr, and the exit code (`run --dry-run` shows it).
+PLAIN = r"""
+mlc_frame() { :; }
+mlc_text_frame() { [ "$1" != a ] || [ "$2" = started ] || printf '%s\n' "$2" >&2; }
+mlc_piece() {
+  [ "$4" -gt "$3" ] || return 1
+  case $1 in
+    o:*) tail -c +$(($3 + 1)) -- "$2" | head -c $(($4 - $3));;
+    *) tail -c +$(($3 + 1)) -- "$2" | head -c $(($4 - $3)) >&2;;
+  esac
+}
+mlc_leave() {
+  [ -z "$mlc_why_text" ] || printf '%s\n' "${mlc_why_text#?}" >&2
+  set -- $mlc_end
+  exit "$2"
+}
+"""
+
 # --- what became of runs ---------------------------------------------------------------------------------------------
 
 STATES = r"""
@@ -175,9 +195,9 @@ mlc_state_of() {
   mlc_read_state "$1/state"
   mlc_find_owner "$1"
   if ! mlc_is_over "$mlc_status" && [ "$mlc_owner" = dead ]; then mlc_read_state "$1/state"; fi
-  mlc_text_frame c "${mlc_status:--} $mlc_code $mlc_started $mlc_ended $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}"
-  mlc_file_frame m "$1/message"
-  mlc_file_frame h "$1/hint"
+  mlc_why_so "$1"
+  mlc_end="${mlc_status:--} $mlc_code $mlc_started $mlc_ended"
+  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text"
 }
 
 mlc_state_of_task() {  # RUN_ID DIRECTORY

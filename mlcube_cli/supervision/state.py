@@ -51,60 +51,66 @@ class CommandState:
 
 
 def parse_state(text: str) -> tuple[str, int | None, float | None, float | None]:
-    """The first line of a `state` file, or the content of an `S` or `s:` frame: status, exit code, start, end."""
+    """The first line of a `state` file, or the content of an `s:` frame: status, exit code, start, end."""
     words = [*text.partition("\n")[0].split(), "-", "-", "-", "-"]
     return "" if words[0] == "-" else words[0], _whole(words[1]), _number(words[2]), _number(words[3])
 
 
+def parse_end(directory: str, data: bytes) -> CommandState:
+    """The content of an `S` frame: the command, less its tasks. The last frame of a stream; a lost run is told as such."""
+    said = data.decode("utf-8", "surrogateescape")
+    first, _, rest = said.partition("\n")
+    status, code, started, ended = parse_state(first)
+    owner, host, boot = [*first.split()[4:], "none", "-", "-"][:3]
+    before, has_hint, hint = ("\n" + rest).rpartition("\nhint: ")
+    state = CommandState(directory, status, code, started, ended, owner in ("alive", "foreign"), "" if host == "-" else host,
+                         "" if boot == "-" else boot, (before if has_hint else "\n" + rest)[1:].rstrip("\n"),
+                         hint.rstrip("\n") if has_hint else "")
+    return _explained(state)
+
+
+def parse_task(run_id: str, data: bytes) -> TaskState:
+    """The content of an `s:` frame; sizes only in the answer of `requests.states`."""
+    said = data.decode("utf-8", "surrogateescape")
+    words = [*said.split(), "-", "-", "-", "-", "-", "-"]
+    status, code, started, ended = parse_state(said)
+    return TaskState(run_id, status or "queued", code, started, ended, _whole(words[4]) or 0, _whole(words[5]) or 0)
+
+
 def parse_states(text: str, nonce: str) -> tuple[CommandState, ...]:
     """What `requests.states` printed, in the order of its directories. Noise before the answer does not matter."""
-    return tuple(_commands(text, nonce))
+    return tuple(_judged(state) for state in _commands(text, nonce))
 
 
 def _commands(text: str, nonce: str) -> Iterator[CommandState]:
     state: CommandState | None = None
+    directory = ""
     for frame in Frames(nonce).feed(text.encode("utf-8", "surrogateescape")):
-        said = frame.data.decode("utf-8", "surrogateescape")
         if frame.name == "d":
+            directory = frame.data.decode("utf-8", "surrogateescape")
+        elif frame.name == "S":
             if state is not None:
-                yield _judged(state)
-            state = CommandState(said, "")
-        elif state is None:
-            continue
-        elif frame.name == "c":
-            state = _command(state, said)
-        elif frame.name == "m":
-            state = dataclasses.replace(state, message=said.rstrip("\n"))
-        elif frame.name == "h":
-            state = dataclasses.replace(state, hint=said.rstrip("\n"))
-        elif frame.name.startswith("s:"):
-            state = dataclasses.replace(state, tasks=(*state.tasks, _task(frame.name[2:], said)))
+                yield state
+            state = parse_end(directory, frame.data)
+        elif frame.name.startswith("s:") and state is not None:
+            state = dataclasses.replace(state, tasks=(*state.tasks, parse_task(frame.name[2:], frame.data)))
     if state is not None:
-        yield _judged(state)
-
-
-def _command(state: CommandState, said: str) -> CommandState:
-    status, code, started, ended = parse_state(said)
-    owner, host, boot = [*said.split()[4:], "none", "-", "-"][:3]
-    return dataclasses.replace(state, status=status, exit_code=code, started=started, ended=ended,
-                               alive=owner in ("alive", "foreign"), host="" if host == "-" else host,
-                               boot="" if boot == "-" else boot)
+        yield state
 
 
 def _judged(state: CommandState) -> CommandState:
     """A command that did not end and that nobody supervises is lost, and with it the task that it was at."""
     if state.over or state.alive:
         return state
-    message = state.message or ("whoever supervised it is gone" if state.status else "its directory is gone")
     tasks = tuple(dataclasses.replace(task, status="lost", exit_code=LOST) if task.status == "running" else task
                   for task in state.tasks)
-    return dataclasses.replace(state, status="lost", exit_code=LOST, message=message, tasks=tasks)
+    return _explained(dataclasses.replace(state, status="lost", exit_code=LOST, tasks=tasks))
 
 
-def _task(run_id: str, said: str) -> TaskState:
-    words = [*said.split(), "0", "0"]
-    status, code, started, ended = parse_state(said)
-    return TaskState(run_id, status or "queued", code, started, ended, _whole(words[4]) or 0, _whole(words[5]) or 0)
+def _explained(state: CommandState) -> CommandState:
+    if state.status != "lost" or state.message:
+        return state
+    return dataclasses.replace(state, message="whoever supervised it is gone" if state.host else "its directory is gone")
 
 
 def _whole(word: str) -> int | None:
