@@ -11,7 +11,7 @@ from mlcube_cli.facts import Facts
 from mlcube_shell.options import expand, refuse, scalar
 
 # What ssh puts into the shell line of a ProxyCommand: ssh refuses these from version 9.6 on, older ones do not.
-_HOST = re.compile(r"(?!-)[^\x00-\x20\x7f'\"`$\\;&<>|(){}/@,]+\Z")
+_HOST = re.compile(r"(?!-)[^\x00-\x20\x7f'\"`$\\;&<>|(){}\[\]/@,]+\Z")
 _USER = re.compile(r"(?!-)(?!.* -)[^\x00-\x1f\x7f'\"`$;&<>|(){}]*[^\x00-\x20\x7f'\"`$;&<>|(){}\\]\Z")
 _JUMP = re.compile(r"(?!-)[A-Za-z0-9._@:,/\[\]%+~-]+\Z")
 # Letters that take a value: the rest of their word, or the next one (ssh.c, getopt's list).
@@ -130,7 +130,7 @@ def option_words(platform: Platform, facts: Facts) -> tuple[str, ...]:
     Raises DefinitionError for what decides where words go, and for what switches the check of host keys off.
     """
     option = platform.find("ssh_options")
-    if option is None or option.value is None:
+    if option is None or option.value in (None, ""):
         return ()
     items = option.value if isinstance(option.value, list) else [option.value]
     texts = [scalar(option, item) for item in items]
