@@ -24,6 +24,8 @@ from mlcube_cli.provenance import PATIENCE, Gathering, code_data, definition_dat
 from mlcube_cli.records import Beginning, Ending, Execution, begin_record, finish_record, run_directory
 from mlcube_cli.run_log import log_paths
 
+_AFTER_A_SIGNAL = 5.0  # seconds, at most, for the sizes of what a cancelled task left
+
 
 def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Plan, started: float) -> Beginning:
     """What is known of the run of the task of that number (from 0) before it starts; `job` has this machine's paths."""
@@ -110,14 +112,14 @@ class Recorder:
         if self.path is None:
             return
         ended = time.time()
-        if self.hurry() and self._hashing != NONE:
-            output.say("completing the record")
+        until = ended + _AFTER_A_SIGNAL
+        give_up = (lambda: time.time() > until) if self.hurry() else self.hurry
         found = dict(self._gatherings[0].results(self.hurry))
         found.update(self._gatherings[1].results(self.hurry, PATIENCE))
         inputs = found.pop("inputs", {})
         measured = {**(inputs if isinstance(inputs, dict) else {}), **self._measured}
         try:
-            finish_record(os.path.dirname(self.path), Ending(status, exit_code, seconds, ended, found, measured), self.hurry)
+            finish_record(os.path.dirname(self.path), Ending(status, exit_code, seconds, ended, found, measured), give_up)
         except (OSError, DefinitionError) as error:
             output.warn(f"the record of this run could not be finished: {getattr(error, 'strerror', None) or error}")
 
