@@ -48,8 +48,8 @@ class Following:
     def go(self, first: Callable[[str], str] | None = None) -> str:
         """Follow to the end. `first`: the script of the first request, by its nonce (it starts the run, too).
 
-        Returns "ended", LET_GO (a second Ctrl-C, a hang-up), or "unreachable" with the connection's last words told. Raises MachineError when it could not be
-        started there.
+        Returns "ended", LET_GO (a second Ctrl-C, a hang-up), or "unreachable" with the connection's last words told.
+        Raises MachineError when it could not be started there.
         """
         script = first or self._again
         lost: float | None = None
