@@ -84,7 +84,7 @@ def git_data(root: str, workspace: str, environment: Mapping[str, str]) -> dict[
     configuration = _find_repository(root)
     if configuration is None or find_executable("git", environment) is None:
         return None
-    plain = not re.search(rb"^\s*\[\s*(filter|include|includeif)\b", configuration, re.IGNORECASE | re.MULTILINE)
+    plain = not re.search(rb"\[\s*(filter|include|includeif)\b", configuration, re.IGNORECASE)  # anywhere in a line
     said = ask(git_command(root, workspace, plain), _ANSWER)
     return parse_git(said.stdout, plain) if said.exit_code == 0 else None
 
