@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 MARKER = "MLCUBE_RUN_ID"
+_NOBODY = (1 << 31) - 1  # no process has this id
 _SETTLE = 3.0  # seconds for killed processes to go away; longer means uninterruptible sleep, which nobody can end
 
 
@@ -110,6 +111,20 @@ class Family:
             return {self.leader}
         except OSError:  # nobody, or (macOS) only the dead
             return set()
+
+
+def marked(run_id: str) -> Family:
+    """Those who bear this run's mark, and their descendants, whoever started them. Nobody where there is no /proc."""
+    return Family(_NOBODY, False, run_id)
+
+
+def end(family: Family, grace: float) -> bool:
+    """TERM, up to `grace` seconds, KILL; False when some could not be ended."""
+    family.ask_to_end()
+    until = time.monotonic() + grace
+    while family.alive() and time.monotonic() < until:
+        time.sleep(0.05)
+    return family.kill()
 
 
 def _processes() -> list[Relative] | None:

@@ -81,6 +81,7 @@ class Entry:
     settled: bool = False  # all have ended, and their records are complete
     message: str = ""  # what went wrong with the command line as a whole
     leftovers: tuple[Leftover, ...] = ()  # of what this machine carries out; none once they are gone
+    cleared: bool = False  # the command directory is gone
 
     @property
     def over(self) -> bool:
@@ -222,7 +223,7 @@ def as_data(entry: Entry) -> dict[str, Any]:
         "owner": {name: value for name, value in vars(entry.owner).items() if name != "token"} if entry.owner else None,
         "supervised": {"reach": list(supervised.reach), "place": supervised.place, "directory": supervised.directory,
                        "tasks": dict(supervised.tasks)} if supervised else None,
-        "fetch": entry.fetch, "settled": entry.settled, "message": entry.message,
+        "fetch": entry.fetch, "settled": entry.settled, "message": entry.message, "cleared": entry.cleared,
         "leftovers": [{"title": one.title, "find": _command_data(one.find) if one.find else None,
                        "remove": [_command_data(command) for command in one.remove]} for one in entry.leftovers],
     }
@@ -255,7 +256,7 @@ def from_data(data: Mapping[str, Any]) -> Entry:
         owner=_owner(data["owner"]) if data["owner"] else None,
         supervised=_supervised(data["supervised"]) if data["supervised"] else None,
         fetch=data["fetch"], settled=bool(data["settled"]), message=str(data["message"]),
-        leftovers=tuple(_leftover(one) for one in data["leftovers"]))
+        leftovers=tuple(_leftover(one) for one in data["leftovers"]), cleared=bool(data["cleared"]))
 
 
 def _owner(data: Mapping[str, Any]) -> Owner:

@@ -98,7 +98,7 @@ class Tee:
     def take(self, data: bytes) -> None:
         if self._log is not None:
             try:
-                _write_all(self._log, data)
+                write_all(self._log, data)
             except OSError as error:
                 self._log = None
                 self.fault = f"the log of the task ends early: {error.strerror}"
@@ -125,7 +125,8 @@ class Tee:
         self._unsent = self._unsent[sent:]
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write it all, however long that takes. Raises OSError."""
     while data:
         data = data[os.write(descriptor, data):]
 
@@ -133,6 +134,6 @@ def _write_all(descriptor: int, data: bytes) -> None:
 def show(data: bytes) -> None:
     """Write to our stderr; a closed or hung-up one does not stop the work."""
     try:
-        _write_all(2, data)
+        write_all(2, data)
     except OSError:
         pass

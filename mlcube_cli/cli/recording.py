@@ -21,10 +21,20 @@ from mlcube_cli.measures import NONE, SIZES, Want, keep_manifest, measure
 from mlcube_cli.observe import with_facts
 from mlcube_cli.process import ask
 from mlcube_cli.provenance import PATIENCE, Gathering, code_data, definition_data, engine_data, git_data, gpu_data
-from mlcube_cli.records import Beginning, Ending, Execution, begin_record, finish_record, run_directory
+from mlcube_cli.records import (
+    Beginning,
+    Ending,
+    Execution,
+    begin_record,
+    finish_record,
+    read_record,
+    run_directory,
+    write_record,
+)
 from mlcube_cli.run_log import log_paths
 
 _AFTER_A_SIGNAL = 5.0  # seconds, at most, for the sizes of what a cancelled task left
+_MOMENT = 1.0  # seconds
 
 
 def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Plan, started: float) -> Beginning:
@@ -81,6 +91,7 @@ class Recorder:
     number: int  # of the task, from 0
     plan: Plan
     hurry: Callable[[], bool]  # did a signal come?
+    detached: bool = False  # we leave before the task ends: somebody else completes the record
     path: str | None = None  # of the record, once it is there
     _measured: dict[str, Mapping[str, object]] = field(default_factory=dict)
     _gatherings: tuple[Gathering, ...] = ()
@@ -94,6 +105,8 @@ class Recorder:
         """Write the record of a run that is about to start; its path, or None where there is none."""
         beginning = beginning_of(self.arguments, self.prepared, self.number, self.plan, started)
         self._hashing = beginning.hashing
+        if self.detached:
+            beginning = replace(beginning, owner=None)
         try:
             self.path = begin_record(beginning)
         except OSError as error:
@@ -106,6 +119,17 @@ class Recorder:
         for gathering in self._gatherings:
             gathering.start()
         return self.path
+
+    def leave(self) -> None:
+        """The record of a detached run gets what was learnt within a moment; whoever sees its end learns the rest."""
+        if self.path is None:
+            return
+        found = {name: value for gathering in self._gatherings
+                 for name, value in gathering.results(self.hurry, _MOMENT).items() if name != "inputs"}
+        try:
+            write_record(os.path.dirname(self.path), {**read_record(self.path), **found})
+        except (OSError, DefinitionError) as error:
+            output.warn(f"the record of this run is not complete: {getattr(error, 'strerror', None) or error}")
 
     def end(self, status: str, exit_code: int, seconds: float) -> None:
         """Complete the record."""

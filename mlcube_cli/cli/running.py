@@ -71,6 +71,10 @@ def run(arguments: Arguments) -> int:
     """`mlcube run`: 0, the task's own exit code, or one of CONTRACT's."""
     if arguments.deps and not arguments.stamp:
         raise UsageError("--deps needs --stamp: the stamp is the target whose prerequisites it lists", "add --stamp FILE")
+    if arguments.detach:
+        from mlcube_cli.cli.words import refuse_attendance
+
+        refuse_attendance(arguments)
     if arguments.deps:
         from mlcube_cli.cli.make import can_hold
 
@@ -92,6 +96,10 @@ def run(arguments: Arguments) -> int:
 
     if not _claimed(plans):  # somebody pruned the cache in the very moment
         plans, facts = _plans(arguments, prepared)
+    if arguments.detach:
+        from mlcube_cli.cli.detaching import detach
+
+        return detach(arguments, replace(prepared, facts=facts), plans)
     return execute(arguments, replace(prepared, facts=facts), plans)
 
 

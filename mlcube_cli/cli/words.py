@@ -66,3 +66,10 @@ def parse_duration(text: str, option: str) -> float:
     if seconds is None or (seconds <= 0 and option != "--grace"):
         raise UsageError(f"{option}: '{text}' is not a length of time", f"write seconds or a unit: {option} 90, {option} 30m")
     return seconds
+
+
+def refuse_attendance(arguments: object) -> None:
+    """What needs somebody to stay cannot be had with --detach. Raises UsageError."""
+    for flag, why in (("interactive", "nobody is there to type"), ("stamp", "make waits for what it starts")):
+        if getattr(arguments, flag, None):
+            raise UsageError(f"--detach and --{flag}: {why}", "leave out one of them; mlcube wait waits for a run")

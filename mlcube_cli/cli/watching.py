@@ -1,0 +1,188 @@
+"""A run that is under way, watched from another terminal: what it prints, and how it ends; nothing that we do ends it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.listed import here
+from mlcube_cli.errors import Interrupted, MachineError, TransferError
+from mlcube_cli.frames import Frame, Frames
+from mlcube_cli.outcome import Outcome
+from mlcube_cli.process import Session
+from mlcube_cli.run_index import Entry, RunTask, read_entry, with_tasks
+from mlcube_cli.run_log import NAMES, read_from
+from mlcube_cli.run_states import is_attended, new_nonce, place_of, refreshed, settle
+from mlcube_cli.streams import write_all
+from mlcube_cli.supervision.requests import follow
+from mlcube_cli.supervision.state import CommandState, parse_state
+
+_PATIENCE = 300.0  # seconds for which a lost connection is tried again
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
+_FIRST_NAP, _LONGEST_NAP = 0.05, 0.5  # seconds between two looks at files
+_ALL_OF_IT = 1 << 62  # an offset that no log reaches: nothing of it is wanted
+
+Write = Callable[[int, bytes], object]  # a descriptor of ours, and what is to be written there
+
+
+@dataclass
+class Watching:
+    """One command line, watched. `write` gets what the tasks in `wanted` print, to 1 or 2, in order; None: nothing of it is
+    wanted. `entry` is kept up to date."""
+
+    session: Session
+    entry: Entry
+    wanted: frozenset[str]  # run ids
+    write: Write | None = None
+    offsets: dict[str, int] = field(default_factory=dict)
+    _ended: CommandState | None = None
+    _told: dict[str, str] = field(default_factory=dict)  # message and hint
+
+    def to_the_end(self) -> Entry:
+        """Watch until the run has ended, or those of its tasks that are wanted.
+
+        Raises Interrupted when we are asked to stop, MachineError when its place cannot be reached at all, TransferError
+        when the connection is lost for long: the run goes on.
+        """
+        while self._open():
+            if self.entry.supervised is not None and not is_attended(self.entry):
+                self._follow()
+            else:
+                self._look_at_files()
+        return self.entry
+
+    def now(self) -> None:
+        """What the supervisor has to say now, once. Raises as `to_the_end`."""
+        outcome, heard = self._request(until_end=False)
+        if not heard:
+            raise self._unreachable(outcome)
+
+    def _pause(self, seconds: float) -> None:
+        """Raises Interrupted."""
+        self.session.pause(seconds)
+        if self.session.interrupted:
+            raise Interrupted(self.session.signal or 2)
+
+    def _open(self) -> bool:
+        return any(not task.over for task in self.entry.tasks if task.run_id in self.wanted)
+
+    # --- files of this machine ---------------------------------------------------------------------------------------
+
+    def _look_at_files(self) -> None:
+        """Until the run has ended or nobody attends to it any more; then what is left in its logs."""
+        nap = _FIRST_NAP
+        while True:
+            going_on = self._open() and is_attended(self.entry)
+            moved = self._copy_logs()
+            if not going_on:
+                break
+            nap = _FIRST_NAP if moved else min(_LONGEST_NAP, nap * 1.5)
+            self._pause(nap)
+            self.entry = read_entry(os.path.join(here(), f"{self.entry.id}.json")) or self.entry
+        if self._open() and self.entry.supervised is None:
+            from mlcube_cli.process import ask
+            from mlcube_cli.run_states import look_at
+
+            self.entry = look_at(here(), [self.entry], ask)[0].entry
+
+    def _copy_logs(self) -> bool:
+        return any([copy_logs(task, self.offsets, self.write) for task in self.entry.tasks if task.run_id in self.wanted]
+                   ) if self.write else False
+
+    # --- a supervisor ------------------------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        name = place_of(self.entry).name or "this machine"
+        lost: float | None = None
+        pause, ever = _FIRST_PAUSE, False
+        while self._open():
+            outcome, heard = self._request()
+            if not self._open():
+                break
+            if not heard and not ever:
+                raise self._unreachable(outcome)
+            if heard or lost is None:
+                lost, pause, ever = time.monotonic(), _FIRST_PAUSE, True
+                output.say(f"the connection to {name} is lost; the run goes on there")
+            if time.monotonic() - lost > _PATIENCE:
+                raise TransferError(f"{name} cannot be reached any more; the run goes on there",
+                                    f"mlcube logs -f {self.entry.id} shows it again")
+            self._pause(pause)
+            pause = min(_LONGEST_PAUSE, pause * 2)
+        self.entry = settle(here(), self.entry)
+
+    def _request(self, until_end: bool = True) -> tuple[Outcome, bool]:
+        """One request; whether it was answered. Raises Interrupted."""
+        supervised = self.entry.supervised
+        assert supervised is not None
+        nonce = new_nonce()
+        offsets = self._offsets()
+        frames = Frames(nonce, offsets)
+        script = follow(supervised.directory, tuple(supervised.tasks.items()), offsets, nonce, until_end)
+
+        def feed(data: bytes) -> None:
+            for frame in frames.feed(data):
+                self._take(frame)
+
+        outcome = self.session.stream(place_of(self.entry).command(script), feed)
+        if self.write:
+            self.offsets.update(frames.offsets)
+        if outcome.status == "cancelled":
+            raise Interrupted(outcome.signal or 2)
+        return outcome, frames.begun
+
+    def _offsets(self) -> dict[str, int]:
+        """How far everything was seen. What was not asked for counts as seen: it need not travel."""
+        silent = {f"{kind}:{task.run_id}": _ALL_OF_IT for task in self.entry.tasks for kind in "oe"
+                  if not self.write or task.run_id not in self.wanted}
+        return {**self.offsets, **silent, **({} if self.write else {"p": _ALL_OF_IT, "t": _ALL_OF_IT})}
+
+    def _take(self, frame: Frame) -> None:
+        kind, _, run_id = frame.name.partition(":")
+        if kind in ("o", "e", "p") and self.write:
+            self.write(1 if kind == "o" else 2, frame.data)
+        elif kind == "s":
+            self._change(run_id, frame.data.decode("utf-8", "replace"))
+        elif kind in ("m", "h"):
+            self._told[kind] = frame.data.decode("utf-8", "surrogateescape").rstrip("\n")
+        elif kind == "S":
+            status, code, started, ended = parse_state(frame.data.decode("utf-8", "replace"))
+            state = CommandState("", status, code, started, ended, message=self._told.get("m", ""))
+            self.entry = refreshed(self.entry, state)
+
+    def _change(self, run_id: str, said: str) -> None:
+        status, code, started, ended = parse_state(said)
+        task = next((task for task in self.entry.tasks if task.run_id == run_id), None)
+        if task is not None and status:
+            now = replace(task, status=status, exit_code=code, started=started or task.started, ended=ended)
+            self.entry = with_tasks(self.entry, {run_id: now})
+
+    def _unreachable(self, outcome: Outcome) -> MachineError:
+        name = place_of(self.entry).name or "this machine"
+        why = outcome.tail[-1] if outcome.tail else f"exit code {outcome.exit_code}"
+        return MachineError(f"{name} cannot be asked about run {self.entry.id}: {why}",
+                            f"ssh {name} must work; the run itself goes on there" if place_of(self.entry).name else "")
+
+
+def copy_logs(task: RunTask, offsets: dict[str, int], write: Write) -> bool:
+    """Write what the task's logs on this machine hold from `offsets` on, which move along; whether that was anything."""
+    moved = False
+    for kind, descriptor, name in zip("oe", (1, 2), NAMES):
+        key = f"{kind}:{task.run_id}"
+        while data := read_from(os.path.join(task.directory, name), offsets.get(key, 0)):
+            write(descriptor, data)
+            offsets[key] = offsets.get(key, 0) + len(data)
+            moved = True
+    return moved
+
+
+def to_our_streams(descriptor: int, data: bytes) -> None:
+    """Raises BrokenPipeError when nobody reads stdout any more; a closed stderr keeps nobody from his work."""
+    try:
+        write_all(descriptor, data)
+    except OSError:
+        if descriptor == 1:
+            raise

@@ -1,0 +1,164 @@
+"""How the runs of the index stand now: asked of the processes here and of the places there, and completed where they ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mlcube_cli.command import Command
+from mlcube_cli.errors import DefinitionError
+from mlcube_cli.facts import Observation
+from mlcube_cli.locks import myself
+from mlcube_cli.place import Place
+from mlcube_cli.records import Ending, entries_of, finish_record, read_record
+from mlcube_cli.run_index import ENDED, Entry, RunTask, concluded, with_tasks, write_entry
+from mlcube_cli.supervision.requests import states
+from mlcube_cli.supervision.state import CommandState, TaskState, parse_states
+
+Ask = Callable[[Command], Observation]
+LOST_CODE = 4
+_NOT_HERE = {"kind": "", "note": "not fetched yet"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An entry as it stands now; `trouble`: why its place could not be asked, so that it stands as it was last seen."""
+
+    entry: Entry
+    trouble: str = ""
+
+
+def look_at(directory: str, entries: Sequence[Entry], ask: Ask) -> tuple[Standing, ...]:
+    """How each of them stands, each place asked once; what is new is written into the index, and records are completed.
+
+    `ask` runs a command that sends a script to a place. Never raises for what a place says.
+    """
+    asked = [entry for entry in entries if _is_supervised(entry) and not entry.over]
+    answers: dict[str, CommandState | str] = {}
+    for reach in dict.fromkeys(entry.supervised.reach for entry in asked if entry.supervised):
+        answers.update(_ask_place([entry for entry in asked if entry.supervised and entry.supervised.reach == reach], ask))
+    return tuple(_stand(directory, entry, answers.get(entry.id)) for entry in entries)
+
+
+def place_of(entry: Entry) -> Place:
+    """Where the command line is supervised."""
+    assert entry.supervised is not None
+    return Place(entry.supervised.reach, entry.supervised.place)
+
+
+def is_attended(entry: Entry) -> bool:
+    """May a process of this or another machine still be looking after it?"""
+    return entry.owner is not None and not entry.owner.is_dead(myself())
+
+
+def refreshed(entry: Entry, state: CommandState) -> Entry:
+    """The entry as its supervisor tells it. Pure."""
+    told = {task.run_id: task for task in state.tasks}
+    tasks = {task.run_id: _told(task, told[task.run_id]) for task in entry.tasks if task.run_id in told}
+    entry = with_tasks(entry, tasks)
+    return concluded(entry, state.status, state.exit_code, state.message) if state.status in ENDED else entry
+
+
+def settle(directory: str, entry: Entry, fetched: bool = False) -> Entry:
+    """Complete the records of a supervised run that has ended, once; outputs on another machine count once `fetched`.
+
+    What cannot be written is left for the next one who looks.
+    """
+    if entry.settled or not entry.over:
+        return entry
+    assert entry.supervised is not None
+    here = not entry.supervised.place or fetched
+    for task in entry.tasks:
+        if task.started is None and task.status == "cancelled":
+            continue
+        try:
+            _complete(task, here)
+        except (OSError, DefinitionError):
+            continue
+    entry = replace(entry, settled=here)
+    keep(directory, entry)
+    return entry
+
+
+def new_nonce() -> str:
+    """Letters and digits that no other script's answer begins with."""
+    return os.urandom(6).hex()
+
+
+# --- one entry -----------------------------------------------------------------------------------------------------
+
+
+def _is_supervised(entry: Entry) -> bool:
+    return entry.supervised is not None and not is_attended(entry)
+
+
+def _stand(directory: str, entry: Entry, answer: CommandState | str | None) -> Standing:
+    if entry.settled or is_attended(entry):
+        return Standing(entry)
+    if isinstance(answer, str):
+        return Standing(entry, answer)
+    before = entry
+    if entry.supervised is None:
+        entry = replace(_orphaned(entry), settled=True)
+    elif answer is not None:
+        entry = refreshed(entry, answer)
+    if entry != before:
+        keep(directory, entry)
+    return Standing(settle(directory, entry) if entry.supervised else entry)
+
+
+def _orphaned(entry: Entry) -> Entry:
+    """Whoever looked after it is gone: what its tasks' records do not tell the end of is lost (RULINGS 27)."""
+    return concluded(with_tasks(entry, {task.run_id: _recorded(task) for task in entry.tasks}), "lost", LOST_CODE)
+
+
+def _recorded(task: RunTask) -> RunTask:
+    if task.over:
+        return task
+    try:
+        record = read_record(task.directory)
+    except DefinitionError:
+        return task
+    status, code = record.get("status"), record.get("exit_code")
+    if status not in ENDED or not isinstance(code, int):
+        return task
+    return replace(task, status=str(status), exit_code=code)
+
+
+def _told(task: RunTask, state: TaskState) -> RunTask:
+    return replace(task, status=state.status or task.status, exit_code=state.exit_code, started=state.started or task.started,
+                   ended=state.ended)
+
+
+def _complete(task: RunTask, here: bool) -> None:
+    """Raises OSError, DefinitionError for a record that is not there."""
+    outputs = () if here else entries_of(read_record(task.directory), "outputs")
+    measured = {str(entry.get("name")): _NOT_HERE for entry in outputs if not entry.get("kind")}
+    seconds = None if task.started is None or task.ended is None else max(0.0, task.ended - task.started)
+    code = LOST_CODE if task.exit_code is None else task.exit_code
+    finish_record(task.directory, Ending(task.status, code, seconds, task.ended or time.time(), measured=measured))
+
+
+def keep(directory: str, entry: Entry) -> None:
+    """Write the entry as it is now, where that is possible."""
+    try:
+        write_entry(directory, entry)
+    except OSError:  # it is only a memory; the next one who looks learns the same
+        pass
+
+
+# --- places --------------------------------------------------------------------------------------------------------
+
+
+def _ask_place(entries: Sequence[Entry], ask: Ask) -> dict[str, CommandState | str]:
+    """What one place says of these, by their ids; or why it says nothing."""
+    nonce = new_nonce()
+    script = states({entry.supervised.directory: tuple(entry.supervised.tasks.items())
+                     for entry in entries if entry.supervised}, nonce)
+    answer = ask(place_of(entries[0]).command(script))
+    found = {state.directory: state for state in parse_states(answer.stdout, nonce)}
+    lines = answer.stderr.strip().splitlines()
+    trouble = lines[-1] if lines else f"it gave no answer (exit code {answer.exit_code})"
+    return {entry.id: found.get(entry.supervised.directory, trouble) for entry in entries if entry.supervised}
