@@ -6,8 +6,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
@@ -23,7 +23,7 @@ from mlcube_cli.cli.trips import Trip, plan_trip
 from mlcube_cli.command import Plan, Step, merge
 from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
-from mlcube_cli.errors import MLCubeError, TransferError
+from mlcube_cli.errors import DefinitionError, MachineError, MLCubeError, PreparationError, TransferError
 from mlcube_cli.observe import home_of
 from mlcube_cli.process import Session
 from mlcube_cli.records import run_directory
@@ -33,11 +33,15 @@ from mlcube_cli.supervision.requests import remove, start, start_and_follow
 from mlcube_cli.supervision.state import TaskState
 from mlcube_cli.there import new_nonce
 
+_ERRORS: Mapping[str, type[MLCubeError]] = {
+    "preparation": PreparationError, "environment": MachineError, "invalid": DefinitionError}
 _PATIENCE = 300.0  # seconds for which a lost connection is tried again, unless the platform says otherwise
 
 
 def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> int:
     """`mlcube run` on another machine. Returns the exit code, or dies by the signal that ended it."""
+    assert prepared.remote is not None
+    plans = [replace(plan, platform=prepared.platform_name) for plan in plans]
     trip = plan_trip(prepared, merge(plans))
     trip.remote.keep_questions(trip.identifier)
     if arguments.dry_run:
@@ -92,6 +96,7 @@ class _Attended:
 
     def go(self, session: Session) -> None:
         """All of it. What went wrong is raised or left in the result."""
+        output.say(f"sending to {self.trip.remote.name}")
         for step in self.trip.before:
             if not self._step(session, step):
                 return
@@ -114,7 +119,6 @@ class _Attended:
 
     def _step(self, session: Session, step: Step) -> bool:
         """A step of this machine: a copy, a transfer. False when a signal ended it. Raises TransferError."""
-        output.say(step.title)
         outcome = session.run(step)
         if outcome.status == "cancelled":
             self.result.status, self.result.exit_code, self.result.signal = outcome.status, outcome.exit_code, outcome.signal
@@ -173,7 +177,7 @@ class _Attended:
         """A task has begun, or ended."""
         if state.status != "queued" and state.run_id not in self.states:
             self.states[state.run_id] = state
-            record = self.recorders[state.run_id].begin(state.started or time.time())
+            record = self.recorders[state.run_id].begin(self._by_our_clock(state.started))
             task = next(job.task for job in self.trip.remote.jobs if job.run_id == state.run_id)
             self.result.tasks.append({"task": task, "status": "running", "exit_code": None, "seconds": None,
                                       "run_id": state.run_id, "record": record, "image": None})
@@ -182,13 +186,18 @@ class _Attended:
         if state.run_id in self.states:
             self.states[state.run_id] = state
 
+    def _by_our_clock(self, seconds: float | None) -> float:
+        return time.time() if seconds is None else seconds - self.trip.remote.machine.skew
+
     # --- afterwards --------------------------------------------------------------------------------------------------
 
     def _finish(self, session: Session, following: Following) -> None:
-        """It has ended there: fetch the outputs of the tasks that ran, and complete what is here."""
+        """It has ended there: fetch the outputs of the tasks that ran, and complete what is here. Raises what went wrong
+        besides the task itself."""
         end = following.end
         assert end is not None
-        self.result.status, self.result.exit_code = end.status, end.exit_code
+        code = end.exit_code or 0
+        self.result.status, self.result.exit_code = end.status, code
         trouble: MLCubeError | None = None
         if self.states:
             session.heed()
@@ -197,24 +206,24 @@ class _Attended:
             self._complete(entry)
         if following.signal is not None:
             self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
-        failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
-        if end.status != "succeeded":
-            self.result.message = end.message or (ended_sentence(str(failed["task"]), str(failed["status"]), end.exit_code)
-                                                  if failed else "")
-            self.result.hint = ""
-            output.say(self.result.message)
-        if trouble is not None and (end.status == "succeeded" or not self.plans):
-            raise trouble
-        if trouble is not None:
-            output.show_error(trouble)
-        else:
+        if trouble is None:
             script = remove(self.trip.layout.directory, new_nonce())
             session.stream(self.trip.remote.way.place.command(script), lambda data: None)
+        if end.status in _ERRORS:
+            raise _ERRORS[end.status](end.message or "the run could not begin", end.hint)
+        if end.status != "succeeded":
+            failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
+            self.result.message = ended_sentence(str(failed["task"]), end.status, code) if failed else end.message
+            output.say(self.result.message)
+        if trouble is not None and end.status != "succeeded":
+            output.show_error(trouble)  # the task's own code counts (RULINGS 27)
+        elif trouble is not None:
+            raise trouble
 
     def _complete(self, entry: dict[str, object]) -> None:
         """The task's entry in the result, its record, and what the index says of it."""
         state = self.states[str(entry["run_id"])]
-        seconds = max(0.0, (state.ended or time.time()) - (state.started or time.time()))
+        seconds = max(0.0, (state.ended or 0.0) - (state.started or 0.0))
         entry.update(status=state.status, exit_code=state.exit_code, seconds=round(seconds, 3))
         self.recorders[state.run_id].end(state.status, state.exit_code or 0, seconds)
         if self.result.listed:

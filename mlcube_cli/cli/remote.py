@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from mlcube_cli.cli import output
@@ -28,7 +28,8 @@ from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, UsageE
 from mlcube_cli.facts import Facts, Question
 from mlcube_cli.job import Job
 from mlcube_cli.lock_file import under
-from mlcube_cli.observe import with_facts
+from mlcube_cli.observe import Look, with_facts
+from mlcube_cli.observe import look as look_here
 from mlcube_cli.parcels import Load, Parcel, Way
 from mlcube_cli.process import Session, ask
 from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
@@ -101,7 +102,7 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     prepared = Prepared(cube, platform, load_runner(platform.runner),
                         tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs), wishes, machine.facts,
                         files, lock, look, remote)
-    guard_against_strangers(arguments, prepared)
+    guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube)))
     return prepared
 
 
@@ -120,7 +121,15 @@ def arrive(way: Way, questions: tuple[Question, ...] = ()) -> There:
     Interrupted."""
     with Session() as session:
         connect(way, session)
-    return reach(way.place, ask, questions=questions, reasons=way.reasons)
+    machine = reach(way.place, ask, questions=questions, reasons=way.reasons)
+    if machine.tools.get("rsync") is None:
+        raise MachineError(f"there is no rsync on {way.place.name}", "install it there, or ask whoever looks after it")
+    if machine.noise:
+        said = machine.noise.strip().splitlines()[:1]
+        raise MachineError(f"the login shell on {way.place.name} prints something before anything runs, which rsync takes for "
+                           f"its own protocol: {''.join(said)[:80]!r}",
+                           "in .bashrc, .cshrc or config.fish there, print only in interactive shells")
+    return machine
 
 
 def connect(way: Way, session: Session) -> None:
@@ -193,8 +202,12 @@ class _Near:
     paths: tuple[str, ...]  # outside of the cube
     mixed: Facts  # what `~` and `$NAME` mean in a definition
 
-    def is_here(self, cube: Cube) -> Callable[[str], bool]:
-        return lambda path: any(is_at_or_below(path, one) for one in (cube.workspace, cube.root, *self.paths))
+    def is_here(self, cube: Cube, path: str) -> bool:
+        return any(is_at_or_below(path, one) for one in (cube.workspace, cube.root, *self.paths))
+
+    def look(self, cube: Cube) -> Look:
+        """Answers questions about paths as the definition means them."""
+        return looking_before_moving(lambda path: self.is_here(cube, path), look_here, self.there)
 
 
 def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, machine: There,
@@ -210,19 +223,15 @@ def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, m
 
 def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Near) -> tuple[Job, ...]:
     """The jobs as this machine sees them: what travels was looked at here, the rest there. Raises DefinitionError."""
-    from mlcube_cli.observe import look as look_here
-
-    is_here = near.is_here(cube)
-    look = looking_before_moving(is_here, look_here, near.there)
     try:
-        return with_facts(lambda known: jobs_of(cube, platform, wishes, known), near.mixed, look)[0]
+        return with_facts(lambda known: jobs_of(cube, platform, wishes, known), near.mixed, near.look(cube))[0]
     except DefinitionError as error:
         name = near.machine.place.name
         raise DefinitionError(error.message, error.hint, problems=[
-            problem if (path := _path_in(problem.message)) is None or is_here(path) else
+            problem if (path := _path_in(problem.message)) is None or near.is_here(cube, path) else
             replace(problem, message=f"{problem.message} on {name}",
-                    hint=f"absolute paths mean {name}'s own; to send yours write {problem.path}=./PATH, "
-                         f"or say -P{{}}.sync.absolute=push".replace("{}", "ssh"))
+                    hint=f"absolute paths mean {name}'s own; to send yours write {problem.path}=./PATH, or say "
+                         "'absolute: push' in the platform's sync section")
             for problem in error.problems]) from None
 
 
