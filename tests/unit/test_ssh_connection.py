@@ -372,6 +372,7 @@ Host key verification failed.
     ("Timeout, server box not responding.", "was cut", "network"),
     ("kex_exchange_identification: Connection closed by remote host\nConnection closed by 127.0.0.1 port 22",
      "closed the connection", "ssh -v"),
+    ("Connection closed by UNKNOWN port 65535", "the host to go through", "ssh ada@box"),
     ("Unable to negotiate with 127.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa", "no kind", "ssh-rsa"),
     ("mux_client_request_session: session request failed: Session open refused by peer", "no further session", "MaxSessions"),
     ("something new", "something new", "ssh ada@box"), ("", "exit code 255", "ssh ada@box"),

@@ -62,6 +62,8 @@ REASONS = (
     Reason("broken pipe", *_CUT),
     Reason("not responding", *_CUT),
     Reason("connection reset", *_CUT),
+    Reason("closed by unknown port", "the host to go through, or your ProxyCommand, does not get there",
+           "what it says against it, 'ssh HOST' shows"),  # with ControlPersist ssh throws that away [tried]
     Reason("closed by", "the host closed the connection before it let you in",
            "try it by hand: ssh -v HOST; it may be full, starting, or refusing your address"),
 )

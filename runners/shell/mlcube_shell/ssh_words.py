@@ -116,7 +116,8 @@ def identity_of(platform: Platform, facts: Facts) -> str:
     found = text_of(platform, "identity_file")
     if found is None:
         return ""
-    option, text = found
+    option = found[0]
+    text = scalar(option, option.value)  # with blanks at its ends: they belong to a file's name
     path = text if option.secret else expand(option, text, "", facts)
     if "${" in path or "\n" in path:
         raise refuse(option, f"ssh cannot be told such a file name: {path!r}", "give the key another name")
