@@ -221,13 +221,14 @@ def script(plan: Plan) -> str:
     if base:
         lines += ["# RUN_ID names what this run creates; `mlcube run` makes a new one each time.",
                   'RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}']
+    places = {**({base: '"$RUN_ID"'} if base else {}), **{stand_in(name): _quoted_in_shell(name) for name in secrets(plan)}}
     for name in secrets(plan):
         lines.append(f': "${{{name}:?its value is secret and not printed: export {name} first}}"; export {name}')
     for note in plan.notes:
         lines.append(f"# note: {_comment(note)}")
     interactive = any(task.interactive for task in plan.tasks)
     for step in plan.steps:
-        lines += ["", f"# {_comment(step.title)}", *_step_lines(step, base, interactive)]
+        lines += ["", f"# {_comment(step.title)}", *_step_lines(step, places, interactive)]
     return "\n".join(lines) + "\n"
 
 
@@ -240,50 +241,63 @@ def _common_run_id(plan: Plan) -> str:
     return plan.tasks[0].run_id.rsplit("-", 1)[0] if plan.tasks else plan.run_id
 
 
-def _step_lines(step: Step, run_id: str, interactive: bool) -> list[str]:
+def _step_lines(step: Step, places: Mapping[str, str], interactive: bool) -> list[str]:
     """The step's lines; what comes after them is done on the ways out as well."""
-    line = _command_text(step.command, run_id, interactive and step.payload)
+    line = _command_text(step.command, places, interactive and step.payload)
     if step.otherwise:
-        line = f"{{ {line} || {_command_text(step.otherwise, run_id)}; }}"
-    lines = [*(_command_text(command, run_id) for command in step.before), line,
-             *(_command_text(command, run_id) for command in step.then)]
+        line = f"{{ {line} || {_command_text(step.otherwise, places)}; }}"
+    lines = [*(_command_text(command, places) for command in step.before), line,
+             *(_command_text(command, places) for command in step.then)]
     if step.after:
-        tidy = [f"  {_command_text(command, run_id)} 2>/dev/null || :" for command in step.after]
+        tidy = [f"  {_command_text(command, places)} 2>/dev/null || :" for command in step.after]
         lines = ["tidy() {", *tidy, "}", "trap tidy EXIT; trap 'exit 130' INT; trap 'exit 143' TERM", *lines,
                  "tidy; trap - EXIT INT TERM"]
     if step.unless:
-        skip = f"{_command_text(step.unless, run_id)} >/dev/null 2>&1 ||"
+        skip = f"{_command_text(step.unless, places)} >/dev/null 2>&1 ||"
         lines = [f"{skip} {lines[0]}"] if len(lines) == 1 else [f"{skip} {{", *lines, "}"]
     return lines
 
 
-def _command_text(command: Command, run_id: str, interactive: bool = False) -> str:
-    words = [*_script_assignments(command, run_id), *(_script_word(word, run_id) for word in _guarded(command.argv))]
+def _command_text(command: Command, places: Mapping[str, str], interactive: bool = False) -> str:
+    words = [*_script_assignments(command, places), *(_script_word(word, places) for word in _guarded(command.argv))]
     line = " ".join(words)
     if command.stdin is None:
         line += "" if interactive else " </dev/null"
     else:
-        line = f"{_printing(command.stdin.decode('utf-8', 'surrogateescape'), run_id)} | {line}"
+        line = f"{_printing(command.stdin.decode('utf-8', 'surrogateescape'), places)} | {line}"
     return f"(cd {quote(command.cwd)} && {line})" if command.cwd else line
 
 
-def _printing(text: str, run_id: str) -> str:
+def _printing(text: str, places: Mapping[str, str]) -> str:
     """The command that prints this text. No word holds a NUL byte: a text with some is printed in parts that end with one."""
     if "\0" not in text:
-        return f"printf %s {_script_word(text, run_id)}"
+        return f"printf %s {_script_word(text, places)}"
     *parts, last = text.split("\0")
-    line = " ".join(("printf '%s\\0'", *(_script_word(part, run_id) for part in parts)))
-    return f"{{ {line}; {_printing(last, run_id)}; }}" if last else line
+    line = " ".join(("printf '%s\\0'", *(_script_word(part, places) for part in parts)))
+    return f"{{ {line}; {_printing(last, places)}; }}" if last else line
 
 
-def _script_assignments(command: Command, run_id: str) -> list[str]:
+def _script_assignments(command: Command, places: Mapping[str, str]) -> list[str]:
     shown = Command((), tuple(variable for variable in command.env if not variable.secret))
-    return _assignments(shown, lambda word: _script_word(word, run_id))
+    return _assignments(shown, lambda word: _script_word(word, places))
 
 
-def _script_word(word: str, run_id: str) -> str:
-    if run_id and run_id in word:
-        return '"$RUN_ID"'.join(quote(part) if part else "" for part in word.split(run_id))
+def stand_in(name: str) -> str:
+    """What stands inside a script that a command reads for the value of a secret variable: text that `quote` quotes."""
+    return f"<the value of {name}>"
+
+
+def _quoted_in_shell(name: str) -> str:
+    """The variable's value, as it stands between the single quotes of a script inside the script."""
+    return f"\"$(printf %s \"${name}\" | sed \"s/'/'\\\\\\\\''/g\")\""
+
+
+def _script_word(word: str, places: Mapping[str, str]) -> str:
+    """The word, with what is only known when the script runs in its place."""
+    for place, instead in places.items():
+        if place in word:
+            rest = {other: text for other, text in places.items() if other != place}
+            return instead.join(_script_word(part, rest) if part else "" for part in word.split(place))
     return quote(word)
 
 

@@ -32,6 +32,7 @@ from mlcube_cli.observe import Look, with_facts
 from mlcube_cli.observe import look as look_here
 from mlcube_cli.parcels import Load, Parcel, Way
 from mlcube_cli.process import Session, ask
+from mlcube_cli.records import RUNS
 from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
 from mlcube_cli.remembered import recall, remember
 from mlcube_cli.resolve import Wish, paths_of_here
@@ -81,7 +82,7 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     if getattr(arguments, "interactive", False):
         raise UsageError(f"--interactive: platform '{asked.platform.name}' runs tasks on another machine, without a terminal",
                          "leave it out, or log in there and run the task by hand")
-    _guard_the_way(arguments, asked.platform)
+    _guard_the_way(arguments, asked.platform, reading)
     carrier = load_carrier(asked.platform.runner)
     way, facts = with_facts(lambda known: carrier.way(asked.platform, known), facts, ways_to_look(arguments))
     key = f"{reading.cube.root if reading.cube else ''} {asked.platform.name}"
@@ -106,13 +107,13 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     return prepared
 
 
-def _guard_the_way(arguments: Arguments, platform: Platform) -> None:
+def _guard_the_way(arguments: Arguments, platform: Platform, reading: Reading) -> None:
     """What a stranger's cube says about the way there counts before the way is taken (RULINGS 25)."""
     reached = platform_reach(platform)
     if reached and arguments.untrusted:
         raise DefinitionError("this cube asks for more than its inputs and outputs: " + "; ".join(reached),
                               "read it, then run it without --untrusted")
-    if reached:
+    if reached and reading.cube and not os.path.isdir(os.path.join(reading.cube.workspace, RUNS)):
         output.say("this cube says where to connect: " + "; ".join(reached))
 
 

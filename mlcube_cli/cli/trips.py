@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.remote import Remote
 from mlcube_cli.cli.running import Prepared
-from mlcube_cli.command import Command, Plan, Step
+from mlcube_cli.command import Command, Plan, Step, commands_of, stand_in
 from mlcube_cli.observe import with_facts
 from mlcube_cli.records import new_run_id
 from mlcube_cli.relocation import outputs_that_stay
@@ -42,9 +42,12 @@ class Trip:
 
     def as_plan(self) -> Plan:
         """All of it as one plan to be shown: the task's steps are inside the script that one of the steps sends."""
-        script = start_and_follow(self.layout, self.program, {name: "" for name in self.secrets}, "0" * 12, plain=True)
+        hidden = {variable.value: variable for step in self.plan.steps for command in commands_of(step)
+                  for variable in command.env if variable.secret}
+        stand_ins = {name: stand_in(hidden[value].name) for name, value in self.secrets.items()}
+        command = self.remote.way.place.command(start_and_follow(self.layout, self.program, stand_ins, "0" * 12, plain=True))
         there = Step(f"run {', '.join(task.task for task in self.plan.tasks) or 'the preparation'} on {self.remote.name}",
-                     self.remote.way.place.command(script))
+                     replace(command, env=tuple(hidden.values())))
         fetch = self.homeward.steps() if self.plan.tasks else ()
         there = replace(there, after=tuple(step.command for step in fetch))
         return replace(self.plan, steps=(self.remote.way.connect, *self.before, there), run_id=self.identifier)
