@@ -59,6 +59,10 @@ class Found:
                 return now + path[len(before):]
         return path
 
+    def holds(self, path: str) -> bool:
+        """Is the path in the workspace, as it is now? Such a one is here, whichever machine made the record."""
+        return (path + "/").startswith(self.workspace + "/")
+
     def text(self, key: str, section: str = "") -> str:
         data = self.record.get(section) if section else self.record
         value = data.get(key) if isinstance(data, dict) else None

@@ -49,7 +49,7 @@ def _judge(found: Found, direction: str, entry: Mapping[str, object]) -> Verdict
         reason = f"it stays on {found.text('host', 'execution') or 'another machine'}, and was not looked at"
     elif kind == "":
         reason = _text(entry, "note") or "the run did not end in a way that let it be measured"
-    elif not os.path.lexists(path) and found.host != os.uname().nodename and path == _text(entry, "path"):
+    elif not os.path.lexists(path) and found.host != os.uname().nodename and not found.holds(path):
         reason = f"it is a path of {found.host}"
     else:
         verdict, files, reason = _compare(found, entry, measure(path, Want(how, environment=None)))

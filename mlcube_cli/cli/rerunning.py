@@ -127,7 +127,7 @@ def again(run_asked: Mapping[str, object], cube: str, overrides: Sequence[str]) 
         key, _, value = text.partition("=")
         if value != HIDDEN:
             words.append(f"-P{text}")
-        elif parse_override(text).path not in given:
+        elif parse_override(f"{key}=").path not in given:
             raise UsageError(f"the value of -P {key} is not in the record: it may be a secret",
                              f"give it again: -P {key}=VALUE")
     words += [f"-P{text}" for text in overrides]

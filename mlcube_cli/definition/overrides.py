@@ -102,7 +102,8 @@ def _on_platform(platform: PlatformDraft, override: Override) -> PlatformDraft:
     steps = _check_option(platform, override)
     value = override.value
     if not steps:
-        value = canonical_options(platform.runner, value, override.path[0])[0]
+        named = entries(canonical_options(platform.runner, value, override.path[0])[0])
+        value = mapping({key: _hidden(item) if key in _ENVIRONMENT else item for key, item in named.items()}, value)
     elif steps[0] in _ENVIRONMENT:
         value = _hidden(value)
     return replace(platform, options=put(platform.options, _indices(platform.options, steps), value))
