@@ -73,14 +73,13 @@ mlc_judge_payload() {
   elif mlc_had_started; then
     mlc_finish failed "$mlc_code" "task '$mlc_task' failed with exit code $mlc_code"
   else
-    mlc_reason='' mlc_help=''
+    mlc_reason='' mlc_help='' mlc_title="the engine could not start task '$mlc_task' (its exit code $mlc_code)"
     if [ -n "$mlc_why" ]; then
       : >"$mlc_directory/answer"
       mlc_succeeds "$mlc_why" 60 999 /dev/null "$mlc_directory/answer"
       mlc_last_lines "$mlc_directory/answer" 0
       mlc_find_reason "$mlc_tail"
     fi
-    mlc_title="the engine could not start task '$mlc_task' (its exit code $mlc_code)"
     if [ -n "$mlc_reason" ]; then mlc_finish environment 4 "$mlc_title: $mlc_reason" "$mlc_help"
     else
       "mlc_text_${mlc_command#mlc_c}"

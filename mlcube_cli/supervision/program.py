@@ -6,10 +6,11 @@ import hashlib
 from dataclasses import dataclass, field
 
 from mlcube_cli import TYPE_CHECKING
-from mlcube_cli.command import Command, Plan, Step, commands_of, function_text, has_plain_name, quote, shell_line, task_steps
+from mlcube_cli.command import Command, Plan, Step, commands_of, quote, shell_line, task_steps
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.locks import file_name
 from mlcube_cli.supervision.carrying import COMMAND, STEPS
+from mlcube_cli.supervision.functions import function_text, has_plain_name
 from mlcube_cli.supervision.shared import COMMON
 from mlcube_cli.supervision.supervisor import EXECUTING, FAMILY, LOCKS, WAITING
 

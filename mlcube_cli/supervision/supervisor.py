@@ -59,24 +59,25 @@ mlc_listen() {
 
 mlc_may_go_on() { mlc_listen; [ "$mlc_requests" -eq 0 ]; }
 
-# SECONDS (empty: none): mlc_due is set when they are over.
+# SECONDS (empty: none): mlc_due is set when they are over. The timer is ended by a signal that we do not trap: of one
+# that we do, a child that was just forked still has our handler, and would lose it.
 mlc_set_timer() {
   mlc_due='' mlc_timer=''
   [ -n "$1" ] || return 0
   (
-    mlc_nap=''
-    trap '[ -n "$mlc_nap" ] && kill "$mlc_nap" 2>/dev/null; exit 0' TERM
-    trap - USR1 USR2 HUP INT QUIT
-    sleep "$1" 2>/dev/null & mlc_nap=$!
-    wait "$mlc_nap" || { mlc_sleep "$1" & mlc_nap=$!; wait "$mlc_nap"; }
-    while mlc_is_running $$ "$mlc_my_start"; do kill -USR2 $$; sleep 1 & mlc_nap=$!; wait "$mlc_nap"; done
+    mlc_other=${!-}
+    trap '[ "${!-}" = "$mlc_other" ] || kill "$!" 2>/dev/null; exit 0' ALRM
+    trap - TERM USR1 USR2 HUP INT QUIT
+    sleep "$1" 2>/dev/null &
+    wait "$!" || { sleep $((${1%%.*} + 1)) & wait "$!"; }
+    while mlc_is_running $$ "$mlc_my_start"; do kill -USR2 $$; sleep 1 & wait "$!"; done
   ) &
   mlc_timer=$!
 }
 
 mlc_clear_timer() {
   if [ -n "$mlc_timer" ]; then
-    kill "$mlc_timer" 2>/dev/null
+    kill -ALRM "$mlc_timer" 2>/dev/null
     wait "$mlc_timer" 2>/dev/null
     mlc_timer=''
   fi
@@ -88,7 +89,7 @@ mlc_await() {
   while :; do
     mlc_listen
     { [ -n "$mlc_due" ] || [ "$mlc_requests" -gt "$2" ]; } && kill -0 "$1" 2>/dev/null && return 1
-    wait "$1"
+    wait "$1" 2>/dev/null
     mlc_code=$?
     [ "$mlc_code" -le 128 ] && return 0
     kill -0 "$1" 2>/dev/null && continue
@@ -329,7 +330,7 @@ mlc_succeeds() {
   else
     mlc_clear_timer
     mlc_kill_family "$mlc_child" ''
-    wait "$mlc_child"
+    wait "$mlc_child" 2>/dev/null
     mlc_good=124
   fi
   mlc_child=$mlc_kept_child
