@@ -34,6 +34,9 @@ _SINGULARITY_VALUES = frozenset((
     "--app", "--cpus", "--cpuset-cpus", "--cwd", "--hostname", "--memory", "--pids-limit", "--pwd"))
 _RECIPES = {"mlbox": "implementation/singularity/recipes/Singularity.recipe"}
 _OPENING = {"contain": "your home directory and /tmp", "cleanenv": "your environment"}  # what `false` lets the task see
+# What an ssh platform says about the way to another machine: whatever is sent goes there, and ssh does as it is told.
+_WAY = {"host": "another machine", "jump": "a machine to go through", "identity_file": "a key of yours",
+        "ssh_options": "words for ssh"}
 _OWN_NETWORKS = frozenset(("none", "bridge", "default"))
 _USER_WORDS = ("run_args", "gpu_args", "cpu_args", "env_args", "build_args")
 _SHELL_LINES = ("setup", "modules", "configure", "run")
@@ -46,7 +49,7 @@ def platform_reach(platform: Platform) -> tuple[str, ...]:
     """One phrase for each thing that a platform asks for beyond the contract, with where it is written. What the user's own
     settings say, and what was typed (`-P`, flags), is no stranger's word."""
     whats = ((what, option) for option in _said_by_cube(platform)
-             for what in (*_reach(platform.runner, option), *_passed(platform, option)))
+             for what in (*_reach(platform.runner, option), *_way(platform.runner, option), *_passed(platform, option)))
     return tuple(f"{what} ({option.origin})" for what, option in whats)
 
 
@@ -87,6 +90,19 @@ def _reach(runner: str, option: Option) -> Iterator[str]:
         yield _OPENING[name]
     elif name in _USER_WORDS and (strange := _strange(runner, words)):
         yield f"words for the engine: {_shown(option, strange)}"
+
+
+def _way(runner: str, option: Option) -> Iterator[str]:
+    """Where an ssh platform leads, and what ssh is told."""
+    words = _words(option.value)
+    if runner != "ssh":
+        return
+    if option.name in _WAY and words:
+        yield f"{_WAY[option.name]}: {_shown(option, words)}"
+    elif option.name == "host_key" and option.value == "accept-new":
+        yield "the key of a host that you never saw"
+    elif option.name == "sync" and isinstance(option.value, dict) and option.value.get("absolute") == "push":
+        yield "files of this machine sent there"
 
 
 def _passed(platform: Platform, option: Option) -> Iterator[str]:

@@ -109,19 +109,24 @@ def _create(arguments: Arguments, scene: Scene) -> tuple[str, ...]:
 
     def made(content: Content) -> str:
         _refuse_taken(scene, content, PLATFORMS, name)
-        return edit.set_value(content.text, (PLATFORMS, name), _new_section(content.data, word))
+        return edit.set_value(content.text, (PLATFORMS, name), _new_section(content.data, word, name))
 
     after = change_file(scene.target, scene.shown(scene.target), made)
     return (_made(f"made platform '{name}'", after, name),)
 
 
-def _new_section(data: Data, word: str) -> dict[str, Data]:
-    """The section of a new platform. Raises UsageError for a runner that there is not."""
+def _new_section(data: Data, word: str, name: str) -> dict[str, Data]:
+    """The section of a new platform; one for another machine is called as ssh calls it.
+
+    Raises UsageError for a runner that there is not.
+    """
     runners = find_node(data, (RUNNERS,))
     known = tuple(dict.fromkeys((*BUILT_IN, *RUNNER_NAMES, *(runners if isinstance(runners, dict) else ()))))
     if word not in known:
         raise UsageError(f"there is no runner '{word}'", did_you_mean(word, known) or f"the runners are: {', '.join(known)}")
     runner, executable = BUILT_IN.get(word, (word, ""))
+    if runner == "ssh":
+        return {"runner": runner, "host": name}
     return {"runner": runner, runner: executable} if executable else {"runner": runner}
 
 
@@ -163,7 +168,7 @@ def _copy(arguments: Arguments, scene: Scene) -> tuple[str, ...]:
         section = [found for found in (find_node(data, (PLATFORMS, old)) for data in scene.stated()) if found]
         if not section and old not in BUILT_IN:
             raise _absent(scene, content, (PLATFORMS, old))
-        return edit.set_value(content.text, (PLATFORMS, new), section[0] if section else _new_section(content.data, old))
+        return edit.set_value(content.text, (PLATFORMS, new), section[0] if section else _new_section(content.data, old, new))
 
     after = change_file(scene.target, scene.shown(scene.target), made, _name_hint(new))
     return (_made(f"copied platform '{old}' to '{new}'", after, new),)

@@ -216,6 +216,11 @@ def test_a_change_as_json(run_mlcube: RunMLCube, file: Path) -> None:
     assert found["changes"] == [f"made platform 'hpc' in {SHOWN}:2:3"]
 
 
+def test_a_machine_is_called_as_ssh_calls_it(run_mlcube: RunMLCube, file: Path) -> None:
+    assert run_mlcube("config", "--create-platform", "ssh", "gpu-box").exit_code == 0
+    assert file.read_text() == "platforms:\n  gpu-box:\n    runner: ssh\n    host: gpu-box\n"
+
+
 KNOWN = "runners: {mine: {pkg: mlcube_docker}}\nplatforms:\n  a: {runner: mine, --network: host}\n  gpu: {runner: docker}\n"
 
 

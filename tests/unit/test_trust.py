@@ -55,6 +55,23 @@ def test_options_that_reach_further_are_named() -> None:
         assert reach(name, value) == "", name
 
 
+@pytest.mark.parametrize(("name", "value", "said"), [
+    ("host", "theirs.example.org", "another machine: theirs.example.org (f:1:1)"),
+    ("jump", "theirs", "a machine to go through: theirs (f:1:1)"),
+    ("identity_file", "~/.ssh/id_rsa", "a key of yours: ~/.ssh/id_rsa (f:1:1)"),
+    ("ssh_options", ["ForwardAgent=yes"], "words for ssh: ForwardAgent=yes (f:1:1)"),
+    ("host_key", "accept-new", "the key of a host that you never saw (f:1:1)"),
+    ("sync", {"absolute": "push"}, "files of this machine sent there (f:1:1)"),
+    ("setup", ["true"], "shell lines of its own ('setup') (f:1:1)"),
+    ("env", {"T": None}, "values of your environment ('env') (f:1:1)"),
+    ("user", "root", ""), ("port", 22, ""), ("host_key", "strict", ""), ("sync", {"exclude": ["a"]}, ""), ("host", "", ""),
+])
+def test_the_way_to_another_machine_that_a_cube_names(name: str, value: Data, said: str) -> None:
+    assert reach(name, value, runner="ssh") == said
+    if "words" in said or "machine:" in said:
+        assert "***" in reach(name, value, secret=True, runner="ssh")
+
+
 def test_values_of_the_environment_are_announced_but_never_shown() -> None:
     for name in ("env_args", "run_args", "docker", "container_runtime", "security_opt"):
         said = reach(name, "--volume hunter2 -v=hunter2", secret=True)
