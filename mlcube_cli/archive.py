@@ -77,7 +77,8 @@ def runs_of(workspace: str) -> tuple[list[Found], list[str]]:
             names = sorted((entry.name for entry in entries), reverse=True)
     except OSError:
         return [], []
-    return load_all(os.path.join(place, name) for name in names)
+    found, broken = load_all(os.path.join(place, name) for name in names)
+    return sorted(found, key=lambda run: (run.text("started"), run.run_id), reverse=True), broken
 
 
 def load_all(directories: Iterable[str]) -> tuple[list[Found], list[str]]:
