@@ -301,42 +301,6 @@ def _script_word(word: str, places: Mapping[str, str]) -> str:
     return quote(word)
 
 
-_TAKEN = frozenset((  # what shells set or read themselves: assigning to them does not make them a child's, or is an error
-    "IFS", "OPTIND", "OPTARG", "OPTERR", "PWD", "OLDPWD", "_", "UID", "EUID", "PPID", "SHELLOPTS", "GROUPS", "DIRSTACK",
-    "FUNCNAME", "RANDOM", "SECONDS", "LINENO", "HISTCMD", "EPOCHSECONDS", "EPOCHREALTIME", "SRANDOM", "COMP_WORDBREAKS"))
-
-
-def has_plain_name(variable: Variable) -> bool:
-    """Can any shell export it by its name? Else only `env` can set it, in whose words its value stands."""
-    name = variable.name
-    return (name.isidentifier() and name.isascii() and name not in _TAKEN and not name.startswith(("BASH", "mlc_")))
-
-
-def function_text(command: Command, number: int, secrets: Mapping[str, str]) -> str:
-    """The lines of a shell function that becomes the command, for a program of `supervision`.
-
-    `secrets`: the value of a secret variable -> the name of the program's own variable that holds it. `mlc_enter` and
-    `mlc_become` are the program's functions; what goes to stdin is kept in a file called after `number`.
-    """
-    name = command.argv[0] if command.argv else ""
-    lines = [] if command.cwd is None else [f"mlc_enter {quote(command.cwd)} {quote(name)}"]
-    plain = [variable for variable in command.env if has_plain_name(variable)]
-    lines += [f"unset {variable.name}" for variable in plain if variable.value is None]
-    for variable in plain:
-        if variable.value is not None:
-            value = f'"${{{secrets[variable.value]}-}}"' if variable.secret else quote(variable.value)
-            lines.append(f"{variable.name}={value}; export {variable.name}")
-    if command.stdin is not None:
-        text = command.stdin.decode("utf-8", "surrogateescape").replace("\\", "\\\\").replace("\0", "\\0000")
-        place = f'"$mlc_directory/input.{number}"'
-        lines.append(f"printf %b {quote(text)} >{place}; exec <{place}")
-    odd = _assignments(Command((), tuple(variable for variable in command.env if variable not in plain)), quote)
-    words = [*([] if not odd or odd[0] == "env" else ["env"]), *odd]
-    argv = _guarded(command.argv) if odd else command.argv
-    lines.append(" ".join(("mlc_become", quote(name), *words, *(quote(word) for word in argv))))
-    return "\n".join(f"  {line}" for line in lines)
-
-
 def as_data(step: Step) -> dict[str, object]:
     """A step as JSON data (CONTRACT: mlcube.plan.v1)."""
     command = step.command

@@ -38,4 +38,5 @@ class Load:
     leave_out: tuple[str, ...]  # absolute paths below the cube's root that are no code: the workspace
     inputs: tuple[Parcel, ...] = ()
     outputs: tuple[Parcel, ...] = ()
+    made: bool = False  # all that the carrier's `places` names is there already
     rsync: str = ""  # what `rsync --version` says there; empty: not known

@@ -43,8 +43,9 @@ class Carrier(Protocol):
 
     All are pure and take facts of this machine; any may raise `facts.Missing` or an MLCubeError.
     `way(platform, facts)`: how the machine is reached. `root(platform, name, there)`: the directory there that `name`
-    gets (of letters, digits, `.`, `_` and `-`); `there`: facts of that machine. `push(platform, facts, load)`: the steps
-    that send the code and the inputs. `pull(platform, facts, load, kept, suffix)`: the steps that bring the outputs home;
+    gets (of letters, digits, `.`, `_` and `-`); `there`: facts of that machine. `places(load)`: the paths that must be
+    there before anything is sent; where one is not, `push(platform, facts, load)` makes them: the steps that send the code
+    and the inputs. `pull(platform, facts, load, kept, suffix)`: the steps that bring the outputs home;
     what lies at or below the paths `kept` here stays as it is, and what came is saved beside it, with `suffix` at the end
     of its name.
     """
@@ -52,6 +53,8 @@ class Carrier(Protocol):
     def way(self, platform: Platform, facts: Facts) -> Way: ...
 
     def root(self, platform: Platform, name: str, there: Facts) -> str: ...
+
+    def places(self, load: Load) -> tuple[str, ...]: ...
 
     def push(self, platform: Platform, facts: Facts, load: Load) -> tuple[Step, ...]: ...
 

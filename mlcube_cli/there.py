@@ -15,7 +15,7 @@ from mlcube_cli.errors import MachineError
 from mlcube_cli.facts import Answer, Facts, Observation, Question, Tool
 from mlcube_cli.place import Place
 from mlcube_cli.there_answers import TIMED_OUT, Cut, Said, Space, match_answers, read_answer
-from mlcube_cli.there_script import base_request, is_answered_here, questions_request
+from mlcube_cli.there_script import SECONDS, base_request, is_answered_here, questions_request
 
 Ask = Callable[[Command, float], Observation]  # process.ask: the command, and the seconds that it has
 
@@ -65,17 +65,18 @@ class There:
 
 
 def look_there(place: Place, ask: Ask, questions: tuple[Question, ...],
-               reasons: tuple[Reason, ...] = ()) -> dict[Question, Answer]:
+               reasons: tuple[Reason, ...] = (), seconds: int = SECONDS) -> dict[Question, Answer]:
     """The answers of the machine there, in one round trip; in none where they can be told without.
 
-    `ask` is `process.ask`. Raises MachineError when the place does not answer: `reasons` say what its last lines mean.
+    `ask` is `process.ask`. `seconds`: for a probe. Raises MachineError when the place does not answer: `reasons` say what
+    its last lines mean.
     """
     if all(is_answered_here(question) for question in questions):
         return match_answers(questions, Said())
     nonce = new_nonce()
-    said, _ = _exchange(place, ask, questions_request(nonce, questions), nonce, reasons)
+    said, _ = _exchange(place, ask, questions_request(nonce, questions, seconds), nonce, reasons)
     try:
-        return match_answers(questions, said)
+        return match_answers(questions, said, seconds)
     except Cut as cut:
         raise _unanswered(place, Observation(0), cut, reasons) from None
 

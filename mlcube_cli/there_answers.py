@@ -7,12 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcube_cli.facts import Answer, FileText, Observation, PathFact, PathKind, Probe, Question
+from mlcube_cli.facts import Answer, Observation, PathFact, PathKind, Probe, Question
 from mlcube_cli.place import answer_line
-from mlcube_cli.there_script import is_answered_here
+from mlcube_cli.there_script import SECONDS, is_answered_here
 
 TIMED_OUT = 124
-SECONDS = 60  # for a probe there
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _ROOM = re.compile(r"\s(\d+)\s+(-?\d+)\s+(-?\d+)\s+\d+%\s")  # of df: all, used, left
 
@@ -132,33 +131,29 @@ def _answer(words: list[str], reader: _Reader) -> Answer:
     return Observation(TIMED_OUT if late else code, "" if late else stdout, "" if late else stderr)
 
 
-def match_answers(questions: tuple[Question, ...], said: Said) -> dict[Question, Answer]:
+def match_answers(questions: tuple[Question, ...], said: Said, seconds: int = SECONDS) -> dict[Question, Answer]:
     """The answers by their questions. Raises Cut when one is not there."""
     found: dict[Question, Answer] = {}
     for number, question in enumerate(questions):
         if is_answered_here(question):
             found[question] = _answer_here(question)
         elif number in said.answers:
-            found[question] = _worded(question, said.answers[number])
+            found[question] = _worded(question, said.answers[number], seconds)
         else:
             raise Cut(True)
     return found
 
 
-def _worded(question: Question, answer: Answer) -> Answer:
+def _worded(question: Question, answer: Answer, seconds: int) -> Answer:
     if isinstance(question, Probe) and isinstance(answer, Observation) and answer.exit_code == TIMED_OUT and not answer.stderr:
-        return Observation(TIMED_OUT, "", f"{question.command.argv[0]} gave no answer within {SECONDS} seconds")
+        return Observation(TIMED_OUT, "", f"{question.command.argv[0]} gave no answer within {seconds} seconds")
     return answer
 
 
 def _answer_here(question: Question) -> Answer:
     """What can only have one answer: of names with a NUL byte, and of empty ones."""
     if isinstance(question, Probe):
-        words = question.command.argv
-        return Observation(127, "", f"cannot start {words[0] if words else 'an empty command'}: no program can be called so"
-                           if not words or not words[0] or "\0" in words[0] else f"cannot start {words[0]}: embedded null byte")
-    if isinstance(question, PathKind):
-        return PathFact("absent", False, False, question.path, os.sep, False)
-    if isinstance(question, FileText):
-        return None
-    return None
+        name = question.command.argv[0] if question.command.argv else ""
+        why = "an empty word or a NUL byte stands in it, which no program can be started with"
+        return Observation(127, "", f"cannot start {name or 'an empty command'}: {why}")
+    return PathFact("absent", False, False, question.path, os.sep, False) if isinstance(question, PathKind) else None

@@ -1,8 +1,8 @@
 """What looks at another machine, as functions of a POSIX shell: nothing is needed there but what busybox has, too.
 
-A script of `there_script` begins with this text. Answers go to stdout as fields that end with a NUL byte; contents of files
-and what commands say follow a field that states their length. All names begin with `mlc_`, so that a variable of the
-user's environment that is exported keeps its value.
+A script of `there_script` begins with this text, behind the values of `mlc_nonce` and `mlc_seconds` (for a probe). Answers
+go to stdout as fields that end with a NUL byte; contents of files and what commands say follow a field that states their
+length. All names begin with `mlc_`, so that a variable of the user's environment that is exported keeps its value.
 """
 
 FUNCTIONS = r"""
@@ -86,16 +86,18 @@ mlc_path() {
   mlc_field "path $1 $mlc_kind $mlc_read$mlc_write$mlc_make" "$mlc_real" "$mlc_above"
 }
 
-# Nothing is there, or nothing that can be looked at: what the system says tells which.
+# Nothing is there, or nothing that can be looked at. Where it is not plain which, what the system says tells.
 mlc_absent() {
-  mlc_below=$2
+  mlc_below=$2 mlc_read=1 mlc_make=0
   mlc_parent "$2"
   while [ ! -d "$mlc_above" ] && [ "$mlc_above" != / ]; do mlc_below=$mlc_above; mlc_parent "$mlc_below"; done
-  mlc_read=0 mlc_make=0
-  case $(LC_ALL=C ls -dL -- "$2" 2>&1 >/dev/null) in
-    *"No such file or directory"|*"Not a directory"|'') mlc_read=1;;
-  esac
-  if [ "$mlc_read" = 1 ] && [ ! -e "$mlc_below" ] && [ ! -L "$mlc_below" ] && [ -x "$mlc_above" ] && [ -w "$mlc_above" ]; then
+  if [ -L "$mlc_below" ] || [ ! -x "$mlc_above" ] || [ "${#2}" -gt 255 ]; then
+    case $(LC_ALL=C ls -dL -- "$2" 2>&1 >/dev/null) in
+      *"No such file or directory"|*"Not a directory"|'') ;;
+      *) mlc_read=0;;
+    esac
+  fi
+  if [ "$mlc_read" = 1 ] && [ ! -L "$mlc_below" ] && [ ! -e "$mlc_below" ] && [ -x "$mlc_above" ] && [ -w "$mlc_above" ]; then
     mlc_make=1
   fi
   mlc_field "path $1 absent $mlc_read$mlc_make$mlc_make" "$mlc_real" "$mlc_above"
@@ -166,7 +168,8 @@ mlc_digest() {
     mlc_resolve "$2"
     mlc_signs
     mlc_before=$mlc_state
-    if [ -n "$mlc_state" ] && mlc_find_cache; then
+    mlc_bytes=${mlc_state#* * } mlc_bytes=${mlc_bytes%% *}
+    if [ "${mlc_bytes:-0}" -ge 10000000 ] && mlc_find_cache; then
       mlc_key=$(printf '%s\n' "$mlc_real" "$mlc_state" | mlc_sha256 | head -c 32)
       mlc_kept=$mlc_cache/digests/$mlc_key
       if [ -s "$mlc_kept" ]; then mlc_hash=$(head -c 71 < "$mlc_kept"); touch "$mlc_kept"; fi 2>/dev/null
@@ -255,7 +258,6 @@ mlc_newline='
 '
 mlc_room= mlc_had_locale=${LC_ALL+x} mlc_locale=${LC_ALL-}
 LC_ALL=C
-mlc_seconds=60
 mlc_find timeout; mlc_timeout=$mlc_file
 mlc_find sha256sum; mlc_sum=$mlc_file
 trap mlc_end EXIT

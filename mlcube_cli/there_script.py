@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 TOOLS = ("sh", "bash", "rsync", "setsid", "docker", "podman", "apptainer", "singularity", "python3", "nvidia-smi", "rocm-smi")
+SECONDS = 60  # for a probe there
 TOGETHER = 8  # probes that run at the same time
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHELLS_OWN = frozenset(("_", "UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"))  # bash lets nobody set them
@@ -27,9 +28,9 @@ def base_request(nonce: str, roots: tuple[str, ...] = (), questions: tuple[Quest
     return _script(nonce, lines)
 
 
-def questions_request(nonce: str, questions: tuple[Question, ...]) -> str:
-    """A script that answers these questions; those that `is_answered_here` holds for are left out."""
-    return _script(nonce, _lines(questions))
+def questions_request(nonce: str, questions: tuple[Question, ...], seconds: int = SECONDS) -> str:
+    """A script that answers these questions; those that `is_answered_here` holds for are left out. `seconds`: for a probe."""
+    return _script(nonce, _lines(questions), seconds)
 
 
 def is_answered_here(question: Question) -> bool:
@@ -44,12 +45,12 @@ def is_answered_here(question: Question) -> bool:
     return not name or "\0" in name
 
 
-def _script(nonce: str, lines: Iterable[str]) -> str:
+def _script(nonce: str, lines: Iterable[str], seconds: int = SECONDS) -> str:
     """All in one function, called by the last line: of a script that is cut on its way nothing is done. No command can
     read the rest of the script, since stdin is empty."""
     begin = ("mlc_go_home", f"printf '%s\\n' {quote(answer_line(nonce))}")
-    return "\n".join((f"mlc_nonce={quote(nonce)}", FUNCTIONS, "mlc_main() {", *begin, *lines, "mlc_field end", "}",
-                      "mlc_main </dev/null", "exit 0", ""))
+    return "\n".join((f"mlc_nonce={quote(nonce)} mlc_seconds={seconds}", FUNCTIONS, "mlc_main() {", *begin, *lines,
+                      "mlc_field end", "}", "mlc_main </dev/null", "exit 0", ""))
 
 
 def _lines(questions: tuple[Question, ...]) -> Iterator[str]:

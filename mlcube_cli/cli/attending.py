@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import DefinitionError, MachineError, MLCubeError, PreparationError, TransferError
 from mlcube_cli.observe import home_of
-from mlcube_cli.process import Session
+from mlcube_cli.process import Session, ask
 from mlcube_cli.records import run_directory
 from mlcube_cli.run_index import Supervised, state_directory
 from mlcube_cli.run_log import opened_logs
@@ -43,8 +44,8 @@ def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -
     assert prepared.remote is not None
     plans = [replace(plan, platform=prepared.platform_name) for plan in plans]
     trip = plan_trip(prepared, merge(plans))
-    trip.remote.keep_questions(trip.identifier)
     if arguments.dry_run:
+        trip.remote.keep_questions(trip.identifier)
         return show(trip.as_plan(), arguments.json)
     return _carry_out(arguments, prepared, trip, plans)
 
@@ -52,8 +53,8 @@ def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -
 def configure_there(arguments: Arguments, prepared: Prepared, plan: Plan) -> int:
     """`mlcube configure` for another machine: what prepares the platform runs there."""
     trip = plan_trip(prepared, plan)
-    trip.remote.keep_questions(trip.identifier)
     if arguments.dry_run:
+        trip.remote.keep_questions(trip.identifier)
         return show(trip.as_plan(), arguments.json)
     return _carry_out(arguments, prepared, trip, ())
 
@@ -66,6 +67,7 @@ def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequ
     attended = _Attended(arguments, prepared, trip, plans, result)
     with conclude(arguments, prepared, result):
         look_before_sending(trip.remote)
+        trip.remote.keep_questions(trip.identifier)
         state = state_directory(os.environ, home_of(os.environ))
         keep_id(prepared.cube.root, state, trip.remote.load.identifier)
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
@@ -201,14 +203,14 @@ class _Attended:
         trouble: MLCubeError | None = None
         if self.states:
             session.heed()
-            trouble = self.trip.homeward.bring(session)
+            trouble = self.trip.homeward.bring(session, self.trip.remote.here)
+        tidying = self._tidy() if trouble is None else None
         for entry in self.result.tasks:
             self._complete(entry)
+        if tidying is not None:
+            tidying.join()
         if following.signal is not None:
             self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
-        if trouble is None:
-            script = remove(self.trip.layout.directory, new_nonce())
-            session.stream(self.trip.remote.way.place.command(script), lambda data: None)
         if end.status in _ERRORS:
             raise _ERRORS[end.status](end.message or "the run could not begin", end.hint)
         if end.status != "succeeded":
@@ -219,6 +221,13 @@ class _Attended:
             output.show_error(trouble)  # the task's own code counts (RULINGS 27)
         elif trouble is not None:
             raise trouble
+
+    def _tidy(self) -> threading.Thread:
+        """Remove the run's directory there, beside what is to be done here: its logs and outputs have come home."""
+        command = self.trip.remote.way.place.command(remove(self.trip.layout.directory, new_nonce()))
+        worker = threading.Thread(target=ask, args=(command,), daemon=True)
+        worker.start()
+        return worker
 
     def _complete(self, entry: dict[str, object]) -> None:
         """The task's entry in the result, its record, and what the index says of it."""

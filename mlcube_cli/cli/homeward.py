@@ -14,6 +14,7 @@ from mlcube_cli.cli.remote import connect
 from mlcube_cli.command import Step
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import NOWHERE, Interrupted, MLCubeError, TransferError
+from mlcube_cli.facts import Facts
 from mlcube_cli.manifest import Manifest, changed_since, load_manifest, renewed, save_manifest, take_manifest
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.parcels import Load, Parcel
@@ -44,11 +45,14 @@ class Homeward:
             output.warn(f"{self._file} cannot be written ({error.strerror or error}): outputs that are changed here meanwhile "
                         "will be kept, whatever they were before")
 
-    def bring(self, session: Session) -> MLCubeError | None:
-        """Fetch the outputs; the error where that fails or is interrupted. What is here already travels no more."""
+    def bring(self, session: Session, facts: Facts | None = None) -> MLCubeError | None:
+        """Fetch the outputs; the error where that fails or is interrupted. What is here already travels no more.
+
+        `facts`: what is known of this machine already.
+        """
         before = load_manifest(self._file) or Manifest(tuple(parcel.here for parcel in self.load.outputs))
         kept = changed_since(before)
-        for number, step in enumerate(self.steps(kept)):
+        for number, step in enumerate(self.steps(kept, facts)):
             if not number:
                 output.say(step.title)
             outcome = session.run(step)
@@ -59,11 +63,11 @@ class Homeward:
         self._after(before, kept)
         return None
 
-    def steps(self, kept: tuple[str, ...] = ()) -> tuple[Step, ...]:
+    def steps(self, kept: tuple[str, ...] = (), facts: Facts | None = None) -> tuple[Step, ...]:
         """The steps that bring the outputs home; what lies at or below the paths `kept` here stays. Raises MLCubeError."""
         carrier = load_carrier(self.platform.runner)
         return with_facts(lambda known: carrier.pull(self.platform, known, self.load, kept, self.suffix),
-                          machine(os.environ))[0]
+                          facts or machine(os.environ))[0]
 
     @property
     def suffix(self) -> str:
@@ -103,7 +107,7 @@ def from_data(data: Mapping[str, Any]) -> Homeward:
     return Homeward(
         Platform(platform["name"], platform["runner"], options, NOWHERE),
         Load(load["root"], load["identifier"], (load["code"][0], load["code"][1]), (load["workspace"][0], load["workspace"][1]),
-             tuple(load["leave_out"]), inputs, outputs, load["rsync"]), data["identifier"])
+             tuple(load["leave_out"]), inputs, outputs, rsync=load["rsync"]), data["identifier"])
 
 
 def bring_home(entry: Entry) -> MLCubeError | None:

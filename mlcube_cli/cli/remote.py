@@ -25,7 +25,7 @@ from mlcube_cli.cube_id import find_id
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import Cube, Option, Platform
 from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, UsageError
-from mlcube_cli.facts import Facts, Question
+from mlcube_cli.facts import Answer, Facts, PathFact, PathKind, Question
 from mlcube_cli.job import Job
 from mlcube_cli.lock_file import under
 from mlcube_cli.observe import Look, with_facts
@@ -38,7 +38,7 @@ from mlcube_cli.remembered import recall, remember
 from mlcube_cli.resolve import Wish, paths_of_here
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS, Carrier, load_carrier, load_runner
-from mlcube_cli.there import Looker, There, reach
+from mlcube_cli.there import There, reach
 from mlcube_cli.trust import platform_reach
 
 _INSIDE = ("env", "env_args", "build_args")  # maps in which a null passes on the caller's own value
@@ -56,7 +56,7 @@ class Remote:
     relocation: Relocation
     load: Load
     jobs: tuple[Job, ...]  # as this machine sees them
-    asking: tuple[Looker, str] | None = None  # who asks there, and what its questions are kept under
+    key: str = ""  # what the questions that are asked there are kept under
 
     @property
     def facts(self) -> Facts:
@@ -66,11 +66,14 @@ class Remote:
     def name(self) -> str:
         return self.way.place.name
 
+    def look_there(self, question: Question) -> Answer:
+        """The answer of that machine."""
+        return self.machine.look((question,))[question]
+
     def keep_questions(self, but: str) -> None:
         """What was asked there goes along with the first question next time; not what is about `but`, this run's own id."""
-        if self.asking is not None:
-            looker, key = self.asking
-            remember(self.here.cache, key, (question for question in looker.asked if not but or but not in repr(question)))
+        asked = self.machine.look.asked
+        remember(self.here.cache, self.key, (question for question in asked if not but or but not in repr(question)))
 
     def moved(self, job: Job) -> Job:
         """A job of this machine as that one sees it."""
@@ -87,19 +90,18 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     way, facts = with_facts(lambda known: carrier.way(asked.platform, known), facts, ways_to_look(arguments))
     key = f"{reading.cube.root if reading.cube else ''} {asked.platform.name}"
     machine = arrive(way, recall(facts.cache, key))
-    there = Looker(way.place, ask, way.reasons)
-    reading, platform = _platform_there(request, reading, asked, machine, there)
+    reading, platform = _platform_there(request, reading, asked, machine)
     cube = reading.cube
     assert cube is not None
     platform = with_flags(_with_values_of_here(platform, facts), arguments)
     files = tuple(dict.fromkeys(file for one in (asked.platform, platform) for file in used_files(cube, one, asked.tasks)))
     judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd))
     wishes = wishes_of(arguments, asked)
-    near = _near(cube, asked.platform, wishes, facts, machine, there)
+    near = _near(cube, asked.platform, wishes, facts, machine)
     jobs = _jobs_here(cube, platform, wishes, near)
     lock = lock_of(cube, facts)
-    remote = replace(_remote(asked.platform, carrier, way, near, cube, jobs), asking=(there, key))
-    look = looking_at_both(remote.relocation, ways_to_look(arguments), there)
+    remote = replace(_remote(asked.platform, carrier, way, near, cube, jobs), key=key)
+    look = looking_at_both(remote.relocation, ways_to_look(arguments), machine.look)
     prepared = Prepared(cube, platform, load_runner(platform.runner),
                         tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs), wishes, machine.facts,
                         files, lock, look, remote)
@@ -149,8 +151,7 @@ def connect(way: Way, session: Session) -> None:
 # --- what runs there -------------------------------------------------------------------------------------------------
 
 
-def _platform_there(request: ReadRequest, reading: Reading, asked: Asked, machine: There,
-                    there: Looker) -> tuple[Reading, Platform]:
+def _platform_there(request: ReadRequest, reading: Reading, asked: Asked, machine: There) -> tuple[Reading, Platform]:
     """The platform that runs there: the one that is named, else the first of the cube's that the machine can run."""
     named = asked.platform.option("platform")
     if named:
@@ -167,7 +168,7 @@ def _platform_there(request: ReadRequest, reading: Reading, asked: Asked, machin
                              f"say it: -P{asked.platform.name}.platform=docker (or singularity, local)")
         (platform, why), _ = with_facts(lambda known: choose_platform(
             replace(cube, platforms=others), None, None,
-            lambda one: load_runner(one.runner).available(one, known)), machine.facts, there)
+            lambda one: load_runner(one.runner).available(one, known)), machine.facts, machine.look)
         output.say(f"running on {machine.place.name}: {why or platform.name}")
     if platform.runner not in RUNNERS or RUNNERS[platform.runner].kind == REMOTE:
         raise UsageError(f"platform '{platform.name}' (runner {platform.runner}) cannot run behind "
@@ -199,7 +200,6 @@ class _Near:
 
     here: Facts
     machine: There
-    there: Looker
     paths: tuple[str, ...]  # outside of the cube
     mixed: Facts  # what `~` and `$NAME` mean in a definition
 
@@ -208,18 +208,17 @@ class _Near:
 
     def look(self, cube: Cube) -> Look:
         """Answers questions about paths as the definition means them."""
-        return looking_before_moving(lambda path: self.is_here(cube, path), look_here, self.there)
+        return looking_before_moving(lambda path: self.is_here(cube, path), look_here, self.machine.look)
 
 
-def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, machine: There,
-          there: Looker) -> _Near:
+def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, machine: There) -> _Near:
     """`~` and `$NAME` mean what they mean on the machine that holds the path (RULINGS 35)."""
     sync = platform.option("sync")
     pushed = isinstance(sync, dict) and sync.get("absolute") == "push"
     environment = here.environment if pushed else {**here.environment, **machine.facts.environment}
     mixed = replace(here, home=here.home if pushed else machine.facts.home, environment=environment)
     paths = tuple(dict.fromkeys(path for wish in wishes for path in paths_of_here(cube, wish, mixed, pushed)))
-    return _Near(here, machine, there, paths, mixed)
+    return _Near(here, machine, paths, mixed)
 
 
 def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Near) -> tuple[Job, ...]:
@@ -261,7 +260,11 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     inputs, outputs = _parcels(cube, jobs, relocation)
     own = os.path.join(cube.root, "workspace")
     load = Load(root, identifier, (cube.root, mirror), workspace, tuple(dict.fromkeys((cube.workspace, own))), inputs, outputs,
-                near.machine.rsync)
+                rsync=near.machine.rsync)
+    questions = tuple(PathKind(path) for path in carrier.places(load))
+    found = near.machine.look(questions)
+    load = replace(load, made=all(isinstance(fact := found[question], PathFact) and fact.kind != "absent"
+                                  for question in questions))
     return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
 
 

@@ -24,18 +24,10 @@ def look_before_sending(remote: Remote) -> None:
             Problem(Location(escape.path), f"this link leads to {escape.target}, which does not travel with the input",
                     "escaping-link", "replace it by what it leads to, or remove it; or name that path as an input itself",
                     severity="error") for escape in escapes])
-    root = _root_there(remote)
-    if root.kind != "directory":
-        _ask_about(remote, inputs, root.ancestor)
-
-
-def _root_there(remote: Remote) -> PathFact:
-    """What is there where the cube's code will be: nothing, where nothing was sent so far."""
-    assert remote.asking is not None
-    question = PathKind(remote.load.code[1])
-    answer = remote.asking[0]((question,))[question]
-    assert isinstance(answer, PathFact)
-    return answer
+    if not remote.load.made:
+        root = remote.look_there(PathKind(remote.load.code[1]))
+        if isinstance(root, PathFact) and root.kind != "directory":  # nothing was sent there so far
+            _ask_about(remote, inputs, root.ancestor)
 
 
 def _ask_about(remote: Remote, inputs: list[str], directory: str) -> None:
@@ -56,9 +48,7 @@ def _ask_about(remote: Remote, inputs: list[str], directory: str) -> None:
 
 def _room(remote: Remote, directory: str) -> int | None:
     """Bytes that are free there; None where nobody can say."""
-    assert remote.asking is not None
-    question = Probe(Command(("df", "-P", "-k", directory)))
-    answer = remote.asking[0]((question,))[question]
+    answer = remote.look_there(Probe(Command(("df", "-P", "-k", directory))))
     words = answer.stdout.splitlines()[-1].split() if isinstance(answer, Observation) and answer.stdout else []
     return int(words[3]) * 1024 if len(words) > 3 and words[3].isdecimal() else None
 

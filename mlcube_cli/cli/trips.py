@@ -48,7 +48,7 @@ class Trip:
         command = self.remote.way.place.command(start_and_follow(self.layout, self.program, stand_ins, "0" * 12, plain=True))
         there = Step(f"run {', '.join(task.task for task in self.plan.tasks) or 'the preparation'} on {self.remote.name}",
                      replace(command, env=tuple(hidden.values())))
-        fetch = self.homeward.steps() if self.plan.tasks else ()
+        fetch = self.homeward.steps((), self.remote.here) if self.plan.tasks else ()
         there = replace(there, after=tuple(step.command for step in fetch))
         return replace(self.plan, steps=(self.remote.way.connect, *self.before, there), run_id=self.identifier)
 
@@ -67,8 +67,9 @@ def plan_trip(prepared: Prepared, plan: Plan) -> Trip:
                for job in prepared.jobs[1:]})
     plan = replace(plan, platform=remote.platform.name, notes=(*plan.notes, *_notes(remote)))
     here = tuple(step for job in remote.jobs for step in with_copies(Plan("", ()), job).steps)
-    push, _ = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
-    return Trip(remote, plan, identifier, (*dict.fromkeys(here), *push), layout, program(plan, layout), secrets_of(plan))
+    push, facts = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
+    return Trip(replace(remote, here=facts), plan, identifier, (*dict.fromkeys(here), *push), layout, program(plan, layout),
+                secrets_of(plan))
 
 
 def _snapshot(remote: Remote) -> Command:

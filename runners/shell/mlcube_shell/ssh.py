@@ -67,10 +67,11 @@ def root(platform: Platform, name: str, there: Facts) -> str:
 def push(platform: Platform, facts: Facts, load: Load) -> tuple[Step, ...]:
     """The steps that make the cube's directory there and bring it up to date. Raises facts.Missing, MachineError."""
     connection, travel = _both(platform, facts, load)
-    make = Step("make the cube's directory there", place_of(connection).command(_directories(load)),
-                reasons=reasons_of(connection), hint="empty the directory, or name another one with remote_root")
+    make = () if load.made else (Step("make the cube's directory there", place_of(connection).command(_directories(load)),
+                                 reasons=reasons_of(connection),
+                                 hint="empty the directory, or name another one with remote_root"),)
     inputs = send_inputs(travel, load, facts)
-    return (make, Step(f"send the cube to {connection.name}", send_code(travel, load), reasons=REASONS),
+    return (*make, Step(f"send the cube to {connection.name}", send_code(travel, load), reasons=REASONS),
             *(Step(f"send inputs to {connection.name}", command, reasons=REASONS) for command in inputs))
 
 
@@ -101,8 +102,13 @@ def _texts(value: Data) -> tuple[str, ...]:
     return () if value is None else tuple(map(str, value)) if isinstance(value, (list, tuple)) else (str(value),)
 
 
-def _directories(load: Load) -> str:
+def places(load: Load) -> tuple[str, ...]:
+    """What must be there before anything is sent: our marker, and directories."""
     parents = (os.path.dirname(parcel.there) for parcel in (*load.inputs, *load.outputs))
-    wanted = dict.fromkeys((load.code[1], load.workspace[1], os.path.join(load.root, "runs"), *parents))
+    wanted = (load.code[1], load.workspace[1], os.path.join(load.root, "runs"), *parents)
+    return (os.path.join(load.root, MARKER), *dict.fromkeys(wanted))
+
+
+def _directories(load: Load) -> str:
     return _MAKE.format(root=quote(load.root), marker=MARKER, identifier=quote(load.identifier),
-                        directories=" ".join(map(quote, wanted)))
+                        directories=" ".join(map(quote, places(load)[1:])))
