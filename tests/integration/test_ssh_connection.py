@@ -80,9 +80,9 @@ def desk(gpu_box: Box, tmp_path: Path) -> Iterator[Desk]:
 
 
 def masters_at(path: str) -> list[str]:
-    """`PID SESSION ARGUMENTS` of each ssh whose socket's path begins so."""
+    """`PID SESSION ARGUMENTS` of each ssh whose socket's path begins so; a master calls itself `ssh: PATH [mux]`."""
     lines = subprocess.run(["ps", "-eo", "pid,sid,args", "ww"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line.strip() for line in lines if f"ControlPath={path}" in line and " -N " in line]
+    return [line.strip() for line in lines if f" ssh: {path}" in line or (f"ControlPath={path}" in line and " -T " in line)]
 
 
 # --- one master ------------------------------------------------------------------------------------------------------
@@ -139,6 +139,17 @@ def test_an_unused_master_ends_by_itself_and_one_in_use_does_not(desk: Desk) -> 
     while masters_at(found.control_path) and time.monotonic() < until:
         time.sleep(0.1)
     assert masters_at(found.control_path) == []
+
+
+def test_of_several_that_start_at_the_same_time_one_stays(desk: Desk) -> None:
+    found = desk.connection("ada")
+    command = connect_command(found)
+    racing = [subprocess.Popen(command.argv, env=dict(desk.environment), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+              for _ in range(5)]
+    assert [process.wait(60) for process in racing] == [0] * 5
+    assert desk.run(check_command(found)).returncode == 0
+    assert desk.run(command).returncode == 0, "and one more does no harm"
+    assert len(masters_at(found.control_path)) == 1
 
 
 def test_the_socket_of_a_killed_master_is_taken_over(desk: Desk) -> None:

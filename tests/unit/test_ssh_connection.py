@@ -217,8 +217,8 @@ def test_the_masters_words() -> None:
     common = ("-l", "ada", *LAST)
     command = connect_command(found)
     assert command.argv[:2] == ("sh", "-c")
-    assert command.argv[3:] == ("sh", "/tmp/mlcube-1000", "1000", "ssh", "-N", "-f", "-T", "-o", "ControlMaster=auto", "-o",
-                                f"ControlPath={path}", "-o", "ControlPersist=3600", *common, "box")
+    assert command.argv[3:] == ("sh", "/tmp/mlcube-1000", "1000", "ssh", "-T", "-o", "ControlMaster=auto", "-o",
+                                f"ControlPath={path}", "-o", "ControlPersist=3600", *common, "box", "true")
     assert check_command(found).argv[3:] == ("sh", "/tmp/mlcube-1000", "1000", "ssh", "-O", "check", "-o",
                                              f"ControlPath={path}", *common, "box")
     close = close_command(found)
@@ -241,7 +241,7 @@ def test_the_users_own_master_is_used_as_it_is() -> None:
     assert place_of(found).reach == ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-p", "23", *LAST, "box",
                                      "exec sh -s")
     assert check_command(found) == Command(("ssh", "-O", "check", "-p", "23", *LAST, "box"))
-    assert connect_command(found).argv[:6] == ("ssh", "-N", "-f", "-T", "-o", "ControlMaster=auto")
+    assert connect_command(found).argv[:4] == ("ssh", "-T", "-o", "ControlMaster=auto")
     assert not any("ControlPath" in word for word in connect_command(found).argv)
     assert close_command(found) is None
 

@@ -125,10 +125,13 @@ def _control_path(runtime: str, name: str, facts: Facts) -> str:
 
 
 def connect_command(connection: Connection) -> Command:
-    """The master: asks for passwords on the terminal, and goes to the background once it is let in. Ours only where its
-    directory is; a socket that a killed master left is taken over (`auto`; with `yes` ssh would be up without one [tried])."""
-    words = ("ssh", "-N", "-f", "-T", "-o", "ControlMaster=auto", *_socket(connection),
-             "-o", f"ControlPersist={max(connection.control_persist, 1)}", *_common(connection), connection.host)
+    """The master: asks for passwords on the terminal, and is in the background once it is let in and `true` was said there.
+
+    `auto`, and no `-N`: so a socket that a killed master left is taken over, and of several that start at the same time one
+    becomes the master and the others just end (with `yes`, or `-N`, ssh stays for nothing [tried]).
+    """
+    words = ("ssh", "-T", "-o", "ControlMaster=auto", *_socket(connection),
+             "-o", f"ControlPersist={max(connection.control_persist, 1)}", *_common(connection), connection.host, "true")
     return _guarded(connection, words, _MAKE)
 
 
