@@ -18,7 +18,7 @@ from mlcube_cli.manifest import changed_since, take_manifest
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.parcels import Load, Parcel
 from mlcube_shell import rsync
-from mlcube_shell.rsync import Travel, list_command, parse_listing, parse_progress, pull_paths, push_code, push_paths, snapshot
+from mlcube_shell.rsync import Travel, list_command, parse_listing, parse_progress, pull_paths, push_code, push_paths
 from mlcube_shell.travel import bring_outputs, send_code, send_inputs, user_rules
 from tests.integration.gpu_box import Box
 
@@ -220,19 +220,6 @@ def test_the_users_rules_come_in_order_and_may_bring_back_what_we_leave_out(tmp_
     rules = user_rules(["image.sif"], [".git"], ignore)
     push(replace(other.travel, rules=rules), load_of(cube, other.root))
     assert files(other.root / "code") == {"keep.log", "image.sif", "sub/notes/y.md", "sub/top"}
-
-
-def test_a_snapshot_stays_as_it_is_when_the_code_changes(tmp_path: Path, other: Other) -> None:
-    (tmp_path / "cube").mkdir()
-    (tmp_path / "cube/train.py").write_text("one")
-    (tmp_path / "cube/same.py").write_text("same")
-    load = load_of(tmp_path / "cube", other.root)
-    push(other.travel, load)
-    carry(snapshot(str(other.root / "code"), str(other.root / "snap")))
-    (tmp_path / "cube/train.py").write_text("two")
-    push(other.travel, load)
-    assert ((other.root / "snap/train.py").read_text(), (other.root / "code/train.py").read_text()) == ("one", "two")
-    assert (other.root / "snap/same.py").stat().st_ino == (other.root / "code/same.py").stat().st_ino
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------------

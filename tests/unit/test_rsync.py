@@ -24,7 +24,6 @@ from mlcube_shell.rsync import (
     pull_tree,
     push_code,
     push_paths,
-    snapshot,
 )
 from mlcube_shell.tools import parse_rsync, rsync_can
 from mlcube_shell.travel import bring_outputs, rules_below, send_code, send_inputs, travel_of, user_rules
@@ -48,22 +47,30 @@ def test_inputs_travel_by_a_list_and_the_users_rules_do_not_hold_for_them() -> N
     travel = replace(TRAVEL, rules=("- *.csv",))
     plain, followed = push_paths(travel, "/ws", "/there/ws", ["data/", "a/b c.csv", "#x"], ["link"])
     assert plain == Command((
-        *SHARED, "--from0", "--files-from=-", "--no-implied-dirs", "--filter=+ /data", "--filter=+ /a/",
-        "--filter=+ /a/b c.csv", "--filter=+ /#x", "--filter=- .mlcube", "--filter=- .mlcube-partial", "--filter=- *.csv",
-        "--filter=- .git", "/ws/",
-        "ada@box:/there/ws/"), stdin=b"data/\0a/b c.csv\0./#x\0")
-    assert "--copy-links" in followed.argv and followed.stdin == b"link\0" and "--copy-links" not in plain.argv
+        *SHARED, "--relative", "--no-implied-dirs", "--filter=+ /data", "--filter=+ /a/", "--filter=+ /a/b c.csv",
+        "--filter=+ /#x", "--filter=- .mlcube", "--filter=- .mlcube-partial", "--filter=- *.csv", "--filter=- .git",
+        "/ws/./data/", "/ws/./a/b c.csv", "/ws/./#x", "ada@box:/there/ws/"))
+    assert followed.argv[-2:] == ("/ws/./link", "ada@box:/there/ws/")
+    assert ("--copy-links" in followed.argv, "--copy-links" in plain.argv) == (True, False)
 
 
 def test_nothing_to_send_is_no_command() -> None:
     assert push_paths(TRAVEL, "/ws", "/there/ws", []) == ()
 
 
-def test_outputs_come_by_a_list_and_what_is_kept_does_not() -> None:
-    assert pull_paths(TRAVEL, "/there/w[s]", "/ws", ["model/", "x"], ["model/a?", "y"]) == Command((
-        *SHARED, "--ignore-missing-args", "--from0", "--files-from=-", "--no-implied-dirs", "--filter=- /model/a\\?",
-        "--filter=- /y", "--filter=- .mlcube", "--filter=- .mlcube-partial", "ada@box:/there/w\\[s]/", "/ws/"),
-        stdin=b"model/\0x\0")
+def test_outputs_come_by_name_and_what_is_kept_does_not() -> None:
+    assert pull_paths(TRAVEL, "/there/ws", "/ws", ["model/", "x*"], ["model/a?", "y"]) == Command((
+        *SHARED, "--ignore-missing-args", "--relative", "--no-implied-dirs", "--filter=- /model/a\\?", "--filter=- /y",
+        "--filter=- .mlcube", "--filter=- .mlcube-partial", "ada@box:/there/ws/./model/", "ada@box:/there/ws/./x\\*", "/ws/"))
+
+
+@pytest.mark.parametrize(("base", "count", "there"), [("/there/w[s]", 2, NEW), ("/there/ws", 600, NEW),
+                                                     ("/there/ws", 2, "openrsync: protocol version 29")])
+def test_outputs_come_by_a_list_where_names_cannot_be_words(base: str, count: int, there: str) -> None:
+    command = pull_paths(replace(TRAVEL, there=there), base, "/ws", ["#a", *(f"n{number}" for number in range(count - 1))])
+    assert {"--from0", "--files-from=-"} < set(command.argv) and command.stdin is not None
+    assert command.stdin.startswith(b"./#a\0n0\0") and command.stdin.count(b"\0") == count
+    assert command.argv[-2:] == (f"ada@box:{literal(base)}/", "/ws/")
 
 
 def test_trees_and_files_come_to_other_names() -> None:
@@ -71,12 +78,6 @@ def test_trees_and_files_come_to_other_names() -> None:
         "--filter=- /k", "--filter=- .mlcube", "--filter=- .mlcube-partial", "ada@box:/there/m/", "/big/store/")
     assert pull_file(TRAVEL, "/there/f*", "/big/f").argv[len(SHARED):] == (
         "--ignore-missing-args", "ada@box:/there/f\\*", "/big/f")
-
-
-def test_a_snapshot_shares_the_contents() -> None:
-    assert snapshot("/r/code", "/r/runs/1/code").argv == (
-        "rsync", "--recursive", "--links", "--perms", "--times", "--link-dest=/r/code/", "--filter=- .mlcube-partial",
-        "/r/code/", "/r/runs/1/code/")
 
 
 @pytest.mark.parametrize(("wish", "word"), [
@@ -222,8 +223,9 @@ WORLD = World(paths={
     "/home": "directory", "/home/extra": "file"})
 
 
-def lists(commands: tuple[Command, ...]) -> list[tuple[bytes | None, str, str]]:
-    return [(command.stdin, *command.argv[-2:]) for command in commands]
+def ends(commands: tuple[Command, ...]) -> list[tuple[str, ...]]:
+    """The words after the options."""
+    return [tuple(word for word in command.argv[1:] if not word.startswith("-")) for command in commands]
 
 
 def parcel(here: str, there: str, kind: str = "unknown") -> Parcel:
@@ -241,9 +243,11 @@ def test_inputs_travel_together_where_they_lie_together() -> None:
         parcel("/cube/workspace/link", "/r/workspace/link"), parcel("/cube/workspace/tree", "/r/workspace/tree"),
         parcel("/home/extra", "/r/elsewhere/1/extra"), parcel("/cube/workspace/later", "/r/workspace/later", "directory")))
     commands = WORLD.decide(lambda facts: send_inputs(TRAVEL, load, facts))
-    assert lists(commands) == [
-        (b"data/\0a\0tree/\0later/\0", "/cube/workspace/", "ada@box:/r/workspace/"),
-        (b"link\0", "/cube/workspace/", "ada@box:/r/workspace/"), (b"extra\0", "/home/", "ada@box:/r/elsewhere/1/")]
+    there = "ada@box:/r/workspace/"
+    assert ends(commands) == [
+        (*(f"/cube/workspace/./{name}" for name in ("data/", "a", "tree/", "later/")), there),
+        ("/cube/workspace/./link", there), ("/home/./extra", "ada@box:/r/elsewhere/1/")]
+    assert all("--partial-dir=/r/partial" in command.argv for command in commands)
 
 
 def test_outputs_that_are_links_here_come_to_where_they_lead() -> None:
@@ -251,9 +255,11 @@ def test_outputs_that_are_links_here_come_to_where_they_lead() -> None:
         parcel("/cube/workspace/data", "/r/workspace/data"), parcel("/cube/workspace/link", "/r/workspace/link"),
         parcel("/cube/workspace/tree", "/r/workspace/tree"), parcel("/cube/workspace/new", "/r/workspace/new")))
     commands = WORLD.decide(lambda facts: bring_outputs(replace(TRAVEL, rules=("- *",)), load, facts, (), ".x"))
-    assert lists(commands) == [(b"data/\0new\0", "ada@box:/r/workspace/", "/cube/workspace/"),
-                               (None, "ada@box:/r/workspace/link", "/big/a"),
-                               (None, "ada@box:/r/workspace/tree/", "/big/tree/")]
+    assert ends(commands) == [
+        ("ada@box:/r/workspace/./data/", "ada@box:/r/workspace/./new", "/cube/workspace/"),
+        ("ada@box:/r/workspace/link", "/big/a"), ("ada@box:/r/workspace/tree/", "/big/tree/")]
+    partial = [word for command in commands for word in command.argv if word.startswith("--partial-dir=")]
+    assert partial == ["--partial-dir=/cube/workspace/.mlcube-partial", *["--partial-dir=.mlcube-partial"] * 2]
     assert not any("--filter=- *" in command.argv for command in commands)
 
 
@@ -263,11 +269,11 @@ def test_what_is_kept_here_comes_beside() -> None:
         parcel("/cube/workspace/tree", "/r/workspace/tree")))
     kept = ("/cube/workspace/data/x*", "/cube/workspace/a", "/cube/workspace/tree/y")
     first, tree, beside, whole, last = WORLD.decide(lambda facts: bring_outputs(TRAVEL, load, facts, kept, ".from-box-7"))
-    assert (first.stdin, "--filter=- /data/x\\*" in first.argv) == (b"data/\0", True)
+    assert "--filter=- /data/x\\*" in first.argv and ends((first,)) == [("ada@box:/r/workspace/./data/", "/cube/workspace/")]
     assert "--filter=- /y" in tree.argv and tree.argv[-1] == "/big/tree/"
-    assert (beside.stdin, *beside.argv[-2:]) == (b"x*\0", "ada@box:/r/workspace/data/", "/cube/workspace/data.from-box-7/")
+    assert ends((beside,)) == [("ada@box:/r/workspace/data/./x\\*", "/cube/workspace/data.from-box-7/")]
     assert whole.argv[-2:] == ("ada@box:/r/workspace/a", "/cube/workspace/a.from-box-7")
-    assert (last.stdin, last.argv[-1]) == (b"y\0", "/cube/workspace/tree.from-box-7/")
+    assert ends((last,)) == [("ada@box:/r/workspace/tree/./y", "/cube/workspace/tree.from-box-7/")]
 
 
 def test_all_questions_are_asked_at_once() -> None:

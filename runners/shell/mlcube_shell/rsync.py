@@ -10,7 +10,7 @@ from mlcube_cli.command import Command, Reason
 from mlcube_cli.errors import MachineError
 from mlcube_shell.tools import rsync_can
 
-PARTIAL = ".mlcube-partial"  # where half of a file waits, beside its place, for the next try
+PARTIAL = ".mlcube-partial"  # where half of a file waits for the next try: a directory beside its place, or one for all
 OURS = (".mlcube", PARTIAL)  # never travels, whatever the user's rules say (RULINGS 30)
 HISTORY = (".git",)
 # Made anew by whoever needs it: no code. `sync.include` sends it all the same.
@@ -35,6 +35,7 @@ class Travel:
     there: str = ""
     progress: bool = False  # on stdout, one line that is written over and over, for `parse_progress`
     exact_times: bool = True  # False: a file system of one side keeps whole seconds only
+    partial: str = PARTIAL  # absolute: one directory for all, on the receiving side, on the file system of what arrives
 
     def can(self, what: str) -> bool:
         """Both sides must."""
@@ -70,8 +71,9 @@ def push_paths(travel: Travel, source_base: str, target_base: str, names: Iterab
         if some:
             rules = (*_includes(some), *(_exclude(name) for name in OURS), *travel.rules,
                      *(_exclude(name) for name in HISTORY))
-            commands.append(Command((*_words(travel), *extra, *_LISTED, *_filters(rules), _slashed(source_base),
-                                     _there(travel, _slashed(target_base))), stdin=_list(some)))
+            commands.append(Command((*_words(travel), *extra, *_RELATIVE, *_filters(rules),
+                                     *(_marked(source_base, name) for name in some),
+                                     _there(travel, _slashed(target_base)))))
     return tuple(commands)
 
 
@@ -84,9 +86,13 @@ def pull_paths(travel: Travel, source_base: str, target_base: str, names: Iterab
     """
     rules = [_exclude(f"/{literal(name)}") for name in keep] + [_exclude(name) for name in OURS]
     names = tuple(names)
-    missing = ("--ignore-missing-args",) if travel.can("ignore_missing") else ()
-    return Command((*_words(travel), *missing, *_LISTED, *_filters(rules), _there(travel, literal(_slashed(source_base))),
-                    _slashed(target_base)), stdin=_list(names))
+    words = (*_words(travel), *(("--ignore-missing-args",) if travel.can("ignore_missing") else ()))
+    # A pattern that fits nothing is taken for a path with backslashes in it; and the login shell might see the names.
+    if _WILD.search(source_base) or len(names) > _MOST_WORDS or not travel.can("secluded"):
+        return Command((*words, *_LISTED, *_filters(rules), _there(travel, literal(_slashed(source_base))),
+                        _slashed(target_base)), stdin=_list(names))
+    sources = (_there(travel, literal(_marked(source_base, name))) for name in names)
+    return Command((*words, *_RELATIVE, *_filters(rules), *sources, _slashed(target_base)))
 
 
 def pull_tree(travel: Travel, source: str, target: str, keep: Iterable[str] = ()) -> Command:
@@ -104,13 +110,11 @@ def pull_file(travel: Travel, source: str, target: str) -> Command:
     return Command((*_words(travel), *missing, _there(travel, literal(source)), target))
 
 
-def snapshot(code: str, target: str) -> Command:
-    """On one machine: make the directory `target` what `code` is now, without copying contents (RULINGS 36)."""
-    return Command(("rsync", "--recursive", "--links", "--perms", "--times", f"--link-dest={_slashed(code)}",
-                    *_filters([_exclude(PARTIAL)]), _slashed(code), _slashed(target)))
-
-
+# Names are words: of those of a list, rsync 3.5 looks at each directory on the way anew for every file, which takes as long
+# again as all else [tried, with 100,000 files].
+_RELATIVE = ("--relative", "--no-implied-dirs")
 _LISTED = ("--from0", "--files-from=-", "--no-implied-dirs")
+_MOST_WORDS = 500  # rsync sends at most a thousand to the other side
 
 
 def _words(travel: Travel) -> tuple[str, ...]:
@@ -125,7 +129,7 @@ def _words(travel: Travel) -> tuple[str, ...]:
         ("--modify-window=-1", travel.exact_times and travel.can("exact_times")),
         ("--info=progress2", travel.progress and rsync_can(travel.here, "progress")),
     )
-    return ("rsync", "--recursive", "--links", "--perms", "--times", "--sparse", f"--partial-dir={PARTIAL}",
+    return ("rsync", "--recursive", "--links", "--perms", "--times", "--sparse", f"--partial-dir={travel.partial}",
             *(word for word, wanted in options if wanted), f"--rsh={travel.shell}")
 
 
@@ -144,6 +148,11 @@ def _there(travel: Travel, path: str) -> str:
 
 def _slashed(path: str) -> str:
     return path.rstrip("/") + "/"
+
+
+def _marked(base: str, name: str) -> str:
+    """A path whose part before `/./` --relative leaves out on the other side."""
+    return f"{_slashed(base)}./{name}"
 
 
 def _list(names: Iterable[str]) -> bytes:

@@ -12,7 +12,7 @@ from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import DefinitionError, Location
 from mlcube_cli.facts import Facts, PathKind
 from mlcube_cli.parcels import Load, Parcel
-from mlcube_shell.rsync import Travel, pull_file, pull_paths, pull_tree, push_code, push_paths
+from mlcube_shell.rsync import PARTIAL, Travel, pull_file, pull_paths, pull_tree, push_code, push_paths
 
 IGNORE_FILE = ".mlcubeignore"  # at the top of a cube
 
@@ -35,7 +35,8 @@ def travel_of(shell: str, host: str, sync: Mapping[str, Data], rules: tuple[str,
 
 def send_code(travel: Travel, load: Load) -> Command:
     """The mirror of the cube's code."""
-    return push_code(travel, *load.code, tuple(path for path in load.leave_out if path.startswith(_slashed(load.code[0]))))
+    inside = tuple(path for path in load.leave_out if path.startswith(_slashed(load.code[0])))
+    return push_code(_towards(travel, load), *load.code, inside)
 
 
 def send_inputs(travel: Travel, load: Load, facts: Facts) -> tuple[Command, ...]:
@@ -48,7 +49,7 @@ def send_inputs(travel: Travel, load: Load, facts: Facts) -> tuple[Command, ...]
         parcels = [parcel for parcel, of in zip(load.inputs, bases) if of == base]
         links = [parcel for parcel in parcels if _kind(parcel, facts) != "directory" and _is_led_to(parcel, base, facts)]
         plain = [parcel for parcel in parcels if parcel not in links]
-        within = replace(travel, rules=rules_below(travel.rules, _relative(load.code[0], base[0])))
+        within = replace(_towards(travel, load), rules=rules_below(travel.rules, _relative(load.code[0], base[0])))
         commands += push_paths(within, *base, [_name(parcel, base, facts) for parcel in plain],
                                [_name(parcel, base, facts) for parcel in links])
     return tuple(commands)
@@ -60,6 +61,7 @@ def bring_outputs(travel: Travel, load: Load, facts: Facts, kept: Iterable[str],
     Of a directory the kept part comes to a directory of its own: `model/a` to `model` + suffix + `/a`. Raises Missing.
     """
     travel = replace(travel, rules=())  # the user's rules say what is sent
+    at_home = replace(travel, partial=os.path.join(load.workspace[0], PARTIAL))
     bases = [_base(parcel, load) for parcel in load.outputs]
     facts.need(*(PathKind(path) for path in dict.fromkeys((*(parcel.here for parcel in load.outputs),
                                                           *(here for here, _ in bases)))))
@@ -71,13 +73,18 @@ def bring_outputs(travel: Travel, load: Load, facts: Facts, kept: Iterable[str],
         names = dict.fromkeys(_name(parcel, base, facts) for parcel in plain)
         keep = [name for path in kept if (name := _relative(base[0], path))]
         if names:
-            commands.append(pull_paths(travel, base[1], base[0], names, keep))
+            commands.append(pull_paths(at_home if base == load.workspace else travel, base[1], base[0], names, keep))
         for parcel in parcels:
             if parcel not in plain:
                 commands.append(_bring_elsewhere(travel, parcel, facts, kept))
     for parcel in dict.fromkeys(load.outputs):
         commands += _bring_beside(travel, parcel, facts, kept, suffix)
     return tuple(commands)
+
+
+def _towards(travel: Travel, load: Load) -> Travel:
+    """Half of a file waits in a directory of its own there: no task sees it, and to look for it costs least."""
+    return replace(travel, partial=os.path.join(load.root, "partial"))
 
 
 def _bring_elsewhere(travel: Travel, parcel: Parcel, facts: Facts, kept: tuple[str, ...]) -> Command:
