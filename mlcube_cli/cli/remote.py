@@ -154,22 +154,22 @@ def connect(way: Way, session: Session) -> None:
 def _platform_there(request: ReadRequest, reading: Reading, asked: Asked, machine: There) -> tuple[Reading, Platform]:
     """The platform that runs there: the one that is named, else the first of the cube's that the machine can run."""
     named = asked.platform.option("platform")
-    if named:
-        reading = read_cube(replace(request, inside=str(named)))
-        platform = reading.cube.platform(reading.inside) if reading.cube and reading.inside else None
-        if platform is None:
-            raise DefinitionError("the platform that runs there cannot be used", problems=reading.problems)
-    else:
+    if not named:
         cube = reading.cube
         assert cube is not None
         others = tuple(one for one in cube.platforms if one.runner not in RUNNERS or RUNNERS[one.runner].kind != REMOTE)
         if not others:
             raise UsageError(f"what should run on {machine.place.name}? The cube has no platform but '{asked.platform.name}'",
                              f"say it: -P{asked.platform.name}.platform=docker (or singularity, local)")
-        (platform, why), _ = with_facts(lambda known: choose_platform(
+        (found, why), _ = with_facts(lambda known: choose_platform(
             replace(cube, platforms=others), None, None,
             lambda one: load_runner(one.runner).available(one, known)), machine.facts, machine.look)
-        output.say(f"running on {machine.place.name}: {why or platform.name}")
+        output.say(f"running on {machine.place.name}: {why or found.name}")
+        named = found.name
+    reading = read_cube(replace(request, inside=str(named)))  # with what is said of the machine itself
+    platform = reading.cube.platform(reading.inside) if reading.cube and reading.inside else None
+    if platform is None:
+        raise DefinitionError("the platform that runs there cannot be used", problems=reading.problems)
     if platform.runner not in RUNNERS or RUNNERS[platform.runner].kind == REMOTE:
         raise UsageError(f"platform '{platform.name}' (runner {platform.runner}) cannot run behind "
                          f"'{asked.platform.name}'", "name one of docker, singularity, local")
