@@ -24,6 +24,7 @@ class Way:
 
     place: Place
     connect: Step
+    feed: tuple[str, ...] = ()  # words that reach a shell which reads the length of a script, the script, and leaves the rest
     reasons: tuple[Reason, ...] = ()  # what the words of a failed connection mean
 
 

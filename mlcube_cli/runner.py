@@ -25,6 +25,8 @@ class Runner(Protocol):
     raise PreparationError for another one.
     `versions(job, facts)`: what to ask for the versions of what runs the task, for its record: names, and commands whose
     output has the version as its first number.
+    `image_commands(job, facts)`: what writes the image to stdout, and what takes it from stdin; of a runner whose images
+    are files it is never asked.
     """
 
     def configure(self, job: Job, facts: Facts, force: bool) -> Plan: ...
@@ -36,6 +38,8 @@ class Runner(Protocol):
     def identify(self, job: Job, facts: Facts) -> Identity: ...
 
     def versions(self, job: Job, facts: Facts) -> tuple[tuple[str, Command], ...]: ...
+
+    def image_commands(self, job: Job, facts: Facts) -> tuple[Command, Command]: ...
 
 
 class Carrier(Protocol):

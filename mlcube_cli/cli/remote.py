@@ -21,6 +21,7 @@ from mlcube_cli.cli.running import (
     with_flags,
 )
 from mlcube_cli.cli.used import Used, judge_problems, used_files
+from mlcube_cli.command import Step
 from mlcube_cli.cube_id import find_id
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import Cube, Option, Platform
@@ -56,6 +57,7 @@ class Remote:
     relocation: Relocation
     load: Load
     jobs: tuple[Job, ...]  # as this machine sees them
+    shipping: tuple[Step, ...] = ()  # what brings the image there before anything runs
     key: str = ""  # what the questions that are asked there are kept under
 
     @property
@@ -106,7 +108,9 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
                         tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs), wishes, machine.facts,
                         files, lock, look, remote)
     guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube)))
-    return prepared
+    from mlcube_cli.cli.images_there import with_image
+
+    return with_image(prepared)
 
 
 def _guard_the_way(arguments: Arguments, platform: Platform, reading: Reading) -> None:

@@ -16,7 +16,7 @@ from mlcube_cli.records import new_run_id
 from mlcube_cli.relocation import outputs_that_stay
 from mlcube_cli.staging import with_copies
 from mlcube_cli.supervision.program import Layout, program, secrets_of
-from mlcube_cli.supervision.requests import start_and_follow
+from mlcube_cli.supervision.requests import remove, start_and_follow
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class Trip:
         command = self.remote.way.place.command(start_and_follow(self.layout, self.program, stand_ins, "0" * 12, plain=True))
         there = Step(f"run {', '.join(task.task for task in self.plan.tasks) or 'the preparation'} on {self.remote.name}",
                      replace(command, env=tuple(hidden.values())))
+        tidy = self.remote.way.place.command(remove(self.layout.directory, "0" * 12))
         fetch = self.homeward.steps((), self.remote.here) if self.plan.tasks else ()
-        there = replace(there, after=tuple(step.command for step in fetch))
+        there = replace(there, after=(*(step.command for step in fetch), tidy))
         return replace(self.plan, steps=(self.remote.way.connect, *self.before, there), run_id=self.identifier)
 
 
@@ -68,7 +69,7 @@ def plan_trip(prepared: Prepared, plan: Plan) -> Trip:
     plan = replace(plan, platform=remote.platform.name, notes=(*plan.notes, *_notes(remote)))
     here = tuple(step for job in remote.jobs for step in with_copies(Plan("", ()), job).steps)
     push, facts = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
-    return Trip(replace(remote, here=facts), plan, identifier, (*dict.fromkeys(here), *push), layout, program(plan, layout),
+    return Trip(replace(remote, here=facts), plan, identifier, (*dict.fromkeys(here), *push, *remote.shipping), layout, program(plan, layout),
                 secrets_of(plan))
 
 

@@ -77,6 +77,12 @@ def versions(job: Job, facts: Facts) -> tuple[tuple[str, Command], ...]:
     return ((engine.name, engine.command("version", "--format", field)),)
 
 
+def image_commands(job: Job, facts: Facts) -> tuple[Command, Command]:
+    """What writes the platform's image to stdout, and what takes one from stdin. Raises facts.Missing, MachineError."""
+    engine = find_engine(job, facts)
+    return engine.command("save", image_name(job)), engine.command("load")
+
+
 # --- the container -------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from mlcube_shell.ssh_connection import (
     Connection,
     connect_step,
     connection_of,
+    feed_of,
     place_of,
     reasons_of,
     remote_shell,
@@ -43,7 +44,7 @@ mkdir -p {directories}
 def way(platform: Platform, facts: Facts) -> Way:
     """How the machine is reached: one connection that is kept, for all that follows. Raises DefinitionError, MachineError."""
     connection = connection_of(platform, facts)
-    return Way(place_of(connection), connect_step(connection), reasons_of(connection))
+    return Way(place_of(connection), connect_step(connection), feed_of(connection), reasons_of(connection))
 
 
 def root(platform: Platform, name: str, there: Facts) -> str:

@@ -20,7 +20,8 @@ from mlcube_cli.place import Place
 from mlcube_shell import ssh_words
 from mlcube_shell.ssh_trouble import REASONS as REASONS
 
-SHELL = "exec sh -s"  # all that a login shell there sees of us (RULINGS 33)
+SHELL = "exec sh -s"  # all that a login shell there sees of us (RULINGS 33); or, where more than a script is sent:
+FED = """exec sh -c 'IFS= read -r n; eval "$(dd bs=1 count=$n 2>/dev/null)"'"""
 _TIMEOUT = 30  # seconds to wait for a connection, where nobody says how long
 _PERSIST = 600.0  # seconds that an unused master stays (RULINGS 38)
 _LONGEST = 87  # bytes of a socket's path: macOS takes 104, and ssh binds it under a name that is 17 longer [tried]
@@ -157,6 +158,11 @@ def connect_step(connection: Connection) -> Step:
 def place_of(connection: Connection) -> Place:
     """The shell there. It goes through the master and never asks: without one, and where that takes a password, it fails."""
     return Place((*_client(connection), connection.host, SHELL), connection.name)
+
+
+def feed_of(connection: Connection) -> tuple[str, ...]:
+    """Words that reach a shell there which reads the length of a script and then the script: the rest of stdin is left to it."""
+    return (*_client(connection), connection.host, FED)
 
 
 def remote_shell(connection: Connection) -> str:
