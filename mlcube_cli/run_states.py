@@ -55,10 +55,21 @@ def is_attended(entry: Entry) -> bool:
 
 def refreshed(entry: Entry, state: CommandState) -> Entry:
     """The entry as its supervisor tells it. Pure."""
-    told = {task.run_id: task for task in state.tasks}
-    tasks = {task.run_id: _told(task, told[task.run_id]) for task in entry.tasks if task.run_id in told}
-    entry = with_tasks(entry, tasks)
-    return concluded(entry, state.status, state.exit_code, state.message) if state.status in ENDED else entry
+    for task in state.tasks:
+        entry = told(entry, task)
+    if state.status not in ENDED:
+        return entry
+    message = "\nhint: ".join(text for text in (state.message, state.hint) if text)
+    return concluded(entry, state.status, state.exit_code, message)
+
+
+def told(entry: Entry, state: TaskState) -> Entry:
+    """The entry with what is said of one of its tasks. Pure."""
+    task = next((task for task in entry.tasks if task.run_id == state.run_id), None)
+    if task is None or not state.status:
+        return entry
+    return with_tasks(entry, {task.run_id: replace(
+        task, status=state.status, exit_code=state.exit_code, started=state.started or task.started, ended=state.ended)})
 
 
 def settle(directory: str, entry: Entry, fetched: bool = False) -> Entry:
@@ -125,11 +136,6 @@ def _recorded(task: RunTask) -> RunTask:
     if status not in ENDED or not isinstance(code, int):
         return task
     return replace(task, status=str(status), exit_code=code)
-
-
-def _told(task: RunTask, state: TaskState) -> RunTask:
-    return replace(task, status=state.status or task.status, exit_code=state.exit_code, started=state.started or task.started,
-                   ended=state.ended)
 
 
 def _complete(task: RunTask, here: bool) -> None:

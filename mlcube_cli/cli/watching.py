@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.listed import here
@@ -13,12 +13,12 @@ from mlcube_cli.errors import Interrupted, MachineError, TransferError
 from mlcube_cli.frames import Frame, Frames
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.process import Session
-from mlcube_cli.run_index import Entry, RunTask, read_entry, with_tasks
+from mlcube_cli.run_index import Entry, RunTask, read_entry
 from mlcube_cli.run_log import NAMES, read_from
-from mlcube_cli.run_states import is_attended, new_nonce, place_of, refreshed, settle
+from mlcube_cli.run_states import is_attended, new_nonce, place_of, refreshed, settle, told
 from mlcube_cli.streams import write_all
 from mlcube_cli.supervision.requests import follow
-from mlcube_cli.supervision.state import CommandState, parse_state
+from mlcube_cli.supervision.state import parse_end, parse_task
 
 _PATIENCE = 300.0  # seconds for which a lost connection is tried again
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
@@ -38,8 +38,6 @@ class Watching:
     wanted: frozenset[str]  # run ids
     write: Write | None = None
     offsets: dict[str, int] = field(default_factory=dict)
-    _ended: CommandState | None = None
-    _told: dict[str, str] = field(default_factory=dict)  # message and hint
 
     def to_the_end(self) -> Entry:
         """Watch until the run has ended, or those of its tasks that are wanted.
@@ -145,20 +143,9 @@ class Watching:
         if kind in ("o", "e", "p") and self.write:
             self.write(1 if kind == "o" else 2, frame.data)
         elif kind == "s":
-            self._change(run_id, frame.data.decode("utf-8", "replace"))
-        elif kind in ("m", "h"):
-            self._told[kind] = frame.data.decode("utf-8", "surrogateescape").rstrip("\n")
+            self.entry = told(self.entry, parse_task(run_id, frame.data))
         elif kind == "S":
-            status, code, started, ended = parse_state(frame.data.decode("utf-8", "replace"))
-            state = CommandState("", status, code, started, ended, message=self._told.get("m", ""))
-            self.entry = refreshed(self.entry, state)
-
-    def _change(self, run_id: str, said: str) -> None:
-        status, code, started, ended = parse_state(said)
-        task = next((task for task in self.entry.tasks if task.run_id == run_id), None)
-        if task is not None and status:
-            now = replace(task, status=status, exit_code=code, started=started or task.started, ended=ended)
-            self.entry = with_tasks(self.entry, {run_id: now})
+            self.entry = refreshed(self.entry, parse_end("", frame.data))
 
     def _unreachable(self, outcome: Outcome) -> MachineError:
         name = place_of(self.entry).name or "this machine"
