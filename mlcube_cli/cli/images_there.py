@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlcube_cli.cli.running import Prepared, preparation_job
-from mlcube_cli.command import Command, Step, shell_line
+from mlcube_cli.command import Command, Plan, Step, shell_line
 from mlcube_cli.errors import DefinitionError, PreparationError
 from mlcube_cli.identity import Identity
 from mlcube_cli.observe import with_facts
@@ -36,12 +36,12 @@ def with_image(prepared: Prepared) -> Prepared:
         raise PreparationError(f"image {own.name} is neither on {remote.name} nor here, so it cannot be sent",
                                f"make it here first: mlcube configure --platform {prepared.platform.name}")
     if found.kind == "image":
-        return replace(prepared, remote=replace(remote, shipping=(_stream(prepared, own),)))
+        return replace(prepared, remote=replace(remote, shipping=(_stream(prepared, own),), shipped=found.name))
     if own.kind != "sif":
         raise DefinitionError(f"'image: push' sends image files; {own.name} is a directory", "make a SIF of it")
     parcel = Parcel("image", own.name, found.name, "file")
     load = replace(remote.load, made=False, inputs=(*remote.load.inputs, parcel))
-    return replace(prepared, remote=replace(remote, load=load))
+    return replace(prepared, remote=replace(remote, load=load, shipped=found.name))
 
 
 def _stream(prepared: Prepared, image: Identity) -> Step:
@@ -54,3 +54,9 @@ def _stream(prepared: Prepared, image: Identity) -> Step:
     words = ("sh", "-c", _PIPE, "mlcube", f"gzip -dc | {shell_line(load)}", shell_line(save), *remote.way.feed)
     return Step(f"send image {image.name} to {remote.name}", Command(words), reasons=remote.way.reasons,
                 hint="is there room for it on the other machine?")
+
+
+def without_making(plan: Plan, image: str) -> Plan:
+    """The plan for a machine that gets the image from here: it neither pulls nor builds it."""
+    return replace(plan, steps=tuple(step for step in plan.steps if step.task is not None),
+                   notes=tuple(note for note in plan.notes if image not in note))

@@ -58,6 +58,7 @@ class Remote:
     load: Load
     jobs: tuple[Job, ...]  # as this machine sees them
     shipping: tuple[Step, ...] = ()  # what brings the image there before anything runs
+    shipped: str = ""  # the image that is brought, as it is called there
     key: str = ""  # what the questions that are asked there are kept under
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mlcube_cli.cli.homeward import Homeward
+from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.remote import Remote
 from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Command, Plan, Step, commands_of, stand_in
@@ -58,6 +59,8 @@ def plan_trip(prepared: Prepared, plan: Plan) -> Trip:
     """The way of a plan that was made for the other machine. Raises MLCubeError. Nothing is started."""
     remote = prepared.remote
     assert remote is not None
+    if remote.shipped:
+        plan = without_making(plan, remote.shipped)
     identifier = remote.jobs[0].command_id if remote.jobs else new_run_id(time.time(), os.urandom(3))
     directory = os.path.join(remote.load.root, "runs", identifier)
     layout = Layout(
@@ -69,8 +72,8 @@ def plan_trip(prepared: Prepared, plan: Plan) -> Trip:
     plan = replace(plan, platform=remote.platform.name, notes=(*plan.notes, *_notes(remote)))
     here = tuple(step for job in remote.jobs for step in with_copies(Plan("", ()), job).steps)
     push, facts = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
-    return Trip(replace(remote, here=facts), plan, identifier, (*dict.fromkeys(here), *push, *remote.shipping), layout, program(plan, layout),
-                secrets_of(plan))
+    before = (*dict.fromkeys(here), *push, *remote.shipping)
+    return Trip(replace(remote, here=facts), plan, identifier, before, layout, program(plan, layout), secrets_of(plan))
 
 
 def _snapshot(remote: Remote) -> Command:
