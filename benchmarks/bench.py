@@ -21,7 +21,8 @@ from measure import Result
 
 MEMORY_BUDGET = 40  # megabytes, for any command but `run` of a flood of output
 DOCKER_CALLS = 2  # is the image there, and the run itself
-GROUPS = ("start-up", "first-start", "many", "docker", "singularity", "stream")
+FAR = ("ssh", "ssh-unchanged", "ssh-first")
+GROUPS = ("start-up", "first-start", "many", "docker", "singularity", "stream", *FAR)
 
 
 def main() -> int:
@@ -59,9 +60,14 @@ def versions(python3: Path) -> dict[str, str]:
     """Versions of what was measured against."""
     said = {"python3": [str(python3), "--version"],
             "docker": ["docker", "version", "--format", "{{.Client.Version}} {{.Server.Version}}"],
-            "apptainer": ["apptainer", "version"]}
-    return {name: subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-            for name, words in said.items() if shutil.which(words[0])}
+            "apptainer": ["apptainer", "version"], "ssh": ["ssh", "-V"], "rsync": ["rsync", "--version"]}
+    return {name: first_line(words) for name, words in said.items() if shutil.which(words[0])}
+
+
+def first_line(words: list[str]) -> str:
+    """The first line that a command prints; OpenSSH tells its version on stderr."""
+    said = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False).stdout
+    return said.strip().partition("\n")[0]
 
 
 def measure_group(name: str, bench: groups.Bench) -> tuple[dict[str, object], str]:
@@ -70,6 +76,8 @@ def measure_group(name: str, bench: groups.Bench) -> tuple[dict[str, object], st
         return measure_docker(bench)
     if name == "singularity":
         return measure_singularity(bench)
+    if name in FAR:
+        return measure_far(name, bench)
     measured = {"start-up": groups.start_up, "first-start": groups.first_start, "many": groups.many_definitions,
                 "stream": groups.stream}[name](bench)
     text = report.table(f"{name}", measured)
@@ -97,6 +105,16 @@ def measure_singularity(bench: groups.Bench) -> tuple[dict[str, object], str]:
         return left_out(engine or "apptainer", str(groups.TINY_FILE))
     measured = groups.singularity_run(bench, engine)
     return {"results": report.as_data(measured, judged="wall")}, report.table("singularity", measured, judged="wall")
+
+
+def measure_far(name: str, bench: groups.Bench) -> tuple[dict[str, object], str]:
+    import remote
+
+    absent = remote.absence()
+    if absent:
+        return {"left_out": absent}, f"{name}: left out, {absent} (as root: make engines)\n"
+    measured = remote.GROUPS[name](bench)
+    return {"results": report.as_data(measured, judged="wall")}, report.table(name, measured, judged="wall")
 
 
 def left_out(engine: str, image: str) -> tuple[dict[str, object], str]:

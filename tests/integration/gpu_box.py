@@ -70,6 +70,11 @@ class Box:
         assert not check or done.returncode == 0, f"{script}: {done.returncode}: {done.stderr.decode(errors='replace')}"
         return done.stdout
 
+    def until(self, condition: str, *words: str, seconds: float = 40) -> None:
+        """Waits until this shell command succeeds there, as root. Raises AssertionError after so many seconds."""
+        self.root(f"left={int(seconds * 20)}; until {condition}; do left=$((left - 1)); [ $left -gt 0 ] || exit 9; "
+                  "sleep 0.05; done", *words)
+
     def text(self, script: str, *words: str) -> str:
         """The same as text, without white space around it."""
         return self.root(script, *words).decode("utf-8", "surrogateescape").strip()
@@ -243,7 +248,7 @@ def _furnish(box: Box) -> None:
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", room.name, "-f", str(room / "key"))
     box.root(f'{LOCK}; cat >>"$1"', KEYS, stdin=(room / "key.pub").read_bytes())
     box._add_host(*USERS)
-    box.root("until [ -s /run/sshd.pid ]; do sleep 0.05; done")
+    box.until("[ -s /run/sshd.pid ]")
     box.trust_host()
     (room / "bin").mkdir()
     shim = room / "bin/ssh"

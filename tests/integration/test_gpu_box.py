@@ -58,7 +58,7 @@ def test_a_machine_of_ones_own_is_cut_restarted_filled_and_renamed(broken_box: B
         (user for user in USERS if user != "prompted"), 0)
     words = [broken_box.room / "bin/ssh", "ada", "sleep 60"]
     hanging = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    broken_box.root("until pgrep -f '^sleep 60' >/dev/null; do sleep 0.05; done")
+    broken_box.until("pgrep -f '^sleep 60' >/dev/null")
     assert broken_box.cut() == 2 and hanging.wait(10) == 255
     hanging.communicate()
     broken_box.stop_sshd()
