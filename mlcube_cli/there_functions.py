@@ -57,7 +57,7 @@ mlc_resolve() {
 
 # mlc_above: the directory part, as dirname(3) has it.
 mlc_parent() {
-  mlc_above=${1%/*}
+  case $1 in */*) mlc_above=${1%/*};; *) mlc_above=/;; esac
   while :; do case $mlc_above in */) mlc_above=${mlc_above%/};; *) break;; esac; done
   mlc_above=${mlc_above:-/}
 }
@@ -199,9 +199,11 @@ mlc_find_cache() {
   mlc_cache= mlc_base=${XDG_CACHE_HOME:-}
   case ${MLCUBE_HOME:-} in
     /*) mlc_place=$MLCUBE_HOME;;
-    *) case $mlc_base in /*) ;; *) mlc_base=${HOME:-}/.cache;; esac
-       case $mlc_base in /*) ;; *) return 1;; esac
-       case ${HOME:-} in /*) case $mlc_base/ in "${HOME%/}"/*) [ -O "$HOME" ] || return 1;; esac;; esac
+    *) case ${HOME:-} in
+         /*) case $mlc_base in /*) ;; *) mlc_base=${HOME%/}/.cache;; esac
+             case $mlc_base/ in "${HOME%/}"/*) [ -O "$HOME" ] || return 1;; esac;;
+         *) case $mlc_base in /*) ;; *) return 1;; esac;;
+       esac
        mlc_place=${mlc_base%/}/mlcube;;
   esac
   [ -d "$mlc_place" ] || (umask 077; mkdir -p "$mlc_place") 2>/dev/null
@@ -247,9 +249,11 @@ mlc_go_home() {
 
 mlc_df() { LC_ALL=C df "$1" -- "$mlc_above" 2>/dev/null; }
 
-# How much room there is where this path is, or will be; `~` is the home directory.
+# How much room there is where this path is, or will be; it is relative to the home directory, which `~` means, too.
 mlc_space() {
-  case $2 in '~') mlc_above=$mlc_home;; '~/'*) mlc_above=${mlc_home%/}/${2#??};; *) mlc_above=$2;; esac
+  case $2 in /*) mlc_above=$2;; '~'|'~/'*) mlc_above=${mlc_home%/}/${2#?};; *) mlc_above=$mlc_home/$2;; esac
+  mlc_above=${mlc_above%/}
+  mlc_above=${mlc_above:-/}
   while [ ! -d "$mlc_above" ] && [ "$mlc_above" != / ]; do mlc_parent "$mlc_above"; done
   mlc_field "space $1" "$mlc_above" "$(mlc_df -Pk)" "$(mlc_df -Pi)"
 }
