@@ -17,9 +17,16 @@ from typing import Any
 import pytest
 
 from mlcube_cli.cli import main
+from mlcube_cli.definition.draft import PlatformDraft
 from mlcube_cli.definition.options import canonical_name
+from mlcube_cli.definition.ssh_options import MOVED, NO_USE, with_machine
+from mlcube_cli.definition.tree import from_data, mapping, plain
+from mlcube_cli.errors import Location
+from mlcube_cli.parcels import Load
+from mlcube_shell import ssh
 from tests.conftest import CHECKOUT
 from tests.cubes import write_tree
+from tests.world import World, job_of
 
 PLATFORMS = {"docker": "docker", "podman": "docker", "singularity": "singularity", "local": "local"}  # and the runner of each
 # Another plan; the same one and something is said; the warning that the runner knows no such option; no plan.
@@ -261,3 +268,58 @@ def docs_options(runner: str) -> set[str]:
     assert section, f"docs/platforms.md has no section on {runner}"
     cells = [line.split("|")[1] for line in section[0].splitlines() if line.startswith("| `")]
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+# --- another machine -------------------------------------------------------------------------------------------------
+
+# Where each option of an ssh platform is seen: in the way there, in what is sent, in what runs there, ...
+SSH: Mapping[str, tuple[tuple[Any, str], ...]] = {
+    **{name: ((value, "way"),) for name, value in (
+        ("host", "other"), ("user", "ada"), ("port", 2222), ("identity_file", "~/key"), ("jump", "login"),
+        ("ssh_options", ["ForwardAgent=no"]), ("connect_timeout", 5), ("host_key", "strict"), ("control_persist", "1h"))},
+    "remote_root": (("~/elsewhere", "root"),),
+    "sync": tuple((value, "push") for value in (
+        {"exclude": ["*.tmp"]}, {"include": "a"}, {"compress": True}, {"checksum": True}, {"bandwidth": "10m"})),
+    **{name: ((value, "inside"),) for name, value in (("env", {"A": "b"}), ("setup", ["true"]), ("modules", ["cuda"]))},
+    "platform": (("local", "tests/integration/test_ssh_platform.py"),),
+    "reconnect": (("1s", "tests/integration/test_ssh_faults.py"),),
+}
+
+
+def seen_of_ssh(options: Mapping[str, Any], where: str) -> object:
+    """What an ssh platform with these options comes to, in this place."""
+    platform = job_of("ssh", {"host": "box", **options}).platform
+    world = World(tools={"ssh": "/usr/bin/ssh", "rsync": "/usr/bin/rsync"},
+                  paths={"/cube": "directory", "/cube/workspace": "directory"},
+                  probes={"ssh -G": {}, "rsync --version": {"stdout": "rsync  version 3.2.7  protocol version 31\n"}})
+    load = Load("/far/root", "id", ("/cube", "/far/root/code"), ("/cube/workspace", "/far/root/workspace"),
+                ("/cube/workspace",))
+    if where == "way":
+        return world.decide(lambda facts: ssh.way(platform, facts))
+    if where == "root":
+        return ssh.root(platform, "cube-1", world.facts())
+    if where == "push":
+        return world.decide(lambda facts: ssh.push(platform, facts, load))
+    nodes = {name: from_data(value, "f:1:1") for name, value in options.items()}
+    drafts = [PlatformDraft(name, name, mapping(held), Location("f")) for name, held in (("ssh", nodes), ("docker", {}))]
+    return plain(with_machine(*drafts).options)
+
+
+@pytest.mark.parametrize("name", SSH)
+def test_an_option_of_an_ssh_platform_is_never_passed_over_in_silence(name: str) -> None:
+    for value, where in SSH[name]:
+        if where.startswith("tests/"):
+            assert f"ssh.{name}=" in (CHECKOUT / where).read_text(encoding="utf-8")
+        else:
+            assert seen_of_ssh({name: value}, where) != seen_of_ssh({}, where), (name, value)
+
+
+def test_every_option_of_an_ssh_platform_has_a_row_and_is_documented() -> None:
+    earlier = {section for section, _ in MOVED} | set(NO_USE)
+    options = schema_options("ssh") - (earlier - set(SSH))
+    assert set(SSH) == options == docs_options("ssh")
+    schema = json.loads((CHECKOUT / "schemas/mlcube.json").read_text(encoding="utf-8"))
+    rows = {key for value, _ in SSH["sync"] for key in value} | {"absolute", "image"}
+    assert rows == set(schema["$defs"]["ssh_sync"]["properties"])
+    text = (CHECKOUT / "docs/platforms.md").read_text(encoding="utf-8")
+    assert all(f"`{key}" in text for key in rows)

@@ -1,0 +1,89 @@
+"""An ssh platform's options, as a user types them: each in its effect on a machine behind ssh, or refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunMLCube
+from tests.cubes import write_tree
+from tests.integration.far import Far
+from tests.integration.gpu_box import Box
+
+pytestmark = pytest.mark.ssh
+
+
+def test_what_is_said_of_the_machine_reaches_the_task(far: Far) -> None:
+    far.script('echo "$A $B $C"\n')
+    far.options = ("-Pssh.env={A: machine, B: machine}", "-Plocal.env.B=platform", "-Pssh.setup=[export C=lines]")
+    done = far.run("-Pssh.platform=local")
+    assert done.stdout == "machine platform lines\n"
+
+
+def test_the_first_platform_that_the_machine_can_run_is_taken(far: Far) -> None:
+    far.script("echo \"$A\"\n")
+    done = far.run("-Pssh.platform=", "-Pssh.env={A: b}")
+    assert done.stdout == "b\n"
+    assert f"running on {far.user}: " in done.stderr and "docker" in done.stderr
+
+
+def test_earlier_spellings_run(far: Far, run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    cube = write_tree(tmp_path / "earlier", {
+        "mlcube.yaml": "schema_type: mlcube_root\nname: earlier\nauthor: a\nversion: 0.1.0\ntasks: [tasks/say.yaml]\n",
+        "tasks/say.yaml": "schema_type: mlcube_task\ninputs: []\noutputs: [{name: out, type: directory}]\n",
+        "run/say.yaml": "schema_type: mlcube_invoke\ntask_name: say\ninput_binding: {}\n"
+                        "output_binding: {out: $WORKSPACE/out}\n",
+        "platforms/local.yaml": "schema_type: mlcube_local\nentrypoint: main.py\n",
+        "main.py": "import os, sys\nprint(sys.argv[1], os.getcwd())\n"
+                   "open(sys.argv[2].split('=', 1)[1] + '/x', 'w').write('x')\n",
+        "platforms/ssh.yaml": f"""
+            schema_type: mlcube_ssh
+            host: {far.user}
+            authentication: {{user: {far.user}, identify_file: {far.box.room}/key}}
+            platform: local.yaml
+            interpreter: {{type: system, python: python3.6, requirements: mlcube-docker}}
+            mlcube: {{path: earlier cubes/small, sync: true}}
+            """})
+    done = run_mlcube("run", str(cube), "--platform=platforms/ssh.yaml", "--task=run/say.yaml", env=far.environment)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith(f"say {far.far_home}/earlier cubes/small/")
+    assert (cube / "workspace/out/x").read_text() == "x"
+    assert "'interpreter' has no use any more" in run_mlcube("validate", str(cube)).stderr
+
+
+def test_a_host_that_is_an_option_of_ssh_starts_nothing(far: Far, tmp_path: Path) -> None:
+    far.box.forget_calls()
+    for word in (f"-Pssh.host=-oProxyCommand=touch {tmp_path}/x", f"-Pssh.jump=-oProxyCommand=touch {tmp_path}/x",
+                 f"-Pssh.user=-oProxyCommand=touch {tmp_path}/x", "-Pssh.ssh_options=StrictHostKeyChecking=no",
+                 f"-Pssh.host=a;touch {tmp_path}/x"):
+        done = far("run", "--task=work", word)
+        assert done.exit_code == 3, done.stderr
+        assert f"error: '{word[6:].partition('=')[0]}': " in done.stderr
+    assert not (tmp_path / "x").exists()
+    assert far.box.ssh_calls() == []
+
+
+def test_a_strangers_machine_is_named_and_refused(far: Far) -> None:
+    far.box.forget_calls()
+    done = far("run", "--task=work", "--untrusted")
+    assert done.exit_code == 3
+    assert f"another machine: {far.user}" in done.stderr
+    assert far.box.ssh_calls() == []
+
+
+@pytest.mark.parametrize(("words", "sentence", "hint"), [
+    (("-Pssh.host=no-such-host.invalid",), "there is no such host", "~/.ssh/config"),
+    (("-Pssh.port=1",), "nothing listens there", "-Prunner.port=NUMBER"),
+    (("-Pssh.user=nobody-here",), "the host does not let you in", "ssh nobody-here@"),
+])
+def test_a_machine_that_is_not_reached_is_exit_code_4(far: Far, words: tuple[str, ...], sentence: str, hint: str) -> None:
+    done = far("run", "--task=work", *words)
+    assert done.exit_code == 4, done.stderr
+    assert sentence in done.stderr and hint in done.stderr
+
+
+def test_a_second_factor_is_asked_for_only_where_there_is_a_terminal(gpu_box: Box, far: Far) -> None:
+    done = far("run", "--task=work", "-Pssh.host=prompted")
+    assert done.exit_code == 4
+    assert "the host does not let you in" in done.stderr
