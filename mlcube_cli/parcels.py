@@ -41,3 +41,13 @@ class Load:
     outputs: tuple[Parcel, ...] = ()
     made: bool = False  # all that the carrier's `places` names is there already
     rsync: str = ""  # what `rsync --version` says there; empty: not known
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One thing that a transfer would send, change or delete. `size`: bytes of a file, else 0."""
+
+    path: str  # of this machine; that it has, or would have, here. A directory's ends with a slash
+    size: int
+    change: str  # "new" | "changed" | "deleted"
+    kind: str = "file"  # "file" | "directory" | "link"

@@ -12,7 +12,7 @@ from mlcube_cli.errors import UsageError
 from mlcube_cli.facts import Facts
 from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
-from mlcube_cli.parcels import Load, Way
+from mlcube_cli.parcels import Listed, Load, Way
 
 
 class Runner(Protocol):
@@ -51,7 +51,8 @@ class Carrier(Protocol):
     there before anything is sent; where one is not, `push(platform, facts, load)` makes them: the steps that send the code
     and the inputs. `pull(platform, facts, load, kept, suffix)`: the steps that bring the outputs home;
     what lies at or below the paths `kept` here stays as it is, and what came is saved beside it, with `suffix` at the end
-    of its name.
+    of its name. `told(step)`: one of those steps, only told; None where it transfers nothing. `listed(step, text)`: what
+    that says.
     """
 
     def way(self, platform: Platform, facts: Facts) -> Way: ...
@@ -63,6 +64,10 @@ class Carrier(Protocol):
     def push(self, platform: Platform, facts: Facts, load: Load) -> tuple[Step, ...]: ...
 
     def pull(self, platform: Platform, facts: Facts, load: Load, kept: tuple[str, ...], suffix: str) -> tuple[Step, ...]: ...
+
+    def told(self, step: Step) -> Command | None: ...
+
+    def listed(self, step: Step, text: str) -> tuple[Listed, ...]: ...
 
 
 CONTAINER, HOST, REMOTE = "container", "host", "remote"

@@ -9,10 +9,9 @@ import pytest
 from mlcube_cli.command import Command, Step, find_reason
 from mlcube_cli.errors import DefinitionError, MachineError
 from mlcube_cli.facts import Facts
-from mlcube_cli.parcels import Load, Parcel
+from mlcube_cli.parcels import Listed, Load, Parcel
 from mlcube_shell import rsync
 from mlcube_shell.rsync import (
-    Listed,
     Progress,
     Travel,
     list_command,
@@ -160,9 +159,15 @@ def test_a_list_is_the_same_command_that_only_tells() -> None:
 def test_a_list_is_read() -> None:
     text = ("<f+++++++++ 12 a \\#012\\#134#b\n>f.st...... 7 sub/x\ncd+++++++++ 4096 new/\n.d..t...... 4096 old/\n"
             ".f...p..... 3 m\ncL+++++++++ 4 link\n*deleting   0 gone/\n*deleting   0 gone/x y\nsome other line\n")
-    assert parse_listing(text) == (
-        Listed("a \n\\#b", 12, "new"), Listed("sub/x", 7, "changed"), Listed("new/", 0, "new", "directory"),
-        Listed("link", 0, "new", "link"), Listed("gone/", 0, "deleted", "directory"), Listed("gone/x y", 0, "deleted"))
+    (push,) = push_paths(TRAVEL, "/ws", "/there", ["a", "b/./c"])
+    assert parse_listing(text, push) == (
+        Listed("/ws/a \n\\#b", 12, "new"), Listed("/ws/sub/x", 7, "changed"), Listed("/ws/new/", 0, "new", "directory"),
+        Listed("/ws/link", 0, "new", "link"), Listed("/ws/gone/", 0, "deleted", "directory"),
+        Listed("/ws/gone/x y", 0, "deleted"))
+    line = ">f+++++++++ 1 x\ncd+++++++++ 4096 ./\n"
+    assert [parse_listing(line, command)[0].path for command in (
+        push_code(TRAVEL, "/cube", "/t"), pull_paths(TRAVEL, "/t", "/ws", ["x"]), pull_tree(TRAVEL, "/t", "/big"),
+        pull_file(TRAVEL, "/t/x", "/big/y"))] == ["/cube/x", "/ws/x", "/big/x", "/big/y"]
 
 
 def test_progress_is_the_last_line() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command, Reason
 from mlcube_cli.errors import MachineError
+from mlcube_cli.parcels import Listed
 from mlcube_shell.tools import rsync_can
 
 PARTIAL = ".mlcube-partial"  # where half of a file waits for the next try: a directory beside its place, or one for all
@@ -192,16 +193,6 @@ def literal(path: str) -> str:
 # --- a list of what would travel -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Listed:
-    """One thing that would travel, or go. `size`: bytes of a file, else 0."""
-
-    path: str  # relative to the directory that is sent or received into; a directory's ends with a slash
-    size: int
-    change: str  # "new" | "changed" | "deleted"
-    kind: str = "file"  # "file" | "directory" | "link"
-
-
 def list_command(command: Command) -> Command:
     """The same transfer, only told: rsync's own dry run, for `parse_listing`."""
     words = tuple(word for word in command.argv[1:] if word != "--info=progress2")
@@ -213,21 +204,30 @@ _KINDS = {"f": "file", "d": "directory", "L": "link"}
 _ESCAPED = re.compile(r"\\#(\d{3})")
 
 
-def parse_listing(text: str) -> tuple[Listed, ...]:
-    """What `list_command` says. Directories of which only times or modes change, and files too, are left out."""
+def parse_listing(text: str, command: Command) -> tuple[Listed, ...]:
+    """What `list_command` of this transfer says. What would only get another time or mode is left out."""
     found = []
     for line in text.split("\n"):
         if line.startswith("*deleting"):
-            path = re.sub(r"^\*deleting\s+\d+ ", "", line)
-            found.append(Listed(_unescaped(path), 0, "deleted", "directory" if path.endswith("/") else "file"))
-            continue
-        matched = _LINE.fullmatch(line)
-        if matched is None or matched[1][0] == "." or matched[1][1] not in _KINDS:
-            continue
-        kind = _KINDS[matched[1][1]]
-        found.append(Listed(_unescaped(matched[4]), int(matched[3]) if kind == "file" else 0,
-                            "new" if matched[2].startswith("+") else "changed", kind))
+            name, size, change = re.sub(r"^\*deleting\s+\d+ ", "", line), 0, "deleted"
+            kind = "directory" if name.endswith("/") else "file"
+        else:
+            matched = _LINE.fullmatch(line)
+            if matched is None or matched[1][0] == "." or matched[1][1] not in _KINDS or matched[4] == "./":
+                continue
+            kind, name = _KINDS[matched[1][1]], matched[4]
+            size = int(matched[3]) if kind == "file" else 0
+            change = "new" if matched[2].startswith("+") else "changed"
+        found.append(Listed(_here(command, _unescaped(name)), size, change, kind))
     return tuple(found)
+
+
+def _here(command: Command, name: str) -> str:
+    """The path of this machine that a name in the list means."""
+    *_, source, target = command.argv
+    if target.startswith("/"):  # it comes from the other machine
+        return target + name if target.endswith("/") else target
+    return _slashed(source.partition("/./")[0]) + name
 
 
 def _unescaped(name: str) -> str:

@@ -9,9 +9,9 @@ from mlcube_cli.command import Command, Step, quote
 from mlcube_cli.definition.model import Data, Platform
 from mlcube_cli.errors import DefinitionError, MachineError
 from mlcube_cli.facts import Facts, FileText, Probe
-from mlcube_cli.parcels import Load, Way
+from mlcube_cli.parcels import Listed, Load, Way
 from mlcube_cli.variables import expand_variables
-from mlcube_shell.rsync import REASONS, Travel
+from mlcube_shell.rsync import REASONS, Travel, list_command, parse_listing
 from mlcube_shell.ssh_connection import (
     Connection,
     connect_step,
@@ -81,6 +81,16 @@ def pull(platform: Platform, facts: Facts, load: Load, kept: tuple[str, ...], su
     connection, travel = _both(platform, facts, load)
     return tuple(Step(f"fetch outputs from {connection.name}", command, reasons=REASONS)
                  for command in bring_outputs(travel, load, facts, kept, suffix))
+
+
+def told(step: Step) -> Command | None:
+    """The transfer as rsync's dry run; None where the step is none."""
+    return list_command(step.command) if step.command.argv[0] == "rsync" else None
+
+
+def listed(step: Step, text: str) -> tuple[Listed, ...]:
+    """What `told` says, with paths of this machine."""
+    return parse_listing(text, step.command)
 
 
 def _both(platform: Platform, facts: Facts, load: Load) -> tuple[Connection, Travel]:
