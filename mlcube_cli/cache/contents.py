@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import mlcube_cli
 from mlcube_cli.cache.made import read_note
-from mlcube_cli.cache.pruning import BUILD, DIGEST, ENVIRONMENT, IMAGE, LOCK, OTHER, VERDICT, WHOLE, Item
+from mlcube_cli.cache.pruning import BUILD, DIGEST, ENVIRONMENT, IMAGE, LOCK, OTHER, QUESTIONS, VERDICT, WHOLE, Item
 from mlcube_cli.cache.uses import MADE, USES, clear_uses, place_of, users
 from mlcube_cli.locks import clear, file_name, holder, lock, who
 
@@ -214,7 +214,9 @@ def _owned(path: str, name: str, owner: str) -> Item:
 
 _ROOMS: dict[str, Callable[[Cache, str], Iterator[Item]]] = {
     "environments": _environments, "verdicts": _small(VERDICT, "a definition found valid"),
-    "digests": _small(DIGEST, "the sha256 of an image file"), "pyz": _builds, MADE: _images, LOCKS: _locks, USES: _uses,
+    "digests": _small(DIGEST, "the sha256 of an image file"),
+    "questions": _small(QUESTIONS, "what another machine was asked last time"),
+    "pyz": _builds, MADE: _images, LOCKS: _locks, USES: _uses,
 }
 
 

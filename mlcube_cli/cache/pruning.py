@@ -10,8 +10,9 @@ SPARED = 30 * DAY  # builds, verdicts and digests used within this time stay (RU
 YOUNG = 600.0  # seconds in which what is unfinished may still be finished, by somebody whom we cannot see
 SHORTEST = 3600.0  # the shortest --older-than: what was used within the last hour may be about to be used again
 
-ENVIRONMENT, IMAGE, BUILD, VERDICT, DIGEST, LOCK, OTHER = "environment", "image", "build", "verdict", "digest", "lock", "other"
-KINDS = (ENVIRONMENT, IMAGE, BUILD, VERDICT, DIGEST, LOCK)  # what can be chosen; OTHER is not ours and stays
+ENVIRONMENT, IMAGE, BUILD, VERDICT, DIGEST = "environment", "image", "build", "verdict", "digest"
+QUESTIONS, LOCK, OTHER = "questions", "lock", "other"
+KINDS = (ENVIRONMENT, IMAGE, BUILD, VERDICT, DIGEST, QUESTIONS, LOCK)  # what can be chosen; OTHER is not ours and stays
 _ON_REQUEST = (ENVIRONMENT, IMAGE)  # costly to make again: they go only when --older-than says so
 
 WHOLE = "whole"
@@ -55,9 +56,9 @@ def _limit(kind: str, older_than: float | None) -> float | None:
     """Seconds without use after which a whole item of this kind goes; None: it stays."""
     if kind in _ON_REQUEST:
         return older_than
-    if kind in (VERDICT, DIGEST) and older_than is not None:
+    if kind in (VERDICT, DIGEST, QUESTIONS) and older_than is not None:
         return min(SPARED, older_than)
-    return SPARED if kind in (BUILD, VERDICT, DIGEST) else None
+    return SPARED if kind in (BUILD, VERDICT, DIGEST, QUESTIONS) else None
 
 
 def removable(items: Iterable[Item], wish: Wish, now: float) -> list[tuple[Item, str]]:

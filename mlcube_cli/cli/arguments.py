@@ -182,7 +182,7 @@ VERBS = (
          (_option("--older-than", metavar="D", help="prune: free environments and images, too, that were not used for this "
                   "time (1h, 30d)"),
           _option("--kind", metavar="K[,K]", action="append", default=[],
-                  help="only these: environment, image, build, verdict, digest, lock"),
+                  help="only these: environment, image, build, verdict, digest, questions, lock"),
           _option("--dry-run", action="store_true", help="prune: list what would go; remove nothing"), JSON, *_COMMON),
          "list|prune", ("mlcube cache list", "mlcube cache prune --dry-run", "mlcube cache prune --older-than 30d")),
     Verb("ps", "list what runs, and what ran lately: here, in containers, on other machines",
