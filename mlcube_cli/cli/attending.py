@@ -16,7 +16,7 @@ from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
 from mlcube_cli.cli.executing import finish_for_make, why_failed
 from mlcube_cli.cli.following import LET_GO, Following
 from mlcube_cli.cli.homeward import Homeward
-from mlcube_cli.cli.listed import entry_for, keep_entry
+from mlcube_cli.cli.listed import Listed, entry_for, keep_entry
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
 from mlcube_cli.cli.sending import look_before_sending
@@ -107,6 +107,8 @@ class _Attended:
         if getattr(self.arguments, "detach", False):
             self._detach(session, homeward)
             return
+        if self.plans:
+            self.result.listed = Listed(entry_for(self.prepared, supervised=supervised_of(self.trip), fetch=homeward.as_data()))
         with contextlib.ExitStack() as stack:
             self._begin(session, stack)
             following = self._following(session)
