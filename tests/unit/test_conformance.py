@@ -22,12 +22,12 @@ import pytest
 import yaml
 
 from mlcube_cli.cli import main
-from mlcube_cli.runner import RUNNERS
+from mlcube_cli.runner import REMOTE, RUNNERS
 from tests.conftest import CHECKOUT
 
 FOLDER = CHECKOUT / "tests/conformance"
 CASES = sorted(path.parent.name for path in FOLDER.glob("*/case.yaml"))
-KEYS = {"shows", "inputs", "environment", "file", "runs", "refused"}
+KEYS = {"shows", "inputs", "environment", "file", "runs", "refused", "shown"}
 WRITE = os.environ.get("MLCUBE_GOLDEN") == "write"  # before the environment is made clean
 _RUN = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{6}")
 ORDINARY = (1000, 1000)  # user and group that root stands for
@@ -138,12 +138,28 @@ def expected(machine: Machine) -> dict[str, str]:
     chosen = [words for words in machine.case.facts.get("runs", []) if any("--platform" in word for word in words)]
     if chosen:
         files["plan-file.json"] = _text({" ".join(words): _plan(machine, words) for words in chosen})
+    if "shown" in machine.case.facts:
+        files["options.json"] = _text({" ".join(words): _options(machine, words) for words in machine.case.facts["shown"]})
     for platform in described.document["platforms"]:
-        if platform["runner"] in RUNNERS and not chosen:
+        if runs_here(platform) and not chosen:
             runs = machine.case.facts.get("runs") or [[f"--task={task}"] for task in described.document["tasks"]]
             plans = {" ".join(words): _plan(machine, [f"--platform={platform['name']}", *words]) for words in runs}
             files[f"plan-{platform['name']}.json"] = _text(plans)
     return files
+
+
+def runs_here(platform: Mapping[str, Any]) -> bool:
+    """Whether a dry run needs no other machine."""
+    return platform["runner"] in RUNNERS and RUNNERS[platform["runner"]].kind != REMOTE
+
+
+def _options(machine: Machine, words: list[str]) -> Any:
+    """What the ssh platform that is chosen comes to, under canonical names."""
+    said = machine.run("show-config", machine.case.cube, *words, "--json")
+    assert said.exit_code == 0, said.text
+    config = said.document["config"]
+    platforms = config.get("platforms", {"ssh": {"runner": "ssh", **config.get("ssh", {})}})
+    return {name: options for name, options in platforms.items() if options["runner"] == "ssh"}
 
 
 def _plan(machine: Machine, words: list[str]) -> Any:
@@ -202,7 +218,7 @@ def test_a_case_comes_out_as_written(machine: Machine) -> None:
 @pytest.mark.parametrize("name", [path.parent.name for path in sorted(FOLDER.glob("*/describe.json"))])
 def test_every_task_has_a_plan(name: str) -> None:
     described = json.loads((FOLDER / name / "describe.json").read_text(encoding="utf-8"))
-    if not any(platform["runner"] in RUNNERS for platform in described["platforms"]) or _facts(name).get("refused"):
+    if not any(map(runs_here, described["platforms"])) or _facts(name).get("refused"):
         return
     plans = [json.loads(path.read_text(encoding="utf-8")) for path in (FOLDER / name).glob("plan-*.json")]
     planned = [{task["task"] for plan in plan.values() for task in plan["tasks"]} for plan in plans]
