@@ -43,6 +43,8 @@ class Following:
     offsets: dict[str, int] = field(default_factory=dict)
     end: CommandState | None = None
     signal: int | None = None  # that ended it, or us
+    started: bool = False
+    tried: bool = False  # it was asked to start, and nothing was heard of that
     refused: str = ""  # why it could not be started there
 
     def go(self, first: Callable[[str], str] | None = None) -> str:
@@ -51,24 +53,26 @@ class Following:
         Returns "ended", LET_GO (a second Ctrl-C, a hang-up), or "unreachable" with the connection's last words told.
         Raises MachineError when it could not be started there.
         """
-        script = first or self._again
+        self.started = first is None
         lost: float | None = None
         pause = _FIRST_PAUSE
         while True:
-            heard, outcome = self._once(script)
-            script = self._again
+            heard, outcome = self._once(self._again if self.started or first is None else first)
             if self.end is not None:
                 return "ended"
             if self.refused:
                 raise MachineError(f"the run could not be started on {self.way.place.name}: {self.refused}",
                                    "is the disk full, or the directory another user's?")
             if self.session.interrupted:
+                self.started = True  # or never will be
                 if not self._cancel():
                     return LET_GO
                 continue
             if heard or lost is None:
                 lost, pause = time.monotonic(), _FIRST_PAUSE
-                output.say(f"the connection to {self.way.place.name} is lost ({_last_words(outcome)}); the run goes on there")
+                output.say(f"the connection to {self.way.place.name} is lost ({_last_words(outcome)})"
+                           + ("; the run goes on there" if self.started else ""))
+            self.tried = True
             if time.monotonic() - lost > self.patience:
                 return "unreachable"
             self.session.pause(pause)
@@ -104,7 +108,9 @@ class Following:
             self.write(run_id, "stdout" if kind == "o" else "stderr", data)
         elif kind == "t":
             output.say(data.decode("utf-8", "replace").rstrip("\n"))
-        elif kind == "a" and data != b"started":
+        elif kind == "a" and (data == b"started" or (data == b"exists" and self.tried)):
+            self.started = True
+        elif kind == "a":
             self.refused = data.decode("utf-8", "replace")
         if kind in ("o", "e", "p", "t"):
             self.offsets[name] = self.offsets.get(name, 0) + len(data)
