@@ -147,11 +147,13 @@ def _file(path: str, state: os.stat_result, want: Want) -> Measure:
     if how == SIZES:
         return measured
     known = Known(path, want.environment)
-    digest = known.find(b"", state) or _read(path, state, want)
+    digest = known.find(b"", state)
     if digest is None:
-        return Measure("file", state.st_size, 1, SIZES, modified_ns=state.st_mtime_ns, note=_unread(1, path))
-    known.learn(b"", state, digest)
-    known.keep()
+        digest = _read(path, state, want)
+        if digest is None:
+            return Measure("file", state.st_size, 1, SIZES, modified_ns=state.st_mtime_ns, note=_unread(1, path))
+        known.learn(b"", state, digest)
+        known.keep()
     return Measure("file", state.st_size, 1, how, digest, state.st_mtime_ns)
 
 
@@ -208,17 +210,18 @@ def _letter(state: os.stat_result) -> bytes:
 
 def _mark(top: str, path: bytes, state: os.stat_result, how: str, want: Want, known: Known) -> bytes | None:
     """What tells an entry's content: the sha256 of a file or of a link's target, or a file's time; None: cannot be told."""
-    full = os.path.join(os.fsencode(top), path)
     if stat.S_ISLNK(state.st_mode):
-        return hashlib.sha256(os.readlink(full)).hexdigest().encode()
+        return hashlib.sha256(os.readlink(os.path.join(os.fsencode(top), path))).hexdigest().encode()
     if not stat.S_ISREG(state.st_mode):
         return b"-"
     if how == SIZES:
         return b"%d" % state.st_mtime_ns
-    digest = known.find(path, state) or _read(os.fsdecode(full), state, want)
+    digest = known.find(path, state)
     if digest is None:
-        return None
-    known.learn(path, state, digest)
+        digest = _read(os.path.join(top, os.fsdecode(path)), state, want)
+        if digest is None:
+            return None
+        known.learn(path, state, digest)
     return digest.partition(":")[2].encode()
 
 

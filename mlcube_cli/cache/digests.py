@@ -109,8 +109,12 @@ class Known:
 
     def find(self, path: bytes, state: os.stat_result) -> str | None:
         """The digest of the file at `path`, relative to the top; None where it is not known, or not the same file."""
-        signs, _, digest = self._load().get(path, b"").partition(b" ")
-        return f"sha256:{digest.decode()}" if digest and signs == _short_signs(state) else None
+        entry = self._load().get(path, b"")
+        signs, _, digest = entry.partition(b" ")
+        if not digest or signs != _short_signs(state):
+            return None
+        self._now[path] = entry
+        return f"sha256:{digest.decode()}"
 
     def learn(self, path: bytes, state: os.stat_result, digest: str) -> None:
         """Remember it, unless the file was changed so lately that a further change might not show."""
@@ -118,7 +122,7 @@ class Known:
             self._now[path] = b"%s %s" % (_short_signs(state), digest.partition(":")[2].encode())
 
     def keep(self) -> None:
-        """Write down what was learnt, where it is news; what was not asked for is forgotten."""
+        """Write down what was found and learnt, where it is news; what was not asked for is forgotten."""
         if self._place is None or self._now == self._load():
             return
         from mlcube_cli.atomic import write_bytes
