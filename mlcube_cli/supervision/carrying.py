@@ -161,7 +161,7 @@ mlc_queue() { [ -e "$2/state" ] || printf 'queued - - -\n' >"$2/state"; : >>"$2/
 mlc_set_up() {
   mlc_return=$(printf '\r')
   mlc_requests=0 mlc_signal='' mlc_due='' mlc_timer='' mlc_child='' mlc_run_id='' mlc_task='' mlc_grace=10 mlc_grace_up=10
-  mlc_timeout='' mlc_step='' mlc_own='' mlc_place=''
+  mlc_lines_of='' mlc_timeout='' mlc_step='' mlc_own='' mlc_place=''
   mlc_finish succeeded 0 ''
   mlc_traps
   mlc_which setsid; mlc_setsid=$mlc_path

@@ -110,7 +110,9 @@ mlc_family() {
   mlc_members=' '
   mlc_table=$(cat /proc/[0-9]*/stat 2>/dev/null || ps -A -o pid= -o ppid= -o pgid= 2>/dev/null)
   if [ -n "$2" ]; then
-    for mlc_file in $(grep -l -F "MLCUBE_RUN_ID=$2" /proc/[0-9]*/environ 2>/dev/null); do
+    # busybox's grep sees of a line what is before its first NUL byte: lines that end with one, where it knows them
+    [ -n "$mlc_lines_of" ] || { printf 'x\0y\0' | grep -q -z -x -F y 2>/dev/null && mlc_lines_of='-z -x' || mlc_lines_of=-a; }
+    for mlc_file in $(grep -l $mlc_lines_of -F -e "MLCUBE_RUN_ID=$2" /proc/[0-9]*/environ 2>/dev/null); do
       mlc_file=${mlc_file#/proc/}
       mlc_members="$mlc_members${mlc_file%/environ} "
     done
@@ -284,7 +286,9 @@ mlc_hide() {  # SECRET: *** instead of it in mlc_tail
 mlc_settle() {
   [ -n "$mlc_own" ] || return 0
   if [ -n "$mlc_kill" ]; then
+    mlc_kept=$mlc_code
     [ "$mlc_code" -le 128 ] || mlc_take_away 1
+    mlc_code=$mlc_kept
   elif mlc_family "$mlc_child" "$mlc_mark"; then
     mlc_kept=$mlc_code mlc_known=$((mlc_requests > 1 ? 1 : mlc_requests))
     mlc_end_family 1
