@@ -208,7 +208,7 @@ def myself() -> Owner:
     except OSError:
         space = ""
     pid = os.getpid()
-    return Owner(pid, _start_time(pid)[0], host, boot, space, os.urandom(6).hex())
+    return Owner(pid, start_time(pid)[0], host, boot, space, os.urandom(6).hex())
 
 
 def parse_owner(name: str) -> Owner | None:
@@ -226,13 +226,13 @@ def _is_running(pid: int, start: str) -> bool:
         return False
     except OSError:  # another user's
         pass
-    now, state = _start_time(pid)
+    now, state = start_time(pid)
     if state in ("Z", "X"):
         return False
     return not (now and start and now != start)
 
 
-def _start_time(pid: int) -> tuple[str, str]:
+def start_time(pid: int) -> tuple[str, str]:
     """When a process started, in clock ticks since boot, and its state; empty where /proc does not say."""
     words = _first_line(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (words[19], words[0]) if len(words) > 19 else ("", "")

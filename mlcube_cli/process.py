@@ -14,6 +14,7 @@ from mlcube_cli.child import Child, Manner, environment_of, exit_code, manner_of
 from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.errors import Interrupted, MachineError
 from mlcube_cli.facts import Observation
+from mlcube_cli.family import Family
 from mlcube_cli.outcome import Outcome as Outcome
 from mlcube_cli.signals import Watch
 from mlcube_cli.signals import die_by as die_by
@@ -68,18 +69,20 @@ class Session:
 
     `forward`: what preparation steps say goes to our stderr as it comes. `locks`: the directory of the locks between
     runs; by default below the cache. `tell` is told, in a sentence, whom we wait for; `announce` gets each step that is
-    really started, before it is. `signal` is the first signal that came, also after the end; whoever opened the session
-    then calls `die_by`.
+    really started, before it is, `begun` the family of each payload. `signal` is the first signal that came, also after
+    the end; whoever opened the session then calls `die_by`.
     """
 
     def __init__(self, forward: bool = False, locks: str | None = None,
                  tell: Callable[[str], None] = lambda sentence: None, lock_wait: float = 3600.0,
-                 announce: Callable[[Step], None] = lambda step: None) -> None:
+                 announce: Callable[[Step], None] = lambda step: None,
+                 begun: Callable[[Family], None] = lambda family: None) -> None:
         self._forward = forward
         self._locks = locks
         self._tell = tell
         self._lock_wait = lock_wait
         self._announce = announce
+        self._begun = begun
         self._watch = Watch()
         self._heeded = 0  # signals that were acted upon already, and end nothing more
 
@@ -206,6 +209,8 @@ class Session:
             code = 126 if isinstance(error, PermissionError) else 127
             return Outcome("environment", code, 0.0, tail=(why_not_started(command, error),), command=command)
         with child:
+            if manner.payload:
+                self._begun(child.family)
             until = time.monotonic() + manner.timeout if manner.timeout is not None else float("inf")
             ended = self._await(child, until, 0)
             if ended:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command
 from mlcube_cli.facts import Observation
-from mlcube_cli.family import end, marked
+from mlcube_cli.family import Family, end, marked
+from mlcube_cli.locks import myself, start_time
 from mlcube_cli.run_index import Entry, Index, Leftover, RunTask, forget
 from mlcube_cli.run_states import Standing, is_attended, keep, new_nonce, place_of
 from mlcube_cli.supervision.requests import answer_of, cancel, remove
@@ -51,11 +52,11 @@ def remains_of(entry: Entry, ask: Ask) -> tuple[Remnant, ...]:
 
 def remove_remnant(remnant: Remnant, entry: Entry | None, directory: str, ask: Ask) -> str:
     """Remove it; empty, or why it is still there. `directory`: of the index."""
-    if remnant.kind == PROCESS:
-        return "" if end(marked(remnant.run), _GRACE) else "some of them could not be ended"
     if remnant.kind == ENTRY:
         return _forget(remnant, directory)
     assert entry is not None
+    if remnant.kind == PROCESS:
+        return "" if end(_family(entry, remnant.run), _GRACE) else "some of them could not be ended"
     if remnant.kind == DIRECTORY:
         return _remove_directory(entry, ask)
     assert remnant.leftover is not None
@@ -79,9 +80,19 @@ def _processes(entry: Entry) -> Iterator[Remnant]:
     if entry.supervised is not None and entry.supervised.place:
         return
     for task in entry.tasks:
-        pids = sorted(pid for pid in marked(task.run_id).alive() if pid > 0)
+        pids = sorted(pid for pid in _family(entry, task.run_id).alive() if pid > 0)
         if pids:
             yield Remnant(PROCESS, task.run_id, f"processes of task '{task.task}': {' '.join(map(str, pids))}")
+
+
+def _family(entry: Entry, run_id: str) -> Family:
+    """The processes of a task: with its mark, and those of the one it began with, where that is there and no other one."""
+    one, owner = entry.processes.get(run_id), entry.owner
+    if one is None or owner is None or owner.host != myself().host or owner.boot != myself().boot:
+        return marked(run_id)
+    if not one.start or start_time(one.pid)[0] != one.start:
+        return marked(run_id)
+    return Family(one.pid, True, run_id, one.passes_on)
 
 
 def _leftovers(entry: Entry, ask: Ask) -> Iterator[Remnant]:

@@ -61,6 +61,15 @@ class Leftover:
 
 
 @dataclass(frozen=True)
+class Started:
+    """The process of this machine that a task began with. `passes_on`: it alone gets TERM (family.py)."""
+
+    pid: int
+    start: str  # when, in the kernel's own words (locks.py)
+    passes_on: bool = False
+
+
+@dataclass(frozen=True)
 class Entry:
     """One command line. `owner`: the process on this machine that looks after it. `fetch`: the WHERE runner's own data.
 
@@ -82,6 +91,7 @@ class Entry:
     message: str = ""  # what went wrong with the command line as a whole
     leftovers: tuple[Leftover, ...] = ()  # of what this machine carries out; none once they are gone
     cleared: bool = False  # the command directory is gone
+    processes: Mapping[str, Started] = field(default_factory=dict)  # by run id, as long as they may be there
 
     @property
     def over(self) -> bool:
@@ -224,6 +234,7 @@ def as_data(entry: Entry) -> dict[str, Any]:
         "supervised": {"reach": list(supervised.reach), "place": supervised.place, "directory": supervised.directory,
                        "tasks": dict(supervised.tasks)} if supervised else None,
         "fetch": entry.fetch, "settled": entry.settled, "message": entry.message, "cleared": entry.cleared,
+        "processes": {run_id: dict(vars(one)) for run_id, one in entry.processes.items()},
         "leftovers": [{"title": one.title, "find": _command_data(one.find) if one.find else None,
                        "remove": [_command_data(command) for command in one.remove]} for one in entry.leftovers],
     }
@@ -256,7 +267,9 @@ def from_data(data: Mapping[str, Any]) -> Entry:
         owner=_owner(data["owner"]) if data["owner"] else None,
         supervised=_supervised(data["supervised"]) if data["supervised"] else None,
         fetch=data["fetch"], settled=bool(data["settled"]), message=str(data["message"]),
-        leftovers=tuple(_leftover(one) for one in data["leftovers"]), cleared=bool(data["cleared"]))
+        leftovers=tuple(_leftover(one) for one in data["leftovers"]), cleared=bool(data["cleared"]),
+        processes={str(run_id): Started(int(one["pid"]), str(one["start"]), bool(one["passes_on"]))
+                   for run_id, one in data["processes"].items()})
 
 
 def _owner(data: Mapping[str, Any]) -> Owner:

@@ -41,7 +41,9 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
         output.warn(note)
     result.listed = Listed(entry_for(prepared, plan)) if prepared.jobs else None
     with conclude(arguments, prepared, result):
-        with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say, announce=_announce) as session:
+        begun = result.listed.begun if result.listed else lambda family: None
+        with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say, announce=_announce,
+                     begun=begun) as session:
             _run_all(arguments, prepared, plans, session, result)
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
             finish_for_make(arguments, prepared, started)

@@ -10,12 +10,14 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Plan
 from mlcube_cli.errors import MachineError
-from mlcube_cli.locks import myself
+from mlcube_cli.family import Family
+from mlcube_cli.locks import myself, start_time
 from mlcube_cli.observe import home_of
 from mlcube_cli.records import run_directory
 from mlcube_cli.run_index import (
     Entry,
     RunTask,
+    Started,
     Supervised,
     concluded,
     index_directory,
@@ -66,6 +68,15 @@ class Listed:
         """The task starts now."""
         self._change(run_id, status="running", started=time.time())
 
+    def begun(self, family: Family) -> None:
+        """The process that the task which runs just now began with."""
+        if self._entry is None:
+            return
+        running = next((task.run_id for task in self._entry.tasks if task.status == "running"), "")
+        one = Started(family.leader, start_time(family.leader)[0], family.passes_on)
+        self._entry = replace(self._entry, processes={running: one})
+        self._write()
+
     def finish(self, run_id: str, status: str, exit_code: int) -> None:
         """The task has ended."""
         self._change(run_id, status=status, exit_code=exit_code, ended=time.time())
@@ -77,7 +88,7 @@ class Listed:
         if status == "running":
             self._entry = replace(self._entry, owner=None, message=message)
         else:
-            self._entry = replace(concluded(self._entry, status, exit_code, message), settled=True, leftovers=())
+            self._entry = replace(concluded(self._entry, status, exit_code, message), settled=True, leftovers=(), processes={})
         self._write()
 
     def _change(self, run_id: str, **values: object) -> None:

@@ -125,9 +125,9 @@ def test_a_dead_owners_lock_is_taken_over(tmp_path, change):
 def test_a_zombie_is_dead(tmp_path):
     zombie = subprocess.Popen(["true"])
     until = time.monotonic() + 5
-    while locks._start_time(zombie.pid)[1] != "Z":
+    while locks.start_time(zombie.pid)[1] != "Z":
         assert time.monotonic() < until
-    hold(tmp_path, replace(locks.myself(), pid=zombie.pid, start=locks._start_time(zombie.pid)[0]))
+    hold(tmp_path, replace(locks.myself(), pid=zombie.pid, start=locks.start_time(zombie.pid)[0]))
     take(tmp_path)
     zombie.wait()
 
