@@ -31,7 +31,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class _Bound:
+class Bound:
     """A parameter with its value as an absolute path, before the disk was asked; a text has no path."""
 
     parameter: Parameter
@@ -52,7 +52,7 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
     that cannot be made, one path read-only and written. Raises facts.Missing for paths not looked at yet.
     """
     problems: list[Problem] = []
-    bound = [item for parameter in wish.task.parameters for item in _bind(cube, parameter, wish, facts, problems)]
+    bound = [item for parameter in wish.task.parameters for item in bind(cube, parameter, wish, facts, problems)]
     facts.need(*(PathKind(item.path) for item in bound if item.is_path))
     made = tuple(argument for job in earlier for argument in job.paths if argument.direction == "output")
     written = {item.path: item for item in bound if item.is_path and item.parameter.direction == "output"}
@@ -75,19 +75,6 @@ def resolve(cube: Cube, platform: Platform, wish: Wish, facts: Facts, earlier: t
                assume=wish.assume, copies=tuple(copies.values()))
 
 
-def paths_of_here(cube: Cube, wish: Wish, facts: Facts, absolute_inputs: bool = False) -> tuple[str, ...]:
-    """The paths that the task's relative values mean: they lie on this machine, wherever the task runs (RULINGS 35).
-
-    `facts`: with the environment of the machine that absolute paths lie on. `absolute_inputs`: those, too. Raises nothing
-    for faults; `resolve` does.
-    """
-    faults: list[Problem] = []
-    bound = [item for parameter in wish.task.parameters for item in _bind(cube, parameter, wish, facts, faults)]
-    return tuple(item.path for item in bound
-                 if item.is_path and ((absolute_inputs and item.parameter.direction == "input")
-                                      or not os.path.isabs(expand(item.text, cube.workspace, facts))))
-
-
 def _input_mode(parameter: Parameter, wish: Wish) -> str:
     return wish.mount or parameter.mode
 
@@ -103,7 +90,7 @@ def _once(arguments: list[Argument]) -> tuple[Argument, ...]:
 # --- values to paths -----------------------------------------------------------------------------------------------
 
 
-def _bind(cube: Cube, parameter: Parameter, wish: Wish, facts: Facts, problems: list[Problem]) -> list[_Bound]:
+def bind(cube: Cube, parameter: Parameter, wish: Wish, facts: Facts, problems: list[Problem]) -> list[Bound]:
     """The parameter's path: `name=value`, else `-P`, else the group's, else the default; none of them: left out."""
     typed = wish.values.get(parameter.name)
     if typed is not None:
@@ -118,14 +105,14 @@ def _bind(cube: Cube, parameter: Parameter, wish: Wish, facts: Facts, problems: 
     else:
         return []
     if parameter.type == TEXT:
-        return [_Bound(parameter, text, "", location)]
+        return [Bound(parameter, text, "", location)]
     try:
         path = absolute_path(text, cube.workspace, facts, from_command_line=typed is not None)
     except DefinitionError as error:
         problems.append(Problem(location, f"parameter '{parameter.name}': {error.message}", "bad-path", error.hint,
                                 path=parameter.name))
         return []
-    return [_Bound(parameter, text, path, location)]
+    return [Bound(parameter, text, path, location)]
 
 
 def absolute_path(text: str, workspace: str, facts: Facts, from_command_line: bool = False) -> str:
@@ -156,7 +143,7 @@ def expand(text: str, workspace: str, facts: Facts) -> str:
 # --- inputs that a workspace elsewhere lacks -----------------------------------------------------------------------
 
 
-def _copies(cube: Cube, wish: Wish, inputs: list[_Bound], facts: Facts, made: tuple[Argument, ...]) -> dict[str, Copy]:
+def _copies(cube: Cube, wish: Wish, inputs: list[Bound], facts: Facts, made: tuple[Argument, ...]) -> dict[str, Copy]:
     """The inputs to copy from the cube's own workspace into the one that was asked for, by target (spec/dialects 3.6).
 
     Those that lie in the workspace, are there in the cube's own and absent in this one, and that no task of the cube
@@ -183,7 +170,7 @@ def find_copies(cube: Cube, facts: Facts) -> tuple[Copy, ...]:
     found: dict[str, Copy] = {}
     for task in cube.tasks:
         wish, faults = Wish(task), list[Problem]()
-        bound = [item for parameter in task.parameters for item in _bind(cube, parameter, wish, facts, faults)]
+        bound = [item for parameter in task.parameters for item in bind(cube, parameter, wish, facts, faults)]
         inputs = [item for item in bound if item.is_path and item.parameter.direction == "input"]
         facts.need(*(PathKind(item.path) for item in inputs))
         found.update(_copies(cube, wish, inputs, facts, ()))
@@ -214,7 +201,7 @@ def _at_or_below(path: str, directory: str) -> bool:
 # --- what the disk says --------------------------------------------------------------------------------------------
 
 
-def _judge(item: _Bound, dialect: str, facts: Facts, made: tuple[Argument, ...],
+def _judge(item: Bound, dialect: str, facts: Facts, made: tuple[Argument, ...],
            copy: Copy | None = None) -> tuple[str, list[Problem]]:
     """The artefact's kind (file, directory, unknown) and what is wrong with it. One that will be copied: its source's."""
     fact = facts.path(item.path)
@@ -232,7 +219,7 @@ def _judge(item: _Bound, dialect: str, facts: Facts, made: tuple[Argument, ...],
     return _judge_output(item, wanted, facts, dialect)
 
 
-def _judge_input(item: _Bound, wanted: str, fact: PathFact, facts: Facts,
+def _judge_input(item: Bound, wanted: str, fact: PathFact, facts: Facts,
                  made: tuple[Argument, ...]) -> tuple[str, list[Problem]]:
     name = item.parameter.name
     if fact.kind == "absent" and not fact.readable:
@@ -264,7 +251,7 @@ def _holds(output: Argument, path: str) -> bool:
     return _at_or_below(path, output.host_path)
 
 
-def _missing_input(item: _Bound, facts: Facts) -> Problem:
+def _missing_input(item: Bound, facts: Facts) -> Problem:
     name = item.parameter.name
     hint = f"run the task that makes it, or give another path: {name}=PATH"
     if item.location == COMMAND_LINE and not os.path.isabs(item.text) and not item.text.startswith(("./", "../", "~", "$")):
@@ -274,7 +261,7 @@ def _missing_input(item: _Bound, facts: Facts) -> Problem:
     return _problem(item, f"input '{name}' is missing: there is no {_shown(item.path)}", "missing-input", hint)
 
 
-def _judge_output(item: _Bound, wanted: str, facts: Facts, dialect: str) -> tuple[str, list[Problem]]:
+def _judge_output(item: Bound, wanted: str, facts: Facts, dialect: str) -> tuple[str, list[Problem]]:
     name, fact = item.parameter.name, facts.path(item.path)
     if wanted == "unknown":
         if fact.kind in ("file", "directory"):
@@ -305,7 +292,7 @@ def _obstacle(path: str, fact: PathFact, facts: Facts) -> str:
     return f"{_shown(fact.ancestor)} does not let you"
 
 
-def _conflicts(item: _Bound, wish: Wish, written: Mapping[str, _Bound]) -> list[Problem]:
+def _conflicts(item: Bound, wish: Wish, written: Mapping[str, Bound]) -> list[Problem]:
     """An input that is asked to be read-only in so many words, and an output at the same path."""
     output = written.get(item.path)
     stated = wish.mount == "ro" or (wish.mount is None and item.parameter.mode_stated and item.parameter.mode == "ro")
@@ -316,7 +303,7 @@ def _conflicts(item: _Bound, wish: Wish, written: Mapping[str, _Bound]) -> list[
                      "mode-conflict", "give one of them another path, or allow writing with 'opts: rw'")]
 
 
-def _problem(item: _Bound, message: str, code: str, hint: str) -> Problem:
+def _problem(item: Bound, message: str, code: str, hint: str) -> Problem:
     return Problem(item.location, message, code, hint, path=item.parameter.name)
 
 

@@ -21,6 +21,7 @@ _HANDLERS = {
     "wait": ("mlcube_cli.cli.ending", "wait"),
     "cancel": ("mlcube_cli.cli.ending", "cancel"),
     "fetch": ("mlcube_cli.cli.ending", "fetch"),
+    "sync": ("mlcube_cli.cli.sync", "sync"),
     "reap": ("mlcube_cli.cli.reap", "reap"),
     "schema": ("mlcube_cli.cli.reading", "schema"),
     "configure": ("mlcube_cli.cli.running", "configure"),

@@ -69,9 +69,10 @@ LOG_LEVEL = _option("--log-level", "--log_level", metavar="LEVEL", default="warn
 
 UNTRUSTED = _option("--untrusted", action="store_true", help="refuse a cube that reaches beyond its inputs and outputs "
                     "(privileged, host network, setup lines, ...)")
+TASK = _option("--task", metavar="T[,T]", action="append", default=[],
+               help="task names, or run configuration files; several run in this order")
 RUN_ONLY = (
-    _option("--task", metavar="T[,T]", action="append", default=[],
-            help="task names, or run configuration files; several run in this order"),
+    TASK,
     WORKSPACE,
     _option("--timeout", metavar="D", help="end each task after this time (90, 30s, 30m, 2h, 1d); exit code 124"),
     _option("--grace", metavar="D", default="10s", help="time between TERM and KILL (default 10s)"),
@@ -200,6 +201,11 @@ VERBS = (
          ("mlcube cancel", "mlcube cancel 3f9a2c --now")),
     Verb("fetch", "bring home the outputs of a run on another machine, as they are now", (*_COMMON,), "[RUN]",
          ("mlcube fetch", "mlcube fetch 3f9a2c")),
+    Verb("sync", "send what tasks need to another machine, fetch what they made, or compare, by hand",
+         (CUBE, PLATFORM, RUNNER, OVERRIDE, WORKSPACE, TASK, _option("--dry-run", action="store_true", help="list files and "
+          "bytes; send and fetch nothing"), UNTRUSTED, JSON, *_COMMON), "push|pull|status [CUBE] [NAME=VALUE ...]",
+         ("mlcube sync status . --platform gpu-box", "mlcube sync push . --platform gpu-box --task train --dry-run",
+          "mlcube sync pull . --platform gpu-box --task train")),
     Verb("reap", "remove what killed runs left: containers, processes, directories of ours that nobody owns any more",
          (_option("--yes", action="store_true", help="do not ask"),
           _option("--dry-run", action="store_true", help="list it; remove nothing"), JSON, *_COMMON), "",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from mlcube_cli.bound import arguments_of, paths_of_here
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import choose_platform
@@ -26,7 +27,7 @@ from mlcube_cli.cube_id import find_id
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import Cube, Option, Platform
 from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, UsageError
-from mlcube_cli.facts import Answer, Facts, PathFact, PathKind, Question
+from mlcube_cli.facts import Answer, Facts, FileText, PathFact, PathKind, Question
 from mlcube_cli.job import Job
 from mlcube_cli.lock_file import under
 from mlcube_cli.observe import Look, with_facts
@@ -36,7 +37,7 @@ from mlcube_cli.process import Session, ask
 from mlcube_cli.records import RUNS
 from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
 from mlcube_cli.remembered import recall, remember
-from mlcube_cli.resolve import Wish, paths_of_here
+from mlcube_cli.resolve import Wish
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS, Carrier, load_carrier, load_runner
 from mlcube_cli.there import There, reach
@@ -112,6 +113,27 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     from mlcube_cli.cli.images_there import with_image
 
     return with_image(prepared)
+
+
+def find_travelling(arguments: Arguments, cube: Cube, reading: Reading, asked: Asked, facts: Facts) -> Remote:
+    """What the tasks would send and bring home, whether or not they could start now. The machine is connected and looked at."""
+    _guard_the_way(arguments, asked.platform, reading)
+    carrier = load_carrier(asked.platform.runner)
+    way, facts = with_facts(lambda known: carrier.way(asked.platform, known), facts, ways_to_look(arguments))
+    machine = arrive(way)
+    wishes = wishes_of(arguments, asked)
+    near = _near(cube, asked.platform, wishes, facts, machine)
+
+    def jobs_of_wishes(known: Facts) -> tuple[Job, ...]:
+        return tuple(Job("", cube.name, cube.root, cube.workspace, cube.calling, wish.task.name, None,
+                         arguments_of(cube, wish, known), asked.platform) for wish in wishes)
+
+    jobs, _ = with_facts(jobs_of_wishes, near.mixed, near.look(cube))
+    remote = _remote(asked.platform, carrier, way, near, cube, jobs)
+    parcels = [_parcels(cube, (job,), remote.relocation) for job in jobs]
+    inputs, outputs = (tuple({parcel.here: parcel for pair in parcels for parcel in pair[which]}.values()) for which in (0, 1))
+    own = tuple(parcel for parcel in inputs if not is_at_or_below(parcel.there, remote.load.code[1]))
+    return replace(remote, load=replace(remote.load, inputs=own, outputs=outputs))
 
 
 def _guard_the_way(arguments: Arguments, platform: Platform, reading: Reading) -> None:
@@ -266,10 +288,11 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     own = os.path.join(cube.root, "workspace")
     load = Load(root, identifier, (cube.root, mirror), workspace, tuple(dict.fromkeys((cube.workspace, own))), inputs, outputs,
                 rsync=near.machine.rsync)
-    questions = tuple(PathKind(path) for path in carrier.places(load))
-    found = near.machine.look(questions)
-    load = replace(load, made=all(isinstance(fact := found[question], PathFact) and fact.kind != "absent"
-                                  for question in questions))
+    marker, *directories = carrier.places(load)
+    questions = tuple(PathKind(path) for path in directories)
+    found = near.machine.look((FileText(marker), *questions))
+    load = replace(load, made=found[FileText(marker)] == f"{identifier}\n".encode() and all(
+        isinstance(fact := found[question], PathFact) and fact.kind != "absent" for question in questions))
     return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
 
 

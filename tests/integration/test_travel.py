@@ -7,7 +7,7 @@ import re
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -421,10 +421,18 @@ def test_what_may_not_be_written_is_named(tmp_path: Path, gpu_box: Box) -> None:
 # --- a connection that breaks ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def cut_user(gpu_box: Box) -> Iterator[str]:
+    """A user whose connections are this test's own."""
+    user = gpu_box.new_user(f"cut{os.getpid()}")
+    yield user
+    gpu_box.remove_user(user)
+
+
 @pytest.mark.parametrize("direction", ["push", "pull"])
 def test_a_transfer_that_was_cut_leaves_no_half_file_and_goes_on_where_it_stopped(
-        tmp_path: Path, gpu_box: Box, direction: str) -> None:
-    user = gpu_box.new_user(f"cut{os.getpid()}{direction}")
+        tmp_path: Path, gpu_box: Box, cut_user: str, direction: str) -> None:
+    user = cut_user
     content = os.urandom(24 << 20)
     (tmp_path / "ws").mkdir()
     there = gpu_box.text('mkdir "/home/$1/ws"; chown "$1:" "/home/$1/ws"; echo "/home/$1/ws"', user)

@@ -1,0 +1,46 @@
+"""The paths that the parameters of a task are bound to, whether or not it could start. Pure."""
+
+from __future__ import annotations
+
+import os
+
+from mlcube_cli.definition.model import Cube
+from mlcube_cli.errors import DefinitionError, Problem
+from mlcube_cli.facts import Facts, PathKind
+from mlcube_cli.job import Argument
+from mlcube_cli.resolve import Bound, Wish, bind, expand
+
+
+def paths_of_here(cube: Cube, wish: Wish, facts: Facts, absolute_inputs: bool = False) -> tuple[str, ...]:
+    """The paths that the task's relative values mean: they lie on this machine, wherever the task runs (RULINGS 35).
+
+    `facts`: with the environment of the machine that absolute paths lie on. `absolute_inputs`: those, too. Raises nothing
+    for faults; `resolve` does.
+    """
+    faults: list[Problem] = []
+    bound = [item for parameter in wish.task.parameters for item in bind(cube, parameter, wish, facts, faults)]
+    return tuple(item.path for item in bound
+                 if item.is_path and ((absolute_inputs and item.parameter.direction == "input")
+                                      or not os.path.isabs(expand(item.text, cube.workspace, facts))))
+
+
+def arguments_of(cube: Cube, wish: Wish, facts: Facts) -> tuple[Argument, ...]:
+    """The paths that the task would get, whether or not it could start: nothing is asked of them but their kind.
+
+    Raises DefinitionError for a value that means no path.
+    """
+    faults: list[Problem] = []
+    bound = [item for parameter in wish.task.parameters for item in bind(cube, parameter, wish, facts, faults)]
+    if faults:
+        raise DefinitionError(f"what task '{wish.task.name}' reads and writes cannot be told", problems=faults)
+    paths = [item for item in bound if item.is_path]
+    facts.need(*(PathKind(item.path) for item in paths))
+    return tuple(Argument(item.parameter.name, item.parameter.direction, _kind_of(item, facts), "rw", item.path)
+                 for item in paths)
+
+
+def _kind_of(item: Bound, facts: Facts) -> str:
+    if item.parameter.type == "unknown":
+        found = facts.path(item.path).kind
+        return found if found in ("file", "directory") else "directory" if item.text.endswith("/") else "unknown"
+    return item.parameter.type

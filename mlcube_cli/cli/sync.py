@@ -1,0 +1,278 @@
+"""`sync push|pull|status`: what a run sends and brings home, by hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.choose import assign, choose_tasks
+from mlcube_cli.cli.executing import why_failed
+from mlcube_cli.cli.listed import here
+from mlcube_cli.cli.remote import Remote, find_travelling
+from mlcube_cli.cli.running import Asked, read_request
+from mlcube_cli.cli.sending import look_before_sending
+from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
+from mlcube_cli.cli.words import Words, sort_out
+from mlcube_cli.command import Step
+from mlcube_cli.cube_id import keep_id
+from mlcube_cli.definition import Reading, read_cube
+from mlcube_cli.definition.model import Cube, Platform
+from mlcube_cli.errors import DefinitionError, Interrupted, TransferError, UsageError
+from mlcube_cli.facts import Facts
+from mlcube_cli.manifest import Manifest, changed_since, load_manifest, renewed, save_manifest
+from mlcube_cli.observe import home_of, machine, with_facts
+from mlcube_cli.outcome import Outcome
+from mlcube_cli.parcels import Listed, Parcel
+from mlcube_cli.process import Session, ask
+from mlcube_cli.relocation import is_at_or_below
+from mlcube_cli.report import printable
+from mlcube_cli.run_index import state_directory
+from mlcube_cli.runner import REMOTE, RUNNERS
+
+ACTIONS = ("push", "pull", "status")
+_LONGEST = 24 * 3600.0  # seconds for a list
+_VANISHED = 24  # rsync: something went away meanwhile, as in a run that goes on
+_SHOWN = 40  # lines of a list on a terminal
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """One direction: what it takes, and what it would do. `kept`: what was changed here, and is not written over."""
+
+    steps: tuple[Step, ...]
+    items: tuple[Listed, ...]
+    kept: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return sum(item.size for item in self.items)
+
+    @property
+    def files(self) -> int:
+        return len([item for item in self.items if item.kind == "file" and item.change != "deleted"])
+
+
+def sync(arguments: Arguments) -> int:
+    """`mlcube sync`: 0, or CONTRACT's code of what is wrong."""
+    if not arguments.words or arguments.words[0] not in ACTIONS:
+        raise UsageError("sync what?", "mlcube sync push, mlcube sync pull or mlcube sync status, then CUBE --platform P")
+    action = arguments.words[0]
+    arguments.mount, arguments.interactive, arguments.grace, arguments.timeout = None, False, 10.0, None
+    remote = _remote(arguments, sort_out(arguments.words[1:], arguments.mlcube, arguments.task))
+    only_told = arguments.dry_run or action == "status"
+    push = _push(remote) if action in ("push", "status") else None
+    pull = _pull(remote) if action in ("pull", "status") else None
+    if not only_told:
+        _transfer(remote, push, pull)
+    if arguments.json:
+        output.json_result(_document(action, remote, only_told, push, pull))
+    elif only_told:
+        output.result("".join(f"{line}\n" for line in (*_lines("push", push), *_lines("pull", pull))))
+    else:
+        for transfer, verb in ((push, "sent to"), (pull, "fetched from")):
+            if transfer is not None:
+                output.say(f"{_summary(transfer)} {verb} {remote.name}")
+    return 0
+
+
+def _transfer(remote: Remote, push: _Transfer | None, pull: _Transfer | None) -> None:
+    """Do what was told. Raises TransferError, Interrupted."""
+    with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
+        if push is not None:
+            look_before_sending(remote)
+            keep_id(remote.load.code[0], state_directory(os.environ, home_of(os.environ)), remote.load.identifier)
+            _carry_out(session, push.steps)
+        if pull is not None:
+            _carry_out(session, pull.steps)
+            _agree(remote, pull.kept)
+
+
+def _carry_out(session: Session, steps: Sequence[Step]) -> None:
+    for step in steps:
+        outcome = session.run(step)
+        if outcome.status == "cancelled":
+            raise Interrupted(outcome.signal or 2)
+        if outcome.status != "succeeded" and outcome.exit_code != _VANISHED:
+            raise why_failed(step, outcome, TransferError)
+
+
+# --- what is meant -----------------------------------------------------------------------------------------------------
+
+
+def _remote(arguments: Arguments, words: Words) -> Remote:
+    """The machine, and what of this cube travels. Raises MLCubeError."""
+    facts = machine(os.environ)
+    reading = read_cube(read_request(arguments, words, facts))
+    cube = reading.cube
+    if cube is None:
+        raise DefinitionError("this cube cannot be used", problems=reading.problems)
+    platform = _platform(arguments, cube, reading)
+    tasks = choose_tasks(cube, words.tasks, facts.cwd) if words.tasks else _all_tasks(cube)
+    values = assign([task for task, _ in tasks], words.values)
+    judge_problems(reading, Used(cube, platform, tasks, used_files(cube, platform, tasks), facts.cwd))
+    return _there(arguments, cube, reading, Asked(platform, tasks, values), facts)
+
+
+def _there(arguments: Arguments, cube: Cube, reading: Reading, asked: Asked, facts: Facts) -> Remote:
+    """The machine; of the inputs, those that are here."""
+    remote = find_travelling(arguments, cube, reading, asked, facts)
+    absent = [parcel for parcel in remote.load.inputs if not os.path.lexists(parcel.here)]
+    if arguments.words[0] == "push":
+        for parcel in absent:
+            output.say(f"input '{parcel.name}' is not sent: there is no {parcel.here}")
+    inputs = tuple(parcel for parcel in remote.load.inputs if parcel not in absent)
+    return replace(remote, load=replace(remote.load, inputs=inputs))
+
+
+def _platform(arguments: Arguments, cube: Cube, reading: Reading) -> Platform:
+    """The one that is named, else the only one of the cube's that is another machine. Raises UsageError, DefinitionError."""
+    others = [platform for platform in cube.platforms if _is_elsewhere(platform)]
+    if arguments.platform is not None:
+        platform = cube.platform(reading.platform) if reading.platform else None
+        if platform is None:
+            raise DefinitionError("this platform cannot be used", problems=reading.problems)
+        if not _is_elsewhere(platform):
+            raise UsageError(f"platform '{platform.name}' (runner {platform.runner}) is this machine: nothing travels",
+                             "name a platform of the runner ssh")
+        return platform
+    if len(others) != 1:
+        names = ", ".join(platform.name for platform in others)
+        raise UsageError("which machine?", f"--platform with one of: {names}" if names else
+                         "the cube names none: give --platform, a platform of your settings or a platform file")
+    return others[0]
+
+
+def _is_elsewhere(platform: Platform) -> bool:
+    return platform.runner in RUNNERS and RUNNERS[platform.runner].kind == REMOTE
+
+
+def _all_tasks(cube: Cube) -> Chosen:
+    """Every task with each of its run configurations, or with its defaults where it has none."""
+    return [(task, group) for task in cube.tasks for group in (task.groups or (None,))]
+
+
+# --- what would travel -------------------------------------------------------------------------------------------------
+
+
+def _push(remote: Remote) -> _Transfer:
+    steps, _ = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
+    return _Transfer(steps, _listed(remote, steps))
+
+
+def _pull(remote: Remote) -> _Transfer:
+    """What was changed here since it last was as it is there stays; no clock is asked (RULINGS 36)."""
+    items = _listed(remote, _pull_steps(remote, ()))
+    ours = frozenset(changed_since(_last_agreed(remote.load.outputs)))
+    reals = [(os.path.realpath(parcel.here), parcel.here) for parcel in remote.load.outputs]
+    changed = {_as_named(item.path, reals) for item in items if item.change == "changed"}
+    kept = tuple(sorted(changed & ours))
+    return _Transfer(_pull_steps(remote, kept), items, kept)
+
+
+def _as_named(path: str, reals: Sequence[tuple[str, str]]) -> str:
+    """A path behind an output that is a link here, as one below the output."""
+    return next((named + path[len(real):] for real, named in reals if is_at_or_below(path, real)), path)
+
+
+def _pull_steps(remote: Remote, kept: tuple[str, ...]) -> tuple[Step, ...]:
+    suffix = f".from-{''.join(char if char.isalnum() or char in '.-_' else '-' for char in remote.name)}"
+    return with_facts(lambda known: remote.carrier.pull(remote.platform, known, remote.load, kept, suffix), remote.here)[0]
+
+
+def _listed(remote: Remote, steps: Sequence[Step]) -> tuple[Listed, ...]:
+    """What these steps would do; each thing once. Raises TransferError."""
+    found: dict[Listed, None] = {}
+    for step in steps:
+        command = remote.carrier.told(step)
+        if command is None:
+            continue
+        said = ask(command, _LONGEST)
+        if said.exit_code not in (0, _VANISHED):
+            tail = tuple(said.stderr.splitlines()[-25:])
+            raise why_failed(step, Outcome("failed", said.exit_code, 0.0, tail=tail, command=command), TransferError)
+        found.update(dict.fromkeys(remote.carrier.listed(step, said.stdout)))
+    return tuple(found)
+
+
+# --- what both machines last had in common -----------------------------------------------------------------------------
+
+
+def _last_agreed(outputs: Sequence[Parcel]) -> Manifest:
+    """How the outputs were here when they last were sent for, by a run or by hand: the newest manifest of each counts."""
+    directory = here()
+    marks = {}
+    waiting = [parcel.here for parcel in outputs]
+    for file in _newest_first(directory):
+        manifest = load_manifest(file) if waiting else None
+        known = [path for path in waiting if manifest is not None and path in manifest.paths]
+        waiting = [path for path in waiting if path not in known]
+        marks.update({path: mark for path, mark in (manifest.marks if manifest else {}).items()
+                      if any(is_at_or_below(path, top) for top in known)})
+    return Manifest(tuple(parcel.here for parcel in outputs), marks)
+
+
+def _newest_first(directory: str) -> list[str]:
+    try:
+        files = [entry.path for entry in os.scandir(directory) if entry.name.endswith(".manifest")]
+        return sorted(files, key=os.path.getmtime, reverse=True)
+    except OSError:
+        return []
+
+
+def _agree(remote: Remote, kept: tuple[str, ...]) -> None:
+    """The outputs are here as they are there, but for what was kept."""
+    for path in kept:
+        output.warn(f"{path} was changed here, and stays; the one from {remote.name} lies beside it")
+    directory = here()
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        save_manifest(os.path.join(directory, f"sync-{remote.load.identifier}.manifest"),
+                      renewed(_last_agreed(remote.load.outputs), kept))
+    except OSError as error:
+        output.warn(f"what has come home cannot be noted ({error.strerror or error}): the next pull keeps what differs here")
+
+
+# --- shown -------------------------------------------------------------------------------------------------------------
+
+
+def _summary(transfer: _Transfer) -> str:
+    gone = len([item for item in transfer.items if item.change == "deleted"])
+    files = f"{transfer.files} file{'' if transfer.files == 1 else 's'}, {_size(transfer.size)}"
+    return f"{files}{f', {gone} deleted' if gone else ''}"
+
+
+def _lines(name: str, transfer: _Transfer | None) -> list[str]:
+    if transfer is None:
+        return []
+    if not transfer.items:
+        return [f"{name}: nothing; all is as it should be"]
+    kept = frozenset(transfer.kept)
+    lines = [f"  {'kept' if item.path in kept else item.change:<8} {_size(item.size) if item.kind == 'file' else '':>9}  "
+             f"{printable(item.path)}" for item in transfer.items]
+    if os.isatty(1) and len(lines) > _SHOWN:
+        lines = [*lines[:_SHOWN], f"  ... and {len(lines) - _SHOWN} more (all of them with --json, or in a pipe)"]
+    return [f"{name}: {_summary(transfer)}", *lines]
+
+
+def _size(size: int) -> str:
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= least:
+            return f"{size / least:.1f} {unit}"
+    return f"{size} B"
+
+
+def _document(action: str, remote: Remote, only_told: bool, push: _Transfer | None,
+              pull: _Transfer | None) -> dict[str, object]:
+    """The document mlcube.sync.v1."""
+    return {"schema": "mlcube.sync.v1", "action": action, "platform": remote.platform.name, "host": remote.name,
+            "dry_run": only_told, "root": remote.load.root, "push": _direction(push), "pull": _direction(pull)}
+
+
+def _direction(transfer: _Transfer | None) -> dict[str, object] | None:
+    if transfer is None:
+        return None
+    return {"files": transfer.files, "bytes": transfer.size, "kept": list(transfer.kept), "items": [
+        {"path": item.path, "change": item.change, "kind": item.kind, "size": item.size} for item in transfer.items]}

@@ -1,0 +1,116 @@
+"""`mlcube sync`: what a run sends and brings home, by hand, as its user sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.conftest import CHECKOUT, Outcome
+from tests.cubes import write_tree
+from tests.integration.far import Far
+
+pytestmark = pytest.mark.ssh
+
+
+def sync(far: Far, action: str, *words: str, code: int = 0) -> Outcome:
+    done = far.run_mlcube("sync", action, str(far.cube), "--platform", "ssh", *words, env=far.environment)
+    assert done.exit_code == code, done.stderr
+    return done
+
+
+def told(far: Far, action: str, *words: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(sync(far, action, "--json", *words).stdout)
+    jsonschema.validate(document, json.loads((CHECKOUT / "schemas/mlcube.sync.v1.json").read_text()))
+    return document
+
+
+def changes(far: Far, direction: dict[str, Any]) -> dict[str, str]:
+    """Path in the cube: what becomes of it."""
+    return {item["path"][len(str(far.cube)) + 1:]: item["change"] for item in direction["items"]}
+
+
+def test_a_push_sends_code_and_inputs_and_a_dry_run_only_says_so(far: Far) -> None:
+    write_tree(far.cube, {"build/Dockerfile": "FROM x\n", "workspace/other/x": "x", ".git/HEAD": "x"})
+    listed = told(far, "push", "--task", "work", "--dry-run")
+    expected = {"mlcube.yaml", "build/", "build/Dockerfile", "workspace/script.sh", "workspace/data/", "workspace/data/one"}
+    assert changes(far, listed["push"]) == dict.fromkeys(expected, "new")
+    assert (listed["dry_run"], listed["pull"], listed["push"]["files"]) == (True, None, 4)
+    assert far.box.text('ls -A "$1"', far.far_home).split() == [".ssh"] or not far.box.exists(f"{far.far_home}/.mlcube")
+    done = sync(far, "push", "--task", "work")
+    assert done.stdout == "" and "4 files" in done.stderr
+    assert {"code/mlcube.yaml", "code/build/Dockerfile", "workspace/script.sh", "workspace/data/one"} <= far.there()
+    assert not [name for name in far.there() if "other" in name or ".git" in name]
+    again = sync(far, "push", "--task", "work", "--dry-run")
+    assert again.stdout == "push: nothing; all is as it should be\n"
+
+
+def test_a_push_mirrors_deletions_of_code_alone(far: Far) -> None:
+    write_tree(far.cube, {"gone.py": "x", "workspace/data/two": "2"})
+    sync(far, "push")
+    (far.cube / "gone.py").unlink()
+    (far.workspace / "data/two").unlink()
+    text = sync(far, "status").stdout
+    assert "deleted" in text and "gone.py" in text and "data/two" not in text
+    sync(far, "push")
+    assert "code/gone.py" not in far.there() and "workspace/data/two" in far.there()
+
+
+def test_what_is_not_here_yet_is_said_and_the_rest_travels(far: Far) -> None:
+    done = sync(far, "push", "--task", "again")
+    assert "input 'script' is not sent" in done.stderr and "input 'data' is not sent" in done.stderr
+    assert "code/mlcube.yaml" in far.there()
+
+
+def test_after_a_run_nothing_is_left_to_sync(far: Far) -> None:
+    far.run()
+    assert sync(far, "status", "--task", "work").stdout == (
+        "push: nothing; all is as it should be\npull: nothing; all is as it should be\n")
+
+
+def test_a_pull_brings_outputs_and_keeps_what_was_changed_here(far: Far) -> None:
+    write_tree(far.workspace, {"data/two": "second\n"})
+    far.run()
+    for name in ("one", "two"):
+        far.box.write(f"{far.root}/workspace/result/{name}", b"made there later\n", owner=far.user)
+    far.box.write(f"{far.root}/workspace/result/three", b"new\n", owner=far.user)
+    (far.result / "one").write_text("mine, by hand\n")
+    listed = told(far, "pull", "--task", "work", "--dry-run")["pull"]
+    assert changes(far, listed) == {f"workspace/result/{name}": how for name, how in
+                                    (("one", "changed"), ("two", "changed"), ("three", "new"))}
+    assert listed["kept"] == [str(far.result / "one")]
+    done = sync(far, "pull", "--task", "work")
+    assert (far.result / "one").read_text() == "mine, by hand\n"
+    assert [(far.result / name).read_text() for name in ("two", "three")] == ["made there later\n", "new\n"]
+    (beside,) = far.workspace.glob("result.from-*")
+    assert (beside / "one").read_text() == "made there later\n"
+    assert "was changed here, and stays" in done.stderr
+    (far.result / "one").unlink()
+    sync(far, "pull", "--task", "work")
+    assert (far.result / "one").read_text() == "made there later\n"
+
+
+def test_a_pull_without_a_run_overwrites_nothing_that_differs(far: Far) -> None:
+    sync(far, "push")
+    far.box.write(f"{far.root}/workspace/result/one", b"there\n", owner=far.user)
+    write_tree(far.workspace, {"result/one": "here\n"})
+    sync(far, "pull", "--task", "work")
+    assert (far.result / "one").read_text() == "here\n"
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("sync",), "sync what?"), (("sync", "fetch"), "sync what?"),
+    (("sync", "push", "CUBE", "--platform", "local"), "is this machine: nothing travels"),
+    (("sync", "push", "CUBE", "--platform", "nothing"), "nothing"),
+    (("sync", "push", "CUBE", "--task", "wrok"), "there is no task 'wrok'")])
+def test_what_cannot_be_meant_is_refused(far: Far, words: tuple[str, ...], message: str) -> None:
+    done = far.run_mlcube(*(str(far.cube) if word == "CUBE" else word for word in words), env=far.environment)
+    assert done.exit_code == 2 and message in done.stderr, done.stderr
+
+
+def test_the_only_other_machine_need_not_be_named(far: Far) -> None:
+    done = far.run_mlcube("sync", "push", str(far.cube), env=far.environment)
+    assert done.exit_code == 0, done.stderr
+    assert "code/mlcube.yaml" in far.there()
