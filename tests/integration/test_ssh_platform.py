@@ -87,3 +87,35 @@ def test_a_second_factor_is_asked_for_only_where_there_is_a_terminal(gpu_box: Bo
     done = far("run", "--task=work", "-Pssh.host=prompted")
     assert done.exit_code == 4
     assert "the host does not let you in" in done.stderr
+
+
+# --- the cube's directory there --------------------------------------------------------------------------------------
+
+
+def test_a_directory_of_the_users_settings_serves_every_cube(far: Far, tmp_path: Path) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"platforms:\n  box: {{runner: ssh, host: {far.user}, platform: local, remote_root: ~/cubes here}}\n")
+    far.extra = {"MLCUBE_SYSTEM_SETTINGS": str(settings)}
+    far.script("pwd\n")
+    other = write_tree(tmp_path / "other", {"mlcube.yaml": (far.cube / "mlcube.yaml").read_text(),
+                                            "workspace/script.sh": "pwd\n", "workspace/data/x": ""})
+    for cube in (far.cube, other):
+        done = far.run_mlcube("run", str(cube), "--platform=box", "--task=work", env=far.environment)
+        assert done.exit_code == 0, done.stderr
+        assert done.stdout.startswith(f"{far.far_home}/cubes here/far-")
+    assert len(far.box.text('ls "$1"', f"{far.far_home}/cubes here").splitlines()) == 2
+
+
+def test_a_directory_of_another_cube_is_left_alone(far: Far, tmp_path: Path) -> None:
+    far.options = ("-Pssh.platform=local", "-Pssh.remote_root=~/one")
+    far.script("echo one\n")
+    far.run()
+    far.run()
+    other = tmp_path / "other"
+    write_tree(other, {"mlcube.yaml": (far.cube / "mlcube.yaml").read_text(), "workspace/script.sh": "echo other\n",
+                       "workspace/data/x": ""})
+    done = far.run_mlcube("run", str(other), "--platform=ssh", "--task=work", *far.options, env=far.environment)
+    assert done.exit_code == 6, done.stderr
+    assert f"{far.far_home}/one belongs to another cube" in done.stderr
+    assert "-Prunner.remote_root=DIRECTORY" in done.stderr
+    assert far.box.read(f"{far.far_home}/one/workspace/script.sh") == b"echo one\n"

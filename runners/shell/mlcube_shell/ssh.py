@@ -36,7 +36,11 @@ if [ ! -e "$root/{marker}" ] && [ -n "$(ls -A "$root" 2>/dev/null)" ]; then
   exit 3
 fi
 mkdir -p "$root"
-[ -e "$root/{marker}" ] || printf '%s\\n' {identifier} > "$root/{marker}"
+if [ -s "$root/{marker}" ] && [ "$(cat "$root/{marker}")" != {identifier} ]; then
+  printf '%s belongs to another cube\\n' "$root" >&2
+  exit 3
+fi
+[ -s "$root/{marker}" ] || printf '%s\\n' {identifier} > "$root/{marker}"
 mkdir -p {directories}
 """
 
@@ -48,9 +52,12 @@ def way(platform: Platform, facts: Facts) -> Way:
 
 
 def root(platform: Platform, name: str, there: Facts) -> str:
-    """`remote_root`, where `~` and `$NAME` mean what they mean there, else `~/.mlcube/cubes/NAME` (RULINGS 34, 35, 37)."""
+    """`remote_root`, where `~` and `$NAME` mean what they mean there, else `~/.mlcube/cubes/NAME` (RULINGS 34, 35, 37). That of
+    the user's settings is for every cube, so each has a directory below it."""
     option = platform.find("remote_root")
     text = str(option.value) if option and option.value else f"~/.mlcube/cubes/{name}"
+    if option and option.value and option.own:
+        text = os.path.join(text, name)
     if text == "~" or text.startswith("~/"):
         text = there.home + text[1:]
 
@@ -70,7 +77,7 @@ def push(platform: Platform, facts: Facts, load: Load) -> tuple[Step, ...]:
     connection, travel = _both(platform, facts, load)
     make = () if load.made else (Step("make the cube's directory there", place_of(connection).command(_directories(load)),
                                  reasons=reasons_of(connection),
-                                 hint="empty the directory, or name another one with remote_root"),)
+                                 hint="empty the directory, or name another one: -Prunner.remote_root=DIRECTORY"),)
     inputs = send_inputs(travel, load, facts)
     return (*make, Step(f"send the cube to {connection.name}", send_code(travel, load), reasons=REASONS),
             *(Step(f"send inputs to {connection.name}", command, reasons=REASONS) for command in inputs))
@@ -114,7 +121,7 @@ def _texts(value: Data) -> tuple[str, ...]:
 
 
 def places(load: Load) -> tuple[str, ...]:
-    """What must be there before anything is sent: our marker, and directories."""
+    """What must be there before anything is sent: our marker, which holds the cube's id, and directories."""
     parents = (os.path.dirname(parcel.there) for parcel in (*load.inputs, *load.outputs))
     wanted = (load.code[1], load.workspace[1], os.path.join(load.root, "runs"), *parents)
     return (os.path.join(load.root, MARKER), *dict.fromkeys(wanted))
