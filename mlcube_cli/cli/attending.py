@@ -20,6 +20,7 @@ from mlcube_cli.cli.listed import Listed, entry_for, keep_entry
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
 from mlcube_cli.cli.sending import look_before_sending
+from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.cli.trips import Trip, plan_trip
 from mlcube_cli.command import Plan, Step, merge
 from mlcube_cli.cube_id import keep_id
@@ -123,7 +124,7 @@ class _Attended:
 
     def _step(self, session: Session, step: Step) -> bool:
         """A step of this machine: a copy, a transfer. False when a signal ended it. Raises TransferError."""
-        outcome = session.run(step)
+        outcome = run_transfer(session, step)
         if outcome.status == "cancelled":
             self.result.status, self.result.exit_code, self.result.signal = outcome.status, outcome.exit_code, outcome.signal
             self.result.message = f"cancelled: {step.title}"

@@ -11,6 +11,7 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.remote import connect
+from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.command import Step
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import NOWHERE, Interrupted, MLCubeError, TransferError
@@ -55,7 +56,7 @@ class Homeward:
         for number, step in enumerate(self.steps(kept, facts)):
             if not number:
                 output.say(step.title)
-            outcome = session.run(step)
+            outcome = run_transfer(session, step)
             if outcome.status == "cancelled":
                 return Interrupted(outcome.signal or 2)
             if outcome.status != "succeeded":
