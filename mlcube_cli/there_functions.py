@@ -251,7 +251,7 @@ mlc_df() { LC_ALL=C df "$1" -- "$mlc_above" 2>/dev/null; }
 
 # How much room there is where this path is, or will be; it is relative to the home directory, which `~` means, too.
 mlc_space() {
-  case $2 in /*) mlc_above=$2;; '~'|'~/'*) mlc_above=${mlc_home%/}/${2#?};; *) mlc_above=$mlc_home/$2;; esac
+  case $2 in /*) mlc_above=$2;; '~'|'~/'*) mlc_above=${mlc_home%/}${2#?};; *) mlc_above=${mlc_home%/}/$2;; esac
   mlc_above=${mlc_above%/}
   mlc_above=${mlc_above:-/}
   while [ ! -d "$mlc_above" ] && [ "$mlc_above" != / ]; do mlc_parent "$mlc_above"; done

@@ -336,7 +336,8 @@ def test_the_machine_there_is_this_one(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("ODD", "a\nB=c\n")
     monkeypatch.chdir(tmp_path)
     here = machine(os.environ)
-    there = reach(Place(words, "box"), ask, ("~/not/yet", str(tmp_path), "~", "/"), (Tool("no-such"),))
+    (tmp_path / "sub").mkdir()
+    there = reach(Place(words, "box"), ask, ("~/not/yet", "~/sub", str(tmp_path), "~", "/"), (Tool("no-such"),))
     same = ("uid", "gid", "home", "cwd", "cache", "processor", "host", "terminal")
     assert [getattr(there.facts, name) for name in same] == [getattr(here, name) for name in same]
     ours = {name: value for name, value in here.environment.items() if name not in ("_", "SHLVL")}
@@ -347,7 +348,7 @@ def test_the_machine_there_is_this_one(tmp_path: Path, monkeypatch: pytest.Monke
     assert there.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert there.facts.tool("sh") == there.tools["sh"] == shutil.which("sh")
     assert {root: space.directory for root, space in there.spaces.items()} == {
-        "~/not/yet": str(tmp_path), str(tmp_path): str(tmp_path), "~": str(tmp_path), "/": "/"}
+        "~/not/yet": str(tmp_path), "~/sub": f"{tmp_path}/sub", str(tmp_path): str(tmp_path), "~": str(tmp_path), "/": "/"}
     left = os.statvfs(tmp_path)
     assert abs(there.spaces["~"].bytes_left - left.f_bavail * left.f_frsize) < 4 << 30
     assert there.spaces["~"].files_left is None or there.spaces["~"].files_left > 0
