@@ -1,0 +1,88 @@
+"""A run behind ssh in the background: seen, followed, ended, fetched and reaped from other terminals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.integration.far import Far, until
+
+pytestmark = pytest.mark.ssh
+
+
+def detach(far: Far, script: str, *words: str) -> str:
+    far.script(script)
+    done = far.run("--detach", *words)
+    assert done.stdout.count("\n") == 1, done.stdout
+    return done.stdout.strip()
+
+
+def status(far: Far) -> list[object]:
+    runs = json.loads(far.plain("ps", "--json").stdout)["runs"]
+    return [runs[0]["status"], runs[0]["exit_code"], runs[0]["place"]]
+
+
+def test_a_detached_run_is_followed_waited_for_and_fetched(far: Far) -> None:
+    run = detach(far, 'echo early; while [ ! -e "$HOME/go" ]; do sleep 0.1; done; echo made >"$result/file"; echo late; exit 3')
+    until(lambda: far.plain("logs", run).stdout == "early\n")
+    assert status(far)[:2] == ["running", None] and status(far)[2]
+    assert not (far.result / "file").exists()
+    far.box.root('touch "$1/go"', far.far_home)
+    assert far.plain("wait", run).exit_code == 3
+    assert far.plain("logs", "-f", run).stdout == "early\nlate\n"
+    done = far.plain("fetch", run)
+    assert done.exit_code == 0, done.stderr
+    assert (far.result / "file").read_text() == "made\n"
+    assert status(far)[:2] == ["failed", 3]
+    record = far.record()
+    assert (record["status"], record["exit_code"], record["outputs"][0]["kind"]) == ("failed", 3, "directory")
+    assert far.there("runs") == set(), "what is ours there is gone once all is here"
+    assert far.plain("logs", run).stdout == "early\nlate\n"
+    again = far.plain("fetch", run)
+    assert again.exit_code == 0, again.stderr
+
+
+def test_checkpoints_are_fetched_in_the_middle_of_a_run(far: Far) -> None:
+    run = detach(far, 'echo one >"$result/checkpoint"; echo up; sleep 300')
+    until(lambda: far.plain("logs", run).stdout == "up\n")
+    assert far.plain("fetch").exit_code == 0
+    assert (far.result / "checkpoint").read_text() == "one\n"
+    assert status(far)[:2] == ["running", None]
+    assert far.plain("cancel", run).exit_code == 0
+
+
+def test_cancel_ends_the_whole_tree_there(far: Far) -> None:
+    run = detach(far, 'setsid sleep 974 & echo up; sleep 974')
+    until(lambda: far.plain("logs", run).stdout == "up\n")
+    done = far.plain("cancel", run)
+    assert done.exit_code == 0, done.stderr
+    assert status(far)[:2] == ["cancelled", 143] and far.plain("wait").exit_code == 143
+    assert far.box.text("pgrep -u \"$1\" -f 'sleep 97[4]' || echo none", far.user).strip() == "none"
+
+
+def test_a_killed_supervisor_there_is_lost_and_reap_ends_what_it_left(far: Far) -> None:
+    run = detach(far, 'echo kept >"$result/file"; echo up; sleep 975')
+    until(lambda: far.plain("logs", run).stdout == "up\n")
+    far.box.root('kill -KILL "$(sed -n s/^pid=//p "$1/owner")"', f"{far.root}/runs/{run}")
+    until(lambda: status(far)[:2] == ["lost", 4])
+    listed = far.plain("reap", "--dry-run")
+    assert f"{far.root}/runs/{run}" in listed.stdout
+    done = far.plain("reap", "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert far.box.text("pgrep -u \"$1\" -f 'sleep 97[5]' || echo none", far.user).strip() == "none"
+    assert far.there("runs") == set() and "workspace/result/file" in far.there()
+
+
+def test_a_run_whose_command_is_killed_goes_on_and_is_found_again(far: Far) -> None:
+    far.script('echo early; while [ ! -e "$HOME/go" ]; do sleep 0.1; done; echo made >"$result/file"; echo late')
+    with far.started("--task", "work") as attended:
+        assert attended.process.stdout is not None and attended.process.stdout.readline() == b"early\n"
+        attended.process.kill()
+        attended.process.wait()
+    assert status(far)[:2] == ["running", None]
+    far.box.root('touch "$1/go"', far.far_home)
+    assert far.plain("logs", "-f").stdout == "early\nlate\n"
+    assert far.plain("wait").exit_code == 0
+    assert far.plain("fetch").exit_code == 0
+    assert (far.result / "file").read_text() == "made\n"
