@@ -62,7 +62,7 @@ class _Reader:
 
     def bytes(self, size: int) -> bytes:
         start, self._at = self._at, self._at + size
-        if self._at > len(self._data):
+        if size < 0 or self._at > len(self._data):
             raise Cut(True)
         return self._data[start:self._at]
 
@@ -77,7 +77,13 @@ def read_answer(stdout: str, nonce: str) -> Said:
     at = data.find(line)
     if at < 0:
         raise Cut(False, stdout)
-    reader = _Reader(data[at + len(line):])
+    try:
+        return _read(_Reader(data[at + len(line):]), text_of(data[:at]))
+    except (ValueError, IndexError):  # what no script of ours says
+        raise Cut(True) from None
+
+
+def _read(reader: _Reader, noise: str) -> Said:
     values: dict[str, str] = {}
     environment: dict[str, str] = {}
     tools: dict[str, str | None] = {}
@@ -94,7 +100,7 @@ def read_answer(stdout: str, nonce: str) -> Said:
             tools[words[1]] = reader.field() or None
         else:
             answers[int(words[1])] = _answer(words, reader)
-    return Said(text_of(data[:at]), values, environment, tools, spaces, answers)
+    return Said(noise, values, environment, tools, spaces, answers)
 
 
 def _environment(reader: _Reader) -> dict[str, str]:

@@ -232,7 +232,7 @@ mlc_machine() {
   printf '\0'
   mlc_first_line /proc/driver/nvidia/version
   mlc_value driver "$mlc_line"
-  mlc_value gpus "$(cat /proc/driver/nvidia/gpus/*/information 2>/dev/null)"
+  mlc_value gpus "$(if [ -n "$mlc_line" ]; then cat /proc/driver/nvidia/gpus/*/information 2>/dev/null; fi)"
   if mlc_find rsync; then mlc_value rsync "$("$mlc_file" --version 2>/dev/null | head -n 1)"; fi
 }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -501,3 +503,32 @@ def test_an_answer_that_is_cut_anywhere_is_an_error_and_never_half_believed() ->
 
         with pytest.raises(MachineError):
             look_there(HERE, stopped, questions)
+
+
+PIECES = (b"", b"\0", b" ", b"-1", b"x", b"99999999", b"\xff")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_comes_back_is_an_answer_or_an_error(data: st.DataObject) -> None:
+    questions = (PathKind("/etc"), FileText("/etc/hostname"), FileDigest("/etc/hostname"), say("echo", "x"))
+
+    def spoilt(command: Command, seconds: float) -> Observation:
+        (nonce,) = re.findall(rb"mlc_nonce=([0-9a-f]+)", command.stdin or b"")
+        text = bytearray(_spoken().replace(b"NONCE", nonce))
+        for _ in range(data.draw(st.integers(1, 3))):
+            at = data.draw(st.integers(0, len(text) - 1))
+            text[at:at + data.draw(st.integers(0, 9))] = data.draw(st.sampled_from(PIECES))
+        return Observation(0, text.decode("utf-8", "surrogateescape"))
+
+    try:
+        assert set(reach(HERE, spoilt, ("/",), questions).look(questions)) == set(questions)
+    except MachineError as error:
+        assert "this machine" in error.message
+
+
+@functools.cache
+def _spoken() -> bytes:
+    """What this machine says to a first request."""
+    questions = (PathKind("/etc"), FileText("/etc/hostname"), FileDigest("/etc/hostname"), say("echo", "x"))
+    return ask(HERE.command(base_request("NONCE", ("/",), questions))).stdout.encode("utf-8", "surrogateescape")
