@@ -60,7 +60,8 @@ class Homeward:
             if outcome.status == "cancelled":
                 return Interrupted(outcome.signal or 2)
             if outcome.status != "succeeded":
-                return why_failed(step, outcome, TransferError)
+                error = why_failed(step, outcome, TransferError)
+                return TransferError(error.message, f"{error.hint}; then mlcube fetch {self.identifier} brings them home")
         self._after(before, kept)
         return None
 
