@@ -96,7 +96,7 @@ def cancel(arguments: Arguments) -> int:
     entries = read_index(here()).entries
     word = one_word(arguments.words, "cancel")
     entry, _ = find_runs(entries if word else [entry for entry in entries if not entry.over], word)
-    entry = look_at(here(), [entry], ask)[0].entry
+    entry = look_at(here(), [_connected(entry)], ask)[0].entry
     if entry.over and all(task.status != "lost" for task in entry.tasks):
         output.say(f"run {entry.id} has ended already: {', '.join(task.status for task in entry.tasks)}")
         return 0
@@ -161,13 +161,23 @@ def fetch(arguments: Arguments) -> int:
         return 0
     from mlcube_cli.cli.homeward import bring_home
 
-    standing = look_at(here(), [entry], ask)[0]
-    error = bring_home(standing.entry)
+    entry = look_at(here(), [_connected(entry)], ask)[0].entry  # what ends meanwhile is completed by the next one
+    error = bring_home(entry)
     if error is not None:
         raise error
-    if standing.entry.over and not standing.entry.settled:
-        _complete(standing.entry)
+    if entry.over and not entry.settled:
+        _complete(entry)
     return 0
+
+
+def _connected(entry: Entry) -> Entry:
+    """With an open way to where it is, where that is another machine and nobody else attends to it. Raises MachineError."""
+    if entry.fetch is None or entry.over or is_attended(entry):
+        return entry
+    from mlcube_cli.cli.homeward import connected
+
+    with Session(tell=output.say) as session:
+        return connected(entry, session)
 
 
 def _complete(entry: Entry) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mlcube_cli.cli import output
@@ -18,7 +18,7 @@ from mlcube_cli.errors import NOWHERE, Interrupted, MLCubeError, TransferError
 from mlcube_cli.facts import Facts
 from mlcube_cli.manifest import Manifest, changed_since, load_manifest, renewed, save_manifest, take_manifest
 from mlcube_cli.observe import machine, with_facts
-from mlcube_cli.parcels import Load, Parcel
+from mlcube_cli.parcels import Load, Parcel, Way
 from mlcube_cli.process import Session
 from mlcube_cli.relocation import is_at_or_below
 from mlcube_cli.run_index import Entry
@@ -117,8 +117,20 @@ def bring_home(entry: Entry) -> MLCubeError | None:
     if entry.fetch is None:
         return None
     homeward = from_data(entry.fetch)
-    carrier = load_carrier(homeward.platform.runner)
-    way, _ = with_facts(lambda known: carrier.way(homeward.platform, known), machine(os.environ))
     with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
-        connect(way, session)
+        connect(_way(homeward), session)
         return homeward.bring(session)
+
+
+def connected(entry: Entry, session: Session) -> Entry:
+    """The entry with an open way to its machine; a password is asked for on the terminal. Raises MachineError, Interrupted."""
+    if entry.fetch is None or entry.supervised is None:
+        return entry
+    way = _way(from_data(entry.fetch))
+    connect(way, session)
+    return replace(entry, supervised=replace(entry.supervised, reach=way.place.reach))
+
+
+def _way(homeward: Homeward) -> Way:
+    carrier = load_carrier(homeward.platform.runner)
+    return with_facts(lambda known: carrier.way(homeward.platform, known), machine(os.environ))[0]

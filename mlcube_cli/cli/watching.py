@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class Watching:
 
     def now(self) -> None:
         """What the supervisor has to say now, once. Raises as `to_the_end`."""
+        self._connect()
         outcome, heard = self._request(until_end=False)
         if not heard:
             raise self._unreachable(outcome)
@@ -93,6 +95,7 @@ class Watching:
     # --- a supervisor ------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
+        self._connect()
         name = place_of(self.entry).name or "this machine"
         lost: float | None = None
         pause, ever = _FIRST_PAUSE, False
@@ -109,8 +112,17 @@ class Watching:
                 raise TransferError(f"{name} cannot be reached any more; the run goes on there",
                                     f"mlcube logs -f {self.entry.id} shows it again")
             self._pause(pause)
+            with contextlib.suppress(MachineError):
+                self._connect()
             pause = min(_LONGEST_PAUSE, pause * 2)
         self.entry = settle(here(), self.entry)
+
+    def _connect(self) -> None:
+        """Raises MachineError, Interrupted."""
+        if self.entry.fetch is not None:
+            from mlcube_cli.cli.homeward import connected
+
+            self.entry = connected(self.entry, self.session)
 
     def _request(self, until_end: bool = True) -> tuple[Outcome, bool]:
         """One request; whether it was answered. Raises Interrupted."""
