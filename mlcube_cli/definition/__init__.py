@@ -30,7 +30,8 @@ class ReadRequest:
     # For what runs, not for what looks at a cube by itself: with the user's and the site's settings, and with what a
     # singularity platform can be made from (`docker_image`, `tar_file`).
     settings: bool = False
-    inside: str | None = None  # what runs on the machine that `platform` names: a platform's name or file as well
+    # What runs on the machine that `platform` names: a platform's name or file as well; None: what that platform says.
+    inside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Reading:
     platform: str | None = None  # the name that `ReadRequest.platform` means; None: none asked for, or its file is broken
     effective: Effective | None = None
     uses: Uses = field(default_factory=dict)
-    inside: str | None = None  # the name that `ReadRequest.inside` means; None as for `platform`
+    inside: str | None = None  # the name of what runs on the machine that `platform` names; None where that is not known
 
 
 def read_cube(request: ReadRequest) -> Reading:

@@ -12,7 +12,7 @@ from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.mlbox import merge_platform
 from mlcube_cli.definition.model import TYPED
 from mlcube_cli.definition.platforms import BUILT_IN, read_platform_file
-from mlcube_cli.definition.tree import entries, from_data, mapping
+from mlcube_cli.definition.tree import entries, from_data, mapping, text_at
 from mlcube_cli.errors import Location, UsageError
 
 if TYPE_CHECKING:
@@ -33,17 +33,34 @@ def choose_platform(request: ReadRequest, files: Files, draft: Draft,
     return _found(files, draft, settings, request.platform, (request.cwd, files.root, os.path.join(files.root, "platforms")))
 
 
-def choose_inside(request: ReadRequest, files: Files, draft: Draft,
-                  settings: Settings | None) -> tuple[str | None, Draft]:
+def choose_inside(request: ReadRequest, files: Files, draft: Draft, settings: Settings | None,
+                  chosen: str | None) -> tuple[str | None, Draft]:
     """The same for the platform that runs on the machine which the chosen one names. A definition says it, so a file is
-    looked for in the cube before the current directory. Raises UsageError."""
-    if request.inside is None:
+    looked for in the cube before the current directory.
+
+    Raises UsageError for one that `request.inside` asks for; what the chosen platform says by itself may be wrong meanwhile.
+    """
+    text = request.inside or _named_inside(request, draft, settings, chosen)
+    if not text:
         return None, draft
     try:
-        return _found(files, draft, settings, request.inside,
-                      (files.root, os.path.join(files.root, "platforms"), request.cwd))
+        return _found(files, draft, settings, text, (files.root, os.path.join(files.root, "platforms"), request.cwd))
     except UsageError as error:
+        if request.inside is None:
+            return None, draft
         raise UsageError(f"what should run on the other machine: {error.message}", error.hint) from None
+
+
+def _named_inside(request: ReadRequest, draft: Draft, settings: Settings | None, chosen: str | None) -> str:
+    """The option `platform` of the chosen platform, where that is another machine; the last `-P` of it counts."""
+    machine = next((item for item in draft.platforms if item.name == chosen), None)
+    if machine is None or machine.runner != "ssh":
+        return ""
+    keys = [f"{word}.platform" for word in ("ssh", "runner", machine.name)]
+    typed = [text.partition("=")[2] for text in request.overrides if text.partition("=")[0].strip() in keys]
+    entry = settings.entries.get(request.platform or "") if settings else None
+    stated = text_at(machine.options, "platform") or (text_at(entry.options, "platform") if entry else "")
+    return typed[-1].strip() if typed else stated
 
 
 def _found(files: Files, draft: Draft, settings: Settings | None, text: str,

@@ -34,7 +34,7 @@ class Wish:
     def _asked(self, name: str) -> str | None:
         """What the command line calls a platform of the draft; None where the settings' of its name do not matter."""
         if name == self.inside:
-            return self.request.inside
+            return self.request.inside or name
         if self.chosen is None:
             return name
         return self.request.platform if name == self.chosen else None

@@ -37,7 +37,7 @@ def read(request: ReadRequest) -> Reading:
         return Reading(None, _sorted(files.problems))
     settings = _settings(request)
     chosen, draft = choose_platform(request, files, draft, settings)
-    inside, draft = choose_inside(request, files, draft, settings)
+    inside, draft = choose_inside(request, files, draft, settings, chosen)
     if request.overrides:
         from mlcube_cli.definition.overrides import apply_overrides
 

@@ -23,8 +23,8 @@ CUBE = """
 """
 
 
-def read_behind(root: Path, files: Mapping[str, str], inside: str, *overrides: str, platform: str = "ssh", user: str = "",
-                cwd: Path | None = None) -> Reading:
+def read_behind(root: Path, files: Mapping[str, str], inside: str | None, *overrides: str, platform: str = "ssh",
+                user: str = "", cwd: Path | None = None) -> Reading:
     """The cube as it is read for a run of `inside` on the machine that `platform` names."""
     write_tree(root, {**files, "user.yaml": user or "platforms: {}\n"})
     return read_cube(ReadRequest(str(root), overrides, platform, cwd=str(cwd or root), settings=True, inside=inside,
@@ -35,6 +35,25 @@ def test_nobody_asked_for_a_platform_inside(tmp_path: Path) -> None:
     write_tree(tmp_path, {"mlcube.yaml": CUBE})
     reading = read_cube(ReadRequest(".", platform="ssh", cwd=str(tmp_path)))
     assert (reading.platform, reading.inside) == ("ssh", None)
+
+
+@pytest.mark.parametrize(("user", "platform_name", "overrides", "inside"), [
+    ("box: {runner: ssh, host: b, platform: mine}", "box", ("mine.memory=1g",), "mine"),
+    ("box: {runner: ssh, host: b, platform: docker}", "box", ("box.platform=mine", "mine.memory=1g"), "mine"),
+    ("box: {runner: ssh, host: b}", "box", ("runner.platform=docker", "ssh.platform= mine ", "mine.memory=1g"), "mine"),
+    ("ssh: {runner: ssh, platform: mine}", "ssh", ("mine.memory=1g",), "mine"),
+    ("box: {runner: ssh, host: b, platform: absent}", "box", (), None), ("box: {runner: ssh, host: b}", "box", (), None),
+    ("box: {runner: docker}", "box", (), None),
+])
+def test_what_the_chosen_platform_itself_names_can_be_addressed(tmp_path: Path, user: str, platform_name: str,
+                                                               overrides: tuple[str, ...], inside: str | None) -> None:
+    """So a command line is understood before the other machine is asked for anything."""
+    reading = read_behind(tmp_path, {"mlcube.yaml": CUBE}, None, *overrides, platform=platform_name,
+                          user=f"platforms: {{mine: {{runner: docker, gpus: all}}, {user}}}\n")
+    assert reading.inside == inside
+    if inside:
+        found = options(reading, "mine")
+        assert (found["memory"], found["gpus"], found["image"]) == ("1g", "all", "a:1")
 
 
 def test_a_platform_of_the_cube(tmp_path: Path) -> None:
