@@ -15,6 +15,7 @@ AUTO, FULL, SIZES, NONE = "auto", "full", "sizes", "none"
 HASHINGS = (AUTO, FULL, SIZES, NONE)
 ENOUGH = 1 << 30  # bytes, above which `auto` means sizes and times
 MANIFESTS = os.path.join(".mlcube", "manifests")  # below the workspace
+GIVEN_UP = "given up, since somebody was waiting"  # the note of what was not measured to the end
 OURS = ".mlcube"  # never counted (RULINGS 30)
 
 
@@ -185,7 +186,7 @@ def _below(top: str, want: Want) -> Iterator[tuple[bytes, os.stat_result]]:
     while waiting:
         prefix, directory = waiting.pop()
         if want.give_up():
-            raise _GaveUp("given up: the run was interrupted")
+            raise _GaveUp(GIVEN_UP)
         with os.scandir(directory) as entries:
             for entry in entries:
                 is_directory = entry.is_dir(follow_symlinks=False)
@@ -231,7 +232,7 @@ def _read(path: str, state: os.stat_result, want: Want) -> str | None:
     except OSError:
         digest = None
     if digest is None and want.give_up():
-        raise _GaveUp("given up: the run was interrupted")
+        raise _GaveUp(GIVEN_UP)
     return digest
 
 

@@ -17,7 +17,7 @@ from mlcube_cli.executables import find_executable
 from mlcube_cli.facts import Answer, FileDigest, Observation, Probe, Question
 from mlcube_cli.job import Argument, Job
 from mlcube_cli.locks import myself
-from mlcube_cli.measures import NONE, SIZES, Want, keep_manifest, measure
+from mlcube_cli.measures import GIVEN_UP, NONE, SIZES, Want, keep_manifest, measure
 from mlcube_cli.observe import with_facts
 from mlcube_cli.process import ask
 from mlcube_cli.provenance import PATIENCE, Gathering, code_data, definition_data, engine_data, git_data, gpu_data
@@ -26,6 +26,7 @@ from mlcube_cli.records import (
     Ending,
     Execution,
     begin_record,
+    entries_of,
     finish_record,
     read_record,
     run_directory,
@@ -125,9 +126,12 @@ class Recorder:
         if self.path is None:
             return
         found = {name: value for gathering in self._gatherings
-                 for name, value in gathering.results(self.hurry, _MOMENT).items() if name != "inputs"}
+                 for name, value in gathering.results(self.hurry, _MOMENT).items()}
+        measured = self._known(found.pop("inputs", None))
         try:
-            write_record(os.path.dirname(self.path), {**read_record(self.path), **found})
+            record = read_record(self.path)
+            inputs = [{**entry, **measured.get(str(entry.get("name")), {})} for entry in entries_of(record, "inputs")]
+            write_record(os.path.dirname(self.path), {**record, **found, "inputs": inputs})
         except (OSError, DefinitionError) as error:
             output.warn(f"the record of this run is not complete: {getattr(error, 'strerror', None) or error}")
 
@@ -140,12 +144,16 @@ class Recorder:
         give_up = (lambda: time.time() > until) if self.hurry() else self.hurry
         found = dict(self._gatherings[0].results(self.hurry))
         found.update(self._gatherings[1].results(self.hurry, PATIENCE))
-        inputs = found.pop("inputs", {})
-        measured = {**(inputs if isinstance(inputs, dict) else {}), **self._measured}
+        measured = self._known(found.pop("inputs", None))
         try:
             finish_record(os.path.dirname(self.path), Ending(status, exit_code, seconds, ended, found, measured), give_up)
         except (OSError, DefinitionError) as error:
             output.warn(f"the record of this run could not be finished: {getattr(error, 'strerror', None) or error}")
+
+    def _known(self, inputs: object) -> dict[str, Mapping[str, object]]:
+        """The inputs that were measured to the end, by name."""
+        found = {**(inputs if isinstance(inputs, dict) else {}), **self._measured}
+        return {name: measured for name, measured in found.items() if not str(measured.get("note")).startswith(GIVEN_UP)}
 
     # --- what is learnt meanwhile ------------------------------------------------------------------------------------
 

@@ -41,10 +41,25 @@ def _known(arguments: Arguments) -> tuple[list[Found], str]:
     """The runs that the command line means, the newest first, and the workspace that they are of; "" for those of all cubes
     (--all, or no cube here). What is broken is a warning."""
     workspace = "" if getattr(arguments, "all", False) else _workspace(arguments)
+    _settle_here()
     found, broken = runs_of(workspace) if workspace else load_all(_indexed())
     for sentence in broken:
         output.warn(sentence)
     return found, workspace
+
+
+def _settle_here() -> None:
+    """The records of what ran in the background on this machine, and has ended, are completed. Other machines are not asked:
+    `mlcube ps` does that."""
+    facts = machine(os.environ)
+    directory = index_directory(facts.environment, facts.home)
+    waiting = [entry for entry in read_index(directory).entries
+               if entry.supervised and not entry.supervised.place and not entry.settled]
+    if waiting:
+        from mlcube_cli.process import ask
+        from mlcube_cli.run_states import look_at
+
+        look_at(directory, waiting, ask)
 
 
 def _indexed() -> list[str]:

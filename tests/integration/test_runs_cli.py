@@ -210,6 +210,24 @@ def test_a_container_runs_record_names_its_image_and_engine(run_mlcube: RunMLCub
     assert len(records(cube)) == 2
 
 
+def test_a_run_in_the_background_has_the_same_record(run_mlcube: RunMLCube, cube: Path) -> None:
+    (cube / "make.sh").write_text(f"{MAKE}\nwhile test ! -e go; do sleep 0.1; done\n")
+    assert run_mlcube("run", ".", "--task", "make", "--detach", cwd=cube).exit_code == 0
+    listed = json.loads(run_mlcube("runs", "--json", cwd=cube).stdout)["runs"]
+    assert [run["status"] for run in listed] == ["running"]
+    early = only(cube)
+    assert early["owner"] is None and [one["hash"] for one in early["inputs"]] == ["full", "full"]
+    (cube / "workspace/one.txt").write_text("changed after the start\n")
+    (cube / "go").touch()
+    until = time.monotonic() + 30
+    while json.loads(run_mlcube("runs", "--json", cwd=cube).stdout)["runs"][0]["status"] == "running":
+        assert time.monotonic() < until
+    record = only(cube)
+    assert (record["status"], record["exit_code"], record["inputs"]) == ("succeeded", 0, early["inputs"])
+    assert [one["hash"] for one in record["outputs"]] == ["full", "full"] and record["engines"] and record["code"]["sha256"]
+    assert verdicts(run_mlcube, cube) == (3, {"data": "same", "one": "changed", "out": "same", "file": "same"})
+
+
 # --- list and show ---------------------------------------------------------------------------------------------------
 
 
