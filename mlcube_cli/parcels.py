@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mlcube_cli.command import Reason, Step
 from mlcube_cli.place import Place
+from mlcube_cli.relocation import is_at_or_below
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Load:
     outputs: tuple[Parcel, ...] = ()
     made: bool = False  # all that the carrier's `places` names is there already
     rsync: str = ""  # what `rsync --version` says there; empty: not known
+
+    def is_of_code(self, parcel: Parcel) -> bool:
+        """Does it lie in the cube's directory, and is no part of a workspace? Then it travels with the code."""
+        return is_at_or_below(parcel.here, self.code[0]) and not any(
+            is_at_or_below(parcel.here, other) for other in (self.workspace[0], *self.leave_out))
 
 
 @dataclass(frozen=True)

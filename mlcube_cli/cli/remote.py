@@ -132,8 +132,7 @@ def find_travelling(arguments: Arguments, cube: Cube, reading: Reading, asked: A
     remote = _remote(asked.platform, carrier, way, near, cube, jobs)
     parcels = [_parcels(cube, (job,), remote.relocation) for job in jobs]
     inputs, outputs = (tuple({parcel.here: parcel for pair in parcels for parcel in pair[which]}.values()) for which in (0, 1))
-    own = tuple(parcel for parcel in inputs if not is_at_or_below(parcel.there, remote.load.code[1]))
-    return replace(remote, load=replace(remote.load, inputs=own, outputs=outputs))
+    return replace(remote, load=replace(remote.load, inputs=inputs, outputs=outputs))
 
 
 def _guard_the_way(arguments: Arguments, platform: Platform, reading: Reading) -> None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from mlcube_cli.cli import output
+from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.remote import Remote
-from mlcube_cli.command import Command
+from mlcube_cli.command import Command, Step
 from mlcube_cli.errors import DefinitionError, Location, Problem, TransferError
 from mlcube_cli.facts import Observation, PathFact, PathKind, Probe
-from mlcube_cli.manifest import find_escaping_links, measure
+from mlcube_cli.manifest import Escape, find_escaping_links, measure
+from mlcube_cli.observe import with_facts
+from mlcube_cli.outcome import Outcome
+from mlcube_cli.parcels import Listed
+from mlcube_cli.process import ask
 
+VANISHED = 24  # rsync's exit code: something went away meanwhile, as in a run that goes on
+_LONGEST = 24 * 3600.0  # seconds for a list
 MUCH = 1_000_000_000  # bytes of a first push that are said, and asked about
 
 
@@ -18,16 +26,40 @@ def look_before_sending(remote: Remote) -> None:
     """Raises DefinitionError for links that would lead nowhere there, TransferError where there is no room, or where the
     user does not want so much to be sent."""
     inputs = [parcel.here for parcel in remote.load.inputs]
-    escapes = find_escaping_links(inputs)
+    escapes = _travelling(remote, find_escaping_links(inputs))
     if escapes:
         raise DefinitionError("inputs hold links that lead out of them", problems=[
             Problem(Location(escape.path), f"this link leads to {escape.target}, which does not travel with the input",
-                    "escaping-link", "replace it by what it leads to, or remove it; or name that path as an input itself",
-                    severity="error") for escape in escapes])
+                    "escaping-link", "replace it by what it leads to, name that path as an input itself, or leave it out "
+                    "(sync.exclude)") for escape in escapes])
     if not remote.load.made:
         root = remote.look_there(PathKind(remote.load.code[1]))
         if isinstance(root, PathFact) and root.kind != "directory":  # nothing was sent there so far
             _ask_about(remote, inputs, root.ancestor)
+
+
+def _travelling(remote: Remote, escapes: tuple[Escape, ...]) -> tuple[Escape, ...]:
+    """Those that no rule of the user's leaves out: rsync itself is asked, where there are any."""
+    if not escapes:
+        return ()
+    steps, _ = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
+    sent = frozenset(item.path for item in listed_by(remote, steps) if item.kind == "link")
+    return tuple(escape for escape in escapes if escape.path in sent)
+
+
+def listed_by(remote: Remote, steps: Sequence[Step]) -> tuple[Listed, ...]:
+    """What these steps would do; each thing once. Raises TransferError."""
+    found: dict[Listed, None] = {}
+    for step in steps:
+        command = remote.carrier.told(step)
+        if command is None:
+            continue
+        said = ask(command, _LONGEST)
+        if said.exit_code not in (0, VANISHED):
+            tail = tuple(said.stderr.splitlines()[-25:])
+            raise why_failed(step, Outcome("failed", said.exit_code, 0.0, tail=tail, command=command), TransferError)
+        found.update(dict.fromkeys(remote.carrier.listed(step, said.stdout)))
+    return tuple(found)
 
 
 def _ask_about(remote: Remote, inputs: list[str], directory: str) -> None:

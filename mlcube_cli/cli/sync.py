@@ -13,7 +13,7 @@ from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.remote import Remote, find_travelling
 from mlcube_cli.cli.running import Asked, read_request
-from mlcube_cli.cli.sending import look_before_sending
+from mlcube_cli.cli.sending import VANISHED, listed_by, look_before_sending
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, sort_out
 from mlcube_cli.command import Step
@@ -21,20 +21,17 @@ from mlcube_cli.cube_id import keep_id
 from mlcube_cli.definition import Reading, read_cube
 from mlcube_cli.definition.model import Cube, Platform
 from mlcube_cli.errors import DefinitionError, Interrupted, TransferError, UsageError
-from mlcube_cli.facts import Facts
+from mlcube_cli.facts import Facts, PathFact, PathKind
 from mlcube_cli.manifest import Manifest, changed_since, load_manifest, renewed, save_manifest
 from mlcube_cli.observe import home_of, machine, with_facts
-from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Listed, Parcel
-from mlcube_cli.process import Session, ask
+from mlcube_cli.process import Session
 from mlcube_cli.relocation import is_at_or_below
 from mlcube_cli.report import printable
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS
 
 ACTIONS = ("push", "pull", "status")
-_LONGEST = 24 * 3600.0  # seconds for a list
-_VANISHED = 24  # rsync: something went away meanwhile, as in a run that goes on
 _SHOWN = 40  # lines of a list on a terminal
 
 
@@ -95,7 +92,7 @@ def _carry_out(session: Session, steps: Sequence[Step]) -> None:
         outcome = session.run(step)
         if outcome.status == "cancelled":
             raise Interrupted(outcome.signal or 2)
-        if outcome.status != "succeeded" and outcome.exit_code != _VANISHED:
+        if outcome.status != "succeeded" and outcome.exit_code != VANISHED:
             raise why_failed(step, outcome, TransferError)
 
 
@@ -159,12 +156,15 @@ def _all_tasks(cube: Cube) -> Chosen:
 
 def _push(remote: Remote) -> _Transfer:
     steps, _ = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
-    return _Transfer(steps, _listed(remote, steps))
+    return _Transfer(steps, listed_by(remote, steps))
 
 
 def _pull(remote: Remote) -> _Transfer:
     """What was changed here since it last was as it is there stays; no clock is asked (RULINGS 36)."""
-    items = _listed(remote, _pull_steps(remote, ()))
+    fact = remote.look_there(PathKind(remote.load.workspace[1]))
+    if isinstance(fact, PathFact) and fact.kind == "absent":
+        return _Transfer((), ())  # nothing was ever sent there
+    items = listed_by(remote, _pull_steps(remote, ()))
     ours = frozenset(changed_since(_last_agreed(remote.load.outputs)))
     reals = [(os.path.realpath(parcel.here), parcel.here) for parcel in remote.load.outputs]
     changed = {_as_named(item.path, reals) for item in items if item.change == "changed"}
@@ -180,21 +180,6 @@ def _as_named(path: str, reals: Sequence[tuple[str, str]]) -> str:
 def _pull_steps(remote: Remote, kept: tuple[str, ...]) -> tuple[Step, ...]:
     suffix = f".from-{''.join(char if char.isalnum() or char in '.-_' else '-' for char in remote.name)}"
     return with_facts(lambda known: remote.carrier.pull(remote.platform, known, remote.load, kept, suffix), remote.here)[0]
-
-
-def _listed(remote: Remote, steps: Sequence[Step]) -> tuple[Listed, ...]:
-    """What these steps would do; each thing once. Raises TransferError."""
-    found: dict[Listed, None] = {}
-    for step in steps:
-        command = remote.carrier.told(step)
-        if command is None:
-            continue
-        said = ask(command, _LONGEST)
-        if said.exit_code not in (0, _VANISHED):
-            tail = tuple(said.stderr.splitlines()[-25:])
-            raise why_failed(step, Outcome("failed", said.exit_code, 0.0, tail=tail, command=command), TransferError)
-        found.update(dict.fromkeys(remote.carrier.listed(step, said.stdout)))
-    return tuple(found)
 
 
 # --- what both machines last had in common -----------------------------------------------------------------------------

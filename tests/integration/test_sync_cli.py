@@ -114,3 +114,22 @@ def test_the_only_other_machine_need_not_be_named(far: Far) -> None:
     done = far.run_mlcube("sync", "push", str(far.cube), env=far.environment)
     assert done.exit_code == 0, done.stderr
     assert "code/mlcube.yaml" in far.there()
+
+
+def test_an_input_beside_the_workspace_is_part_of_the_code(far: Far) -> None:
+    definition = (far.cube / "mlcube.yaml").read_text()
+    (far.cube / "mlcube.yaml").write_text(definition.replace("default: data}", "default: ../settings}", 1))
+    write_tree(far.cube, {"settings/rate": "0.1", ".mlcubeignore": "settings\n"})
+    assert sync(far, "status", "--task", "work").stdout.count("settings/rate") == 1
+    far.run()
+    assert (far.result / "rate").read_text() == "0.1"
+
+
+def test_a_link_that_leads_out_is_refused_unless_it_is_left_out(far: Far) -> None:
+    (far.workspace / "data/secret").symlink_to("/etc/passwd")
+    done = far.run(code=3)
+    assert "data/secret" in done.stderr and "sync.exclude" in done.stderr
+    assert not far.box.exists(f"{far.far_home}/.mlcube")
+    (far.cube / ".mlcubeignore").write_text("secret\n")
+    far.run()
+    assert sorted(path.name for path in far.result.iterdir()) == ["one"]

@@ -181,6 +181,7 @@ def test_progress_is_the_last_line() -> None:
     ("bash: line 1: rsync: command not found\nrsync error: error in rsync protocol data stream (code 12)", "there is no rsync"),
     ("sh: 1: rsync: not found", "there is no rsync"), ("fish: Unknown command: rsync", "there is no rsync"),
     ("write failed on \"/x\": No space left on device (28)\nrsync: connection unexpectedly closed", "a disk is full"),
+    ('change_dir "/x" failed: No such file or directory (2)\nwrite error: Broken pipe (32)', "is not there"),
     ("mkstemp failed: Read-only file system (30)", "read-only"), ("Permission denied (13)", "may not be read"),
     ("rsync: connection unexpectedly closed (8 bytes received so far)", "the connection broke"),
     ("rsync: on remote machine: --secluded-args: unknown option", "too old"),
@@ -240,6 +241,16 @@ def parcel(here: str, there: str, kind: str = "unknown") -> Parcel:
 def test_code_leaves_out_what_lies_in_it() -> None:
     words = send_code(TRAVEL, LOAD).argv
     assert "--filter=- /workspace" in words and not any("elsewhere" in word for word in words)
+
+
+def test_an_input_that_is_part_of_the_code_travels_with_it_whatever_the_rules() -> None:
+    load = replace(LOAD, inputs=(parcel("/cube/conf/a.sif", "/r/runs/1/code/conf/a.sif"),
+                                 parcel("/cube/workspace/a", "/r/workspace/a")))
+    words = send_code(replace(TRAVEL, rules=("- conf",)), load).argv
+    order = [words.index(f"--filter={rule}") for rule in ("- /workspace", "+ /conf/", "+ /conf/a.sif", "- conf", "- *.sif")]
+    assert order == sorted(order)
+    commands = WORLD.decide(lambda facts: send_inputs(TRAVEL, load, facts))
+    assert ends(commands) == [("/cube/workspace/./a", "ada@box:/r/workspace/")]
 
 
 def test_inputs_travel_together_where_they_lie_together() -> None:

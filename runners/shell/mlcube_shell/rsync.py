@@ -70,7 +70,7 @@ def push_paths(travel: Travel, source_base: str, target_base: str, names: Iterab
     commands = []
     for some, extra in ((names, ()), (followed, ("--copy-links",))):
         if some:
-            rules = (*_includes(some), *(_exclude(name) for name in OURS), *travel.rules,
+            rules = (*includes(some), *(_exclude(name) for name in OURS), *travel.rules,
                      *(_exclude(name) for name in HISTORY))
             commands.append(Command((*_words(travel), *extra, *_RELATIVE, *_filters(rules),
                                      *(_marked(source_base, name) for name in some),
@@ -170,7 +170,7 @@ def _filters(rules: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"--filter={rule}" for rule in dict.fromkeys(rules))
 
 
-def _includes(names: Iterable[str]) -> tuple[str, ...]:
+def includes(names: Iterable[str]) -> tuple[str, ...]:
     """Rules by which these names, and the directories above them, travel whatever later rules say."""
     found: dict[str, None] = {}
     for name in names:
@@ -286,6 +286,8 @@ REASONS = (
            "change the permissions of what the lines above name"),
     Reason("operation not permitted (1)", "a file or directory may not be changed",
            "change the permissions of what the lines above name"),
+    Reason("no such file or directory (2)", "what was to travel is not there",
+           "look for what the lines above name; sync push makes the directories of a cube there"),
     Reason("timeout in data send/receive", "the connection stands still", _AGAIN),
     Reason("connection unexpectedly closed", "the connection broke", _AGAIN),
     Reason("error in rsync protocol data stream", "the connection broke", _AGAIN),

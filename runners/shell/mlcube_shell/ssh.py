@@ -122,7 +122,7 @@ def _texts(value: Data) -> tuple[str, ...]:
 
 def places(load: Load) -> tuple[str, ...]:
     """What must be there before anything is sent: our marker, which holds the cube's id, and directories."""
-    parents = (os.path.dirname(parcel.there) for parcel in (*load.inputs, *load.outputs))
+    parents = (os.path.dirname(parcel.there) for parcel in (*load.inputs, *load.outputs) if not load.is_of_code(parcel))
     wanted = (load.code[1], load.workspace[1], os.path.join(load.root, "runs"), *parents)
     return (os.path.join(load.root, MARKER), *dict.fromkeys(wanted))
 

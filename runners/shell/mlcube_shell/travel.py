@@ -12,7 +12,7 @@ from mlcube_cli.definition.model import Data
 from mlcube_cli.errors import DefinitionError, Location
 from mlcube_cli.facts import Facts, PathKind
 from mlcube_cli.parcels import Load, Parcel
-from mlcube_shell.rsync import PARTIAL, Travel, pull_file, pull_paths, pull_tree, push_code, push_paths
+from mlcube_shell.rsync import PARTIAL, Travel, includes, pull_file, pull_paths, pull_tree, push_code, push_paths
 
 IGNORE_FILE = ".mlcubeignore"  # at the top of a cube
 
@@ -34,19 +34,22 @@ def travel_of(shell: str, host: str, sync: Mapping[str, Data], rules: tuple[str,
 
 
 def send_code(travel: Travel, load: Load) -> Command:
-    """The mirror of the cube's code."""
+    """The mirror of the cube's code; what of it is an input is there in any case."""
     inside = tuple(path for path in load.leave_out if path.startswith(_slashed(load.code[0])))
-    return push_code(_towards(travel, load), *load.code, inside)
+    inputs = [_relative(load.code[0], parcel.here) for parcel in load.inputs if load.is_of_code(parcel)]
+    rules = (*includes(name for name in inputs if name), *travel.rules)
+    return push_code(replace(_towards(travel, load), rules=rules), *load.code, inside)
 
 
 def send_inputs(travel: Travel, load: Load, facts: Facts) -> tuple[Command, ...]:
-    """All inputs, in as few transfers as there are directories that they lie in. Raises Missing."""
-    bases = [_base(parcel, load) for parcel in load.inputs]
-    facts.need(*(PathKind(path) for path in dict.fromkeys((*(parcel.here for parcel in load.inputs),
+    """The inputs that are no code, in as few transfers as there are directories that they lie in. Raises Missing."""
+    inputs = [parcel for parcel in load.inputs if not load.is_of_code(parcel)]
+    bases = [_base(parcel, load) for parcel in inputs]
+    facts.need(*(PathKind(path) for path in dict.fromkeys((*(parcel.here for parcel in inputs),
                                                           *(here for here, _ in bases)))))
     commands: list[Command] = []
     for base in dict.fromkeys(bases):
-        parcels = [parcel for parcel, of in zip(load.inputs, bases) if of == base]
+        parcels = [parcel for parcel, of in zip(inputs, bases) if of == base]
         links = [parcel for parcel in parcels if _kind(parcel, facts) != "directory" and _is_led_to(parcel, base, facts)]
         plain = [parcel for parcel in parcels if parcel not in links]
         within = replace(_towards(travel, load), rules=rules_below(travel.rules, _relative(load.code[0], base[0])))
