@@ -161,7 +161,7 @@ def place_of(connection: Connection) -> Place:
 
 
 def feed_of(connection: Connection) -> tuple[str, ...]:
-    """Words that reach a shell there which reads the length of a script and then the script: the rest of stdin is left to it."""
+    """Words that reach a shell there which reads the length of a script, then the script, and leaves the rest of stdin."""
     return (*_client(connection), connection.host, FED)
 
 
