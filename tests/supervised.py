@@ -20,6 +20,7 @@ from mlcube_cli.supervision.state import CommandState
 
 SHELLS = tuple(name for name in ("dash", "bash", "busybox") if shutil.which(name))
 NONCE = "abc123"
+RUN, OTHER = f"run-{os.getpid()}-1", f"run-{os.getpid()}-2"  # what processes bear: no other test run's may be the same
 
 
 def sh(script: str, *words: str, **fields: Any) -> Command:
@@ -32,7 +33,7 @@ def task(script: str | Command, **fields: Any) -> Step:
 
 
 def one_task(step: Step, *preparation: Step, **limits: Any) -> Plan:
-    return Plan("local", (*preparation, step), (TaskPlan("t", "run-1", (), **limits),))
+    return Plan("local", (*preparation, step), (TaskPlan("t", RUN, (), **limits),))
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Supervised:
     shell: str
     environment: Mapping[str, str] = field(default_factory=dict)
     name: str = "run"
-    runs: tuple[str, ...] = ("run-1",)
+    runs: tuple[str, ...] = (RUN,)
     layout_fields: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

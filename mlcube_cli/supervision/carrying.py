@@ -15,7 +15,7 @@ mlc_carry_out() {
   mlc_step_in_order
   if [ "$mlc_result" != succeeded ]; then mlc_judge; fi
   [ -z "$mlc_begun" ] || mlc_clean_up
-  rm -f -- "$mlc_directory/at"
+  : >"$mlc_directory/at"
   [ "$mlc_result" = succeeded ]
 }
 
@@ -59,7 +59,7 @@ mlc_clean_up() {
 mlc_judge() {
   if [ "$mlc_requests" -gt 0 ]; then mlc_result=cancelled; fi
   case $mlc_result in
-    cancelled) mlc_finish cancelled $((128 + ${mlc_signal:-15})) "${mlc_task:+task '$mlc_task' was cancelled}"
+    cancelled) mlc_finish cancelled $((128 + ${mlc_signal:-15})) "task '$mlc_task' was cancelled"
       [ -n "$mlc_task" ] || mlc_message="cancelled: $mlc_title"
       return;;
     timed_out) mlc_finish timed_out 124 "task '$mlc_task' was ended: its time was up"; return;;
@@ -83,7 +83,8 @@ mlc_judge_payload() {
     if [ -n "$mlc_reason" ]; then mlc_finish environment 4 "$mlc_title: $mlc_reason" "$mlc_help"
     else
       "mlc_text_${mlc_command#mlc_c}"
-      mlc_finish environment 4 "$mlc_title$mlc_newline  $mlc_text" "${mlc_fallback:-the engine's own message stands above}"
+      mlc_finish environment 4 "$mlc_title$mlc_newline  $mlc_text" "$mlc_fallback"
+      [ -n "$mlc_help" ] || mlc_help="the engine's own message stands above"
     fi
   fi
 }
@@ -113,7 +114,7 @@ mlc_step_failed() {
   if [ -z "$mlc_reason" ]; then
     mlc_help=$mlc_fallback
     case " $mlc_before $mlc_then " in *" $mlc_which_one "*) mlc_help='';; esac
-    mlc_help=${mlc_help:-the lines above are the tool\'s own; the command can be pasted into a shell}
+    [ -n "$mlc_help" ] || mlc_help="the lines above are the tool's own; the command can be pasted into a shell"
   fi
   mlc_lines="could not $mlc_title (exit code $mlc_code)${mlc_reason:+: $mlc_reason}"
   [ -z "$mlc_first" ] || mlc_add_attempt "$mlc_first" "$mlc_first_tail"
@@ -161,13 +162,14 @@ mlc_queue() { [ -e "$2/state" ] || printf 'queued - - -\n' >"$2/state"; : >>"$2/
 mlc_set_up() {
   mlc_return=$(printf '\r')
   mlc_requests=0 mlc_signal='' mlc_due='' mlc_timer='' mlc_child='' mlc_run_id='' mlc_task='' mlc_grace=10 mlc_grace_up=10
-  mlc_lines_of='' mlc_timeout='' mlc_step='' mlc_own='' mlc_place=''
+  mlc_clock='' mlc_timeout='' mlc_step='' mlc_own='' mlc_place=''
   mlc_finish succeeded 0 ''
   mlc_traps
   mlc_which setsid; mlc_setsid=$mlc_path
   mlc_which sh; mlc_sh=$mlc_path
   mlc_which env; mlc_env=$mlc_path
   [ -z "$mlc_env" ] || "$mlc_env" --default-signal=INT,QUIT "$mlc_sh" -c : 2>/dev/null || mlc_env=''
+  printf 'mlcube-mark\0' >"$mlc_directory/mark"
   mlc_identify
   mlc_look_at $$
   mlc_my_start=$mlc_start
@@ -183,11 +185,10 @@ mlc_go() {
   mlc_each_task mlc_queue
   mlc_now
   mlc_since=$mlc_time
-  printf '%s\n' "uid=$(id -u)" "host=$mlc_host" "boot=$mlc_boot" "pid=$$" "start=$mlc_my_start" "space=$mlc_space" \
-    >"$mlc_directory/owner.new"
-  printf '%s\n' "running - $mlc_since -" >"$mlc_directory/state.new"
-  mv -f -- "$mlc_directory/owner.new" "$mlc_directory/owner"
-  mv -f -- "$mlc_directory/state.new" "$mlc_directory/state"
+  # nobody looks for the owner before there is a state
+  printf '%s\n' "uid=${UID:-$(id -u)}" "host=$mlc_host" "boot=$mlc_boot" "pid=$$" "start=$mlc_my_start" "space=$mlc_space" \
+    >"$mlc_directory/owner"
+  printf '%s\n' "running - $mlc_since -" >"$mlc_directory/state"
   mlc_everything
   mlc_over
 }
@@ -208,7 +209,7 @@ mlc_end_orphans() {
   mlc_find_owner "$mlc_directory"
   [ "$mlc_owner" = dead ] || return 1
   mlc_since=$mlc_started
-  if [ -r "$mlc_directory/at" ]; then
+  if [ -s "$mlc_directory/at" ]; then
     read -r mlc_child mlc_started_then mlc_step mlc_mark <"$mlc_directory/at"
     [ "$mlc_mark" != - ] || mlc_mark=''
     mlc_look_at "$mlc_child"
@@ -219,7 +220,7 @@ mlc_end_orphans() {
     [ -z "$mlc_kill" ] || { mlc_succeeds "$mlc_kill" 10 999; mlc_take_away 1; }
     mlc_kill_family "$mlc_child" "$mlc_mark"
     mlc_clean_up
-    rm -f -- "$mlc_directory/at"
+    : >"$mlc_directory/at"
   fi
   mlc_each_task mlc_lose
   mlc_finish lost 4 'whoever supervised it was ended from outside'

@@ -70,8 +70,8 @@ def _lines(plan: Plan, layout: Layout) -> Iterator[str]:
     yield "# mlcube: supervises one run, until its end"
     yield FUNCTIONS
     yield f"mlc_directory={quote(layout.directory)} mlc_locks={quote(layout.locks)} mlc_token={token}"
-    yield 'if [ "${1-}" != end ] && [ -e "$mlc_directory/secrets" ]; then . "$mlc_directory/secrets"; fi'
-    yield 'rm -f -- "$mlc_directory/secrets"'
+    if secrets:
+        yield 'if [ -e "$mlc_directory/secrets" ]; then . "$mlc_directory/secrets"; rm -f -- "$mlc_directory/secrets"; fi'
     calls = [f'"$1" "${{{name}-}}"' for name in secrets.values()]
     yield f"mlc_each_secret() {{ {'; '.join((*calls, ':'))}; }}"
     tasks = [f'"$1" {quote(run)} {quote(directory)}' for run, directory in layout.tasks.items()]

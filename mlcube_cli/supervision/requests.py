@@ -21,7 +21,8 @@ _START = r"""
 mlc_start_it() {
   mlc_umask=$(umask)
   umask 077
-  mlc_error=$(mkdir -p -- "${mlc_directory%/*}" 2>&1) || { mlc_answer="failed $mlc_error"; return 1; }
+  [ -d "${mlc_directory%/*}" ] || mlc_error=$(mkdir -p -- "${mlc_directory%/*}" 2>&1) ||
+    { mlc_answer="failed $mlc_error"; return 1; }
   if [ -e "$mlc_directory" ] || [ -L "$mlc_directory" ]; then mlc_answer=exists; return 1; fi
   mlc_error=$(mkdir -- "$mlc_directory" 2>&1) || { mlc_answer="failed $mlc_error"; return 1; }
   mlc_error=$(mlc_write 2>&1) || { mlc_answer="failed $mlc_error"; rm -rf -- "$mlc_directory"; return 1; }

@@ -218,7 +218,7 @@ mlc_cancel() {
   mlc_find_owner "$1"
   if [ "$mlc_owner" = foreign ]; then echo foreign; return; fi
   if [ "$mlc_owner" != alive ]; then
-    mlc_is_over "$mlc_status" && [ ! -e "$1/at" ] && { echo ended; return; }
+    mlc_is_over "$mlc_status" && [ ! -s "$1/at" ] && { echo ended; return; }
     # whoever supervised it was killed: what it had started is ended here
     sh "$1/program" end </dev/null >/dev/null 2>>"$1/supervisor.log"
     echo gone

@@ -8,9 +8,31 @@ mlc_why of its Sign), mlc_lock_name and mlc_lock_key, mlc_payload, mlc_passes_on
 # --- signals, time, waiting ------------------------------------------------------------------------------------------
 
 WAITING = r"""
+# Seconds since 1970: mlc_time. The clock is asked once; since then the time since the machine's start is counted, which
+# needs no process, and fractions also where `date` has none.
 mlc_now() {
-  mlc_time=$(date +%s.%N)
-  case $mlc_time in *[!0-9.]*) mlc_time=$(date +%s);; *.?????????) mlc_time=${mlc_time%??????};; esac
+  if [ -n "$mlc_clock" ]; then
+    mlc_count_up
+    mlc_time=$((mlc_clock + mlc_up))
+  else
+    mlc_time=$(date +%s.%N)
+    case $mlc_time in
+      *[!0-9.]*) mlc_time=$(date +%s)00;;
+      *.?????????) mlc_time=${mlc_time%???????} mlc_time=${mlc_time%.*}${mlc_time#*.};;
+      *) mlc_time=${mlc_time%.*}00;;
+    esac
+    mlc_count_up
+    [ -z "$mlc_up" ] || mlc_clock=$((mlc_time - mlc_up))
+  fi
+  mlc_line=${mlc_time%??}
+  mlc_time=$mlc_line.${mlc_time#"$mlc_line"}
+}
+
+mlc_count_up() {  # hundredths of a second
+  mlc_up=''
+  [ -r /proc/uptime ] || return 0
+  read -r mlc_up mlc_line </proc/uptime
+  case $mlc_up in *.??) mlc_up=$((${mlc_up%.*} * 100 + 1${mlc_up#*.} - 100));; *) mlc_up='';; esac
 }
 
 # FILE TEXT: there whole or not at all; in place where the disk is full, which needs no new block.
@@ -110,9 +132,14 @@ mlc_family() {
   mlc_members=' '
   mlc_table=$(cat /proc/[0-9]*/stat 2>/dev/null || ps -A -o pid= -o ppid= -o pgid= 2>/dev/null)
   if [ -n "$2" ]; then
-    # busybox's grep sees of a line what is before its first NUL byte: lines that end with one, where it knows them
-    [ -n "$mlc_lines_of" ] || { printf 'x\0y\0' | grep -q -z -x -F y 2>/dev/null && mlc_lines_of='-z -x' || mlc_lines_of=-a; }
-    for mlc_file in $(grep -l $mlc_lines_of -F -e "MLCUBE_RUN_ID=$2" /proc/[0-9]*/environ 2>/dev/null); do
+    # lines that end with a NUL byte, where grep knows those: it then finds our own file, too
+    mlc_table_of_marks=$(
+      grep -l -z -x -F -e "MLCUBE_RUN_ID=$2" -e mlcube-mark "$mlc_directory/mark" /proc/[0-9]*/environ 2>/dev/null)
+    case $mlc_table_of_marks in
+      "$mlc_directory/mark"*) ;;
+      *) mlc_table_of_marks=$(grep -l -a -F -e "MLCUBE_RUN_ID=$2" /proc/[0-9]*/environ 2>/dev/null);;
+    esac
+    for mlc_file in ${mlc_table_of_marks#"$mlc_directory/mark"}; do
       mlc_file=${mlc_file#/proc/}
       mlc_members="$mlc_members${mlc_file%/environ} "
     done
@@ -421,7 +448,10 @@ mlc_take() {  # once; 2: no lock can be made there
     rmdir -- "$mlc_place" 2>/dev/null
     return 2
   fi
-  [ -d "$mlc_place" ] || return 2
+  if [ ! -d "$mlc_place" ]; then  # either it was given back just now, or none can be made
+    [ ! -e "$mlc_place" ] && [ -w "$mlc_locks" ] && [ -x "$mlc_locks" ] && mlc_holder='' mlc_first_entry='' && return 1
+    return 2
+  fi
   mlc_entries
   if [ -z "$mlc_first_entry" ]; then  # half made: nobody's after 5 seconds
     mlc_empty=$((mlc_empty + 1))

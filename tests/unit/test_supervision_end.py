@@ -17,7 +17,7 @@ from mlcube_cli.locks import lock
 from mlcube_cli.place import Place
 from mlcube_cli.supervision import requests
 from mlcube_cli.supervision.program import program
-from tests.supervised import SHELLS, Supervised, gone, is_alive, one_task, sh, task, wait_for
+from tests.supervised import OTHER, RUN, SHELLS, Supervised, gone, is_alive, one_task, sh, task, wait_for
 
 IGNORING = "trap '' TERM; echo $$ >\"$0\"; while :; do sleep 0.1; done"
 
@@ -60,7 +60,7 @@ def test_a_task_has_its_grace_period(run, tmp_path):
     saving = task("trap 'sleep 0.4; echo saved; exit 0' TERM; echo began; sleep 30 & wait")
     state = run.run(one_task(saving, timeout=0.5, grace=5.0))
     assert (state.status, state.exit_code) == ("timed_out", 124)
-    assert run.stream("o:run-1") == b"began\nsaved\n"
+    assert run.stream(f"o:{RUN}") == b"began\nsaved\n"
 
 
 def test_a_task_that_ignores_term_is_killed_after_the_grace_period(run, pid_file):
@@ -113,10 +113,10 @@ def test_a_task_that_was_ended_is_cancelled_whatever_its_exit_code(run, pid_file
 
 
 def test_after_a_cancelled_task_no_other_is_started(run, pid_file):
-    run.runs = ("run-1", "run-2")
+    run.runs = (RUN, OTHER)
     waiting = sh(f"trap 'exit 0' TERM; echo $$ >{pid_file}; sleep 60 & wait")
     steps = tuple(Step(f"run task {name}", waiting, task=name, payload=True) for name in ("a", "b"))
-    started(run, Plan("local", steps, (TaskPlan("a", "run-1", ()), TaskPlan("b", "run-2", ()))), pid_file)
+    started(run, Plan("local", steps, (TaskPlan("a", RUN, ()), TaskPlan("b", OTHER, ()))), pid_file)
     run.cancel()
     state = run.wait()
     assert state.status == "cancelled" and [one.status for one in state.tasks] == ["cancelled", "queued"]

@@ -19,7 +19,7 @@ from mlcube_cli.place import HERE
 from mlcube_cli.supervision import requests
 from mlcube_cli.supervision.program import Layout, program, secrets_of
 from mlcube_cli.supervision.state import parse_end, parse_state, parse_states
-from tests.supervised import NONCE, SHELLS, Supervised, gone, joined, one_task, sh, task, wait_for
+from tests.supervised import NONCE, RUN, SHELLS, Supervised, gone, joined, one_task, sh, task, wait_for
 
 STREAM = (b"noise\n" + f"mlcube-answer {NONCE}\n".encode()
           + b"@a 7\nstarted@p 3\n\n\0@@o:run-1 5\nab\ncd@k 0\n@s:run-1 11\nrunning - 1@S 3\nend")
@@ -70,10 +70,10 @@ def test_what_is_said_comes_whole_after_any_cut(run):
     plan = one_task(task("printf 'a\\nb\\0c'; printf 'x\\377y' >&2; sleep 0.3; printf last"), step)
     run.run(plan)
     whole = run.follow({})
-    names = ("p", "t", "o:run-1", "e:run-1")
+    names = ("p", "t", f"o:{RUN}", f"e:{RUN}")
     complete = Frames(NONCE).feed(whole)
     wanted = {name: joined(complete, name) for name in names}
-    assert wanted == {"p": b"12345", "t": b"get it\n", "o:run-1": b"a\nb\0clast", "e:run-1": b"x\377y"}
+    assert wanted == {"p": b"12345", "t": b"get it\n", f"o:{RUN}": b"a\nb\0clast", f"e:{RUN}": b"x\377y"}
     for cut in range(0, len(whole), 7):
         first = Frames(NONCE)
         before = first.feed(whole[:cut])
@@ -92,28 +92,28 @@ def test_output_comes_while_the_task_runs_and_its_end_after_all_of_it(run, tmp_p
         process.stdin.write(command.stdin or b"")
         process.stdin.close()
         frames, found = Frames(NONCE), []
-        while not joined(found, "o:run-1"):
+        while not joined(found, f"o:{RUN}"):
             found += frames.feed(os.read(process.stdout.fileno(), 65536))
-        assert joined(found, "o:run-1") == b"first\n"
+        assert joined(found, f"o:{RUN}") == b"first\n"
         go_on.touch()
         found += frames.feed(process.stdout.read())
-    assert joined(found, "o:run-1") == b"first\nsecond\n"
+    assert joined(found, f"o:{RUN}") == b"first\nsecond\n"
     assert [one.name for one in found][-1] == "S" and found[0] == Frame("a", b"started")
     ended = next(number for number, one in enumerate(found) if one.data.startswith(b"succeeded"))
-    assert all(one.name != "o:run-1" for one in found[ended:])
+    assert all(one.name != f"o:{RUN}" for one in found[ended:])
 
 
 def test_fifty_megabytes_of_every_byte_come_as_they_are(any_run):
     data = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 204800)"
     state = any_run.run(one_task(task(Command((sys.executable, "-c", data)))))
-    assert any_run.stream("o:run-1") == bytes(range(256)) * 204800 and state.tasks[0].stdout_size == 52428800
+    assert any_run.stream(f"o:{RUN}") == bytes(range(256)) * 204800 and state.tasks[0].stdout_size == 52428800
 
 
 def test_what_there_is_now(any_run, tmp_path):
     any_run.start(one_task(task(f"echo now; echo >{tmp_path}/ready; sleep 60")))
     wait_for(tmp_path / "ready")
     frames = Frames(NONCE).feed(any_run.follow({}, until_end=False))
-    assert joined(frames, "o:run-1") == b"now\n" and frames[-1].name == "s:run-1" and b"running" in frames[-1].data
+    assert joined(frames, f"o:{RUN}") == b"now\n" and frames[-1].name == f"s:{RUN}" and b"running" in frames[-1].data
     any_run.cancel(hard=True)
     any_run.wait()
 
@@ -156,7 +156,7 @@ def test_states_of_several_runs_come_in_one_answer_from_a_noisy_shell(any_run, t
     states = parse_states(said.stdout.decode(), NONCE)
     assert [(one.directory, one.status, one.exit_code) for one in states] == [
         (any_run.directory, "failed", 3), (other.directory, "succeeded", 0), ("/no/such", "lost", 4)]
-    assert [one.run_id for one in states[0].tasks] == ["run-1"]
+    assert [one.run_id for one in states[0].tasks] == [RUN]
 
 
 def test_the_plain_form_of_the_script_is_for_people(run):
@@ -168,7 +168,7 @@ def test_the_plain_form_of_the_script_is_for_people(run):
 
 
 def test_a_script_that_names_no_user_text_is_all_that_is_quoted():
-    layout = Layout("/d/it's $(touch /tmp/mlc-injected)", {"run-1": "/d/`touch /tmp/mlc-injected`"})
+    layout = Layout("/d/it's $(touch /tmp/mlc-injected)", {RUN: "/d/`touch /tmp/mlc-injected`"})
     text = program(one_task(task("true")), layout)
     subprocess.run(["sh", "-n"], input=text.encode(), check=True)
     script = requests.states({layout.directory: tuple(layout.tasks.items())}, NONCE)

@@ -14,7 +14,7 @@ from mlcube_cli.command import Command, Plan, Reason, Sign, Step, TaskPlan, Vari
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.locks import file_name, lock
 from mlcube_cli.supervision.program import Layout, program
-from tests.supervised import SHELLS, Supervised, one_task, sh, task
+from tests.supervised import OTHER, RUN, SHELLS, Supervised, one_task, sh, task
 
 EVERY_BYTE = "".join(chr(number) for number in range(1, 128)) + bytes(range(128, 256)).decode("utf-8", "surrogateescape")
 
@@ -34,18 +34,18 @@ def test_a_task_that_succeeds(run):
     state = run.run(one_task(task("echo out; echo err >&2")))
     assert (state.status, state.exit_code, state.message, state.hint) == ("succeeded", 0, "", "")
     assert state.tasks[0].status == "succeeded" and state.tasks[0].stdout_size == 4
-    assert (run.stream("o:run-1"), run.stream("e:run-1")) == (b"out\n", b"err\n")
+    assert (run.stream(f"o:{RUN}"), run.stream(f"e:{RUN}")) == (b"out\n", b"err\n")
     assert state.started <= state.tasks[0].started <= state.tasks[0].ended <= state.ended <= time.time() + 1
 
 
-@pytest.mark.parametrize("code", [1, 3, 125, 126, 127, 128, 130, 143, 200, 255])
+@pytest.mark.parametrize("code", [1, 126, 127, 143, 255])
 def test_a_tasks_exit_code_is_its_own(run, code):
     state = run.run(one_task(task(f"exit {code}")))
     assert (state.status, state.exit_code, state.tasks[0].exit_code) == ("failed", code, code)
     assert state.message == f"task 't' failed with exit code {code}"
 
 
-@pytest.mark.parametrize("number", [2, 9, 11, 15])
+@pytest.mark.parametrize("number", [9, 15])
 def test_a_task_that_dies_of_a_signal(run, number):
     state = run.run(one_task(task(f"kill -{number} $$; sleep 5")))
     assert (state.status, state.exit_code) == ("failed", 128 + number)
@@ -60,7 +60,7 @@ def test_a_task_has_an_empty_stdin_no_terminal_the_signals_of_a_program_and_its_
         run.run(one_task(task(Command((sys.executable, "-c", script)))))
     finally:
         os.umask(before)
-    assert run.stream("o:run-1") == b"True False True True True True run-1 0o27\n"
+    assert run.stream(f"o:{RUN}") == b"True False True True True True " + RUN.encode() + b" 0o27\n"
 
 
 def test_any_byte_in_words_paths_values_and_stdin(run, tmp_path):
@@ -74,7 +74,7 @@ def test_any_byte_in_words_paths_values_and_stdin(run, tmp_path):
     there = Supervised(tmp_path, run.shell, name=name[:100])
     state = there.run(one_task(task(command)))
     whole = os.fsencode(EVERY_BYTE)
-    assert there.stream("o:run-1") == whole + b"|" + os.fsencode(place) + b"|" + whole + b"|" + whole + b"\0\\end"
+    assert there.stream(f"o:{RUN}") == whole + b"|" + os.fsencode(place) + b"|" + whole + b"|" + whole + b"\0\\end"
     assert state.directory == there.directory and state.status == "succeeded"
     assert there.remove() == "removed"
 
@@ -86,7 +86,7 @@ def test_names_of_variables_that_shells_take_for_themselves_and_such_that_no_she
     command = Command((sys.executable, "-c", show, *names, "HOME"),
                       (*(Variable(name, value) for name, value in values.items()), Variable("HOME", None)))
     run.run(one_task(task(command)))
-    assert eval(run.stream("o:run-1")) == {**values, "HOME": None}
+    assert eval(run.stream(f"o:{RUN}")) == {**values, "HOME": None}
 
 
 def test_a_word_with_an_equals_sign_is_a_program_all_the_same(run, tmp_path):
@@ -94,7 +94,7 @@ def test_a_word_with_an_equals_sign_is_a_program_all_the_same(run, tmp_path):
     odd.write_text("#!/bin/sh\necho ran $1\n")
     odd.chmod(0o755)
     run.run(one_task(task(Command(("a=b", "it"), (Variable("PATH", f"{tmp_path}:/usr/bin:/bin"), Variable("x.y", "1"))))))
-    assert run.stream("o:run-1") == b"ran it\n"
+    assert run.stream(f"o:{RUN}") == b"ran it\n"
 
 
 @pytest.mark.parametrize(("argv", "cwd", "message"), [
@@ -106,7 +106,7 @@ def test_a_word_with_an_equals_sign_is_a_program_all_the_same(run, tmp_path):
 def test_a_task_that_cannot_be_started_is_the_machines_fault(run, argv, cwd, message):
     state = run.run(one_task(task(Command(argv, cwd=cwd))))
     assert (state.status, state.exit_code, state.message) == ("environment", 4, message)
-    assert run.stream("e:run-1") == b""
+    assert run.stream(f"e:{RUN}") == b""
 
 
 def test_a_script_whose_interpreter_is_gone(run, tmp_path):
@@ -188,14 +188,14 @@ def test_why_an_engine_could_not_start_it_is_asked(run):
 def two_tasks(first: str, second: str) -> Plan:
     steps = tuple(Step(f"run task {name}", sh(script), task=name, payload=True)
                   for name, script in (("a", first), ("b", second)))
-    return Plan("local", steps, (TaskPlan("a", "run-1", ()), TaskPlan("b", "run-2", ())))
+    return Plan("local", steps, (TaskPlan("a", RUN, ()), TaskPlan("b", OTHER, ())))
 
 
 def test_tasks_come_one_after_the_other_and_a_failure_ends_it(run, tmp_path):
-    run.runs = ("run-1", "run-2")
+    run.runs = (RUN, OTHER)
     state = run.run(two_tasks("echo a", "echo b; exit 2"))
     assert [(one.status, one.exit_code) for one in state.tasks] == [("succeeded", 0), ("failed", 2)]
-    assert (state.status, state.exit_code) == ("failed", 2) and run.stream("o:run-2") == b"b\n"
+    assert (state.status, state.exit_code) == ("failed", 2) and run.stream(f"o:{OTHER}") == b"b\n"
     run.name = "other"
     state = run.run(two_tasks("exit 4", "echo b"))
     assert [(one.status, one.exit_code) for one in state.tasks] == [("failed", 4), ("queued", None)]
@@ -204,7 +204,7 @@ def test_tasks_come_one_after_the_other_and_a_failure_ends_it(run, tmp_path):
 
 def test_inputs_are_looked_at_just_before_their_task(run, tmp_path):
     made = tmp_path / "it's made"
-    run.runs, run.layout_fields = ("run-1", "run-2"), {"needs": {"run-2": (str(made),)}}
+    run.runs, run.layout_fields = (RUN, OTHER), {"needs": {OTHER: (str(made),)}}
     state = run.run(two_tasks("true", "echo b"))
     assert (state.status, state.exit_code) == ("invalid", 3) and str(made) in state.message
     assert [one.status for one in state.tasks] == ["succeeded", "invalid"]
@@ -223,7 +223,7 @@ def test_secrets_are_in_no_command_line_no_file_and_only_where_they_are_wanted(r
               "grep -rl 'open[-]sesame' \"$1\"; env | grep -c sesame")
     wanting = Step("log in", sh("echo ${#TOKEN}; exit 0", env=(Variable("TOKEN", "open-sesame", True),)))
     state = run.run(one_task(task(sh(script, run.directory)), wanting))
-    said = run.stream("o:run-1").decode().split()
+    said = run.stream(f"o:{RUN}").decode().split()
     assert said[0] == "0" and "secrets" not in said and "open-sesame" not in said and said[-1] == "0"
     assert run.stream("p") == b"11\n" and state.exit_code == 1
     assert b"open-sesame" not in b"".join(path.read_bytes() for path in Path(run.directory).rglob("*") if path.is_file())
@@ -232,7 +232,7 @@ def test_secrets_are_in_no_command_line_no_file_and_only_where_they_are_wanted(r
 def test_a_secret_that_no_shell_can_pass_on_is_refused():
     plan = one_task(task(Command(("true",), (Variable("a.b", "secret", True),))))
     with pytest.raises(DefinitionError, match=r"'a\.b' cannot be passed on"):
-        program(plan, Layout("/d", {"run-1": "/d/run-1"}))
+        program(plan, Layout("/d", {RUN: f"/d/{RUN}"}))
 
 
 def test_nothing_of_a_run_is_for_others_to_see(any_run):
@@ -288,7 +288,7 @@ def test_a_directory_is_used_once(any_run):
     assert any_run.start(one_task(task("sleep 0.3; echo first"))) == "started"
     assert any_run.start(one_task(task("echo second"))) == "exists"
     assert any_run.wait().status == "succeeded"
-    assert Path(any_run.directory, "run-1", "stdout.log").read_text() == "first\n"
+    assert Path(any_run.directory, RUN, "stdout.log").read_text() == "first\n"
 
 
 def test_a_directory_that_cannot_be_made_is_told(any_run, tmp_path):
