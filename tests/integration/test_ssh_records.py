@@ -1,0 +1,43 @@
+"""The record of a run behind ssh: what came home is measured here, and what stays there is said to; verified, and run again."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import jsonschema
+import pytest
+
+from tests.conftest import CHECKOUT
+from tests.integration.far import Far
+
+pytestmark = pytest.mark.ssh
+
+
+@pytest.mark.parametrize("inside", ["local", "docker", "singularity"])
+def test_the_record_of_a_run_elsewhere_is_whole(far: Far, inside: str) -> None:
+    far.options = (f"-Pssh.platform={inside}",)
+    far.run()
+    record = far.record()
+    jsonschema.Draft202012Validator(json.loads((CHECKOUT / "schemas/mlcube.record.v1.json").read_text())).validate(record)
+    execution = record["execution"]
+    assert execution["place"] and execution["host"] != os.uname().nodename and execution["user"] == far.user
+    assert execution["directory"].startswith(f"{far.root}/runs/") and record["host"] == execution["host"]
+    assert {entry["hash"] for entry in (*record["inputs"], *record["outputs"])} == {"full"}
+    assert [engine["version"][0].isdigit() for engine in record["engines"]] == [True]
+    assert inside == "local" or len(record["image"]["id"]) == 71
+    assert record["code"]["sha256"] and record["definition"]["files"]
+    assert far.plain("runs", "verify").exit_code == 0
+    (far.result / "one").write_text("changed")
+    assert far.plain("runs", "verify").exit_code == 3
+    again = far.plain("runs", "rerun", "--strict")
+    assert again.exit_code == 0 and "not as in run" not in again.stderr, again.stderr
+
+
+def test_data_that_stays_there_has_no_digest(far: Far) -> None:
+    far.box.write(f"{far.far_home}/shared/one", b"shared\n", owner=far.user)
+    far.run(f"data={far.far_home}/shared")
+    entry = next(one for one in far.record()["inputs"] if one["name"] == "data")
+    assert (entry["kind"], entry["hash"], entry["sha256"]) == ("remote", "none", None)
+    told = far.plain("runs", "verify")
+    assert told.exit_code == 0 and f"it stays on {far.record()['execution']['host']}" in told.stdout
