@@ -12,7 +12,9 @@ from mlcube_cli.cli.watching import Watching, copy_logs, to_our_streams
 from mlcube_cli.errors import Interrupted
 from mlcube_cli.process import Session, die_by
 from mlcube_cli.run_index import Entry, RunTask, find_runs, read_index
-from mlcube_cli.run_log import read_from
+from mlcube_cli.run_log import log_paths, read_from
+
+_OWN_ENDS = ("queued", "running", "succeeded", "failed", "cancelled", "timed_out")
 
 
 def logs(arguments: Arguments) -> int:
@@ -44,6 +46,8 @@ def _as_it_is(watching: Watching, tasks: tuple[RunTask, ...]) -> None:
     if entry.supervised is not None:
         to_our_streams(2, _preparation(entry.supervised.directory))
     for task in tasks:
+        if not any(os.path.exists(path) for path in log_paths(task.directory).values()) and task.started is not None:
+            output.say(f"the logs of task '{task.task}' are not there (any more): {task.directory}")
         copy_logs(task, {}, to_our_streams)
 
 
@@ -55,6 +59,6 @@ def _preparation(directory: str) -> bytes:
 
 
 def _tell_what_else(entry: Entry) -> None:
-    """Why the command line as a whole failed, which no task's log says."""
-    if entry.message:
+    """Why a task never printed anything, or no more: what its own log does not say."""
+    if entry.message and any(task.status not in _OWN_ENDS for task in entry.tasks):
         output.say(entry.message)

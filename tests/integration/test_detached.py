@@ -152,6 +152,27 @@ def test_tasks_of_a_detached_command_run_in_order_and_a_failure_stops_the_rest(b
     assert bench.status()[:2] == [("failed", 5), ("cancelled", None)]
 
 
+def test_one_task_of_several_is_waited_for_and_followed_alone(bench: Bench) -> None:
+    bench.script("echo one")
+    (bench.cube / "then.sh").write_text("while [ ! -e go_on ]; do sleep 0.05; done; echo later; exit 6")
+    run = bench.run("run", "a cube", "--task", "go,then", "--detach").stdout.strip()
+    assert bench.run("wait", f"{run}-1").exit_code == 0
+    assert bench.run("logs", "-f", f"{run}-1").stdout == "one\n"
+    assert bench.status() == [("succeeded", 0), ("running", None)]
+    (bench.cube / "go_on").write_text("")
+    assert bench.run("wait", run).exit_code == 6
+    assert bench.run("logs", f"{run}-2").stdout == "later\n"
+
+
+def test_logs_that_are_gone_are_said_to_be(bench: Bench) -> None:
+    run = bench.detach("echo one")
+    assert bench.run("wait").exit_code == 0
+    for name in ("stdout.log", "stderr.log"):
+        (bench.cube / f"workspace/.mlcube/runs/{run}-1" / name).unlink()
+    done = bench.run("logs", run)
+    assert (done.exit_code, done.stdout) == (0, "") and "are not there" in done.stderr
+
+
 def test_detach_prints_a_document_with_json(bench: Bench) -> None:
     done = bench.run("run", "a cube", "--task", "go", "--detach", "--json")
     document = json.loads(done.stdout)
