@@ -109,7 +109,7 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     prepared = Prepared(cube, platform, load_runner(platform.runner),
                         tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs), wishes, machine.facts,
                         files, lock, look, remote)
-    guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube)))
+    guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube), remote=None))
     from mlcube_cli.cli.images_there import with_image
 
     return with_image(prepared)
@@ -232,6 +232,11 @@ class _Near:
     def is_here(self, cube: Cube, path: str) -> bool:
         return any(is_at_or_below(path, one) for one in (cube.workspace, cube.root, *self.paths))
 
+    def names_own(self, cube: Cube, message: str) -> bool:
+        """Does this message name a path of this machine?"""
+        own = [one.encode("utf-8", "backslashreplace").decode() for one in (cube.workspace, cube.root, *self.paths)]
+        return any(re.search(rf"(?<!\S){re.escape(one)}(?![^/\s:,])", message) for one in own)
+
     def look(self, cube: Cube) -> Look:
         """Answers questions about paths as the definition means them."""
         return looking_before_moving(lambda path: self.is_here(cube, path), look_here, self.machine.look)
@@ -254,16 +259,11 @@ def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Ne
     except DefinitionError as error:
         name = near.machine.place.name
         raise DefinitionError(error.message, error.hint, problems=[
-            problem if (path := _path_in(problem.message)) is None or near.is_here(cube, path) else
+            problem if not re.search(r"(?<=\s)/", problem.message) or near.names_own(cube, problem.message) else
             replace(problem, message=f"{problem.message} on {name}",
                     hint=f"absolute paths mean {name}'s own; to send yours write {problem.path}=./PATH, or say "
                          "'absolute: push' in the platform's sync section")
             for problem in error.problems]) from None
-
-
-def _path_in(message: str) -> str | None:
-    found = re.search(r"/\S.*$", message)
-    return found.group() if found else None
 
 
 def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: Cube, jobs: tuple[Job, ...]) -> Remote:
@@ -275,8 +275,9 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     mirror = os.path.join(root, "code")
     paths = [argument.host_path for job in jobs for argument in job.paths]
     of_cube = (cube.workspace, cube.root)
-    outside = tuple(dict.fromkeys(path for path in paths if not any(is_at_or_below(path, one) for one in of_cube)
-                                  and any(is_at_or_below(path, one) for one in near.paths)))
+    apart = tuple(dict.fromkeys(path for path in paths if not any(is_at_or_below(path, one) for one in of_cube)
+                                and any(is_at_or_below(path, one) for one in near.paths)))
+    outside = tuple(path for path in apart if not any(path != one and is_at_or_below(path, one) for one in apart))
     elsewhere = tuple((path, os.path.join(root, "elsewhere", _digest(path), os.path.basename(path) or "root"))
                       for path in outside)
     run = jobs[0].command_id if jobs else ""

@@ -39,7 +39,7 @@ CONFIGURATION = """\
 Host {name}
     HostName 127.0.0.1
     Port {port}
-    User {name}
+    User {user}
     HostKeyAlias {alias}
     IdentityFile {room}/key
     IdentitiesOnly yes
@@ -189,9 +189,13 @@ class Box:
                                capture_output=True, check=False, timeout=20)
 
     def _add_host(self, *names: str) -> None:
+        for name in names:
+            self.add_alias(name, name)
+
+    def add_alias(self, name: str, user: str) -> None:
+        """Make `ssh name` log in as this user."""
         with (self.room / "config").open("a", encoding="utf-8") as file:
-            for name in names:
-                file.write(CONFIGURATION.format(name=name, port=self.port, alias=self.container, room=self.room))
+            file.write(CONFIGURATION.format(name=name, user=user, port=self.port, alias=self.container, room=self.room))
 
     def add_machine_behind(self, other: Box, name: str) -> None:
         """Make `name` a host that only this machine reaches: ada of the other one, through ada here (ProxyJump)."""

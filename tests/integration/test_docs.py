@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CHECKOUT, RunMLCube, clean_environment
 from tests.cubes import write_tree
+from tests.integration.gpu_box import Box
 
+REMOTE = CHECKOUT / "docs/remote.md"  # its lines are one story, on a machine behind ssh
 PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *(CHECKOUT / "examples").glob("**/README.md")])
 STARTS = ("mlcube ", "mlcube_docker ", "mlbox ")
 
@@ -26,7 +30,7 @@ def command_lines() -> list[tuple[str, list[str]]]:
     """(page, words) of each command line of ours in the pages' shell blocks."""
     found = []
     for page in PAGES:
-        for block in blocks(page, "sh"):
+        for block in blocks(page, "sh") if page != REMOTE else ():
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if line.strip().startswith(STARTS) and words[1] != "links":  # tests/package makes links, from the pyz
@@ -86,3 +90,43 @@ def test_the_makefile_of_the_make_page_works(home: Path, tmp_path: Path) -> None
     assert made() == ""
     (tmp_path / "workspace/settings.yaml").write_text("a: 2\n")
     assert made() == "3 words\n"
+
+
+@pytest.fixture
+def laptop(gpu_box: Box, home: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of somebody who has `mlcube`, and `gpu-box` in the ssh configuration: an account of the test's own."""
+    user = gpu_box.new_user(f"docs{os.getpid()}")
+    gpu_box.add_alias("gpu-box", user)
+    gpu_box.write("/data/points/points.csv", b"0,2\n1,5\n", owner=user)
+    gpu_box.root("docker image inspect python:3-slim >/dev/null 2>&1 || docker tag mlcube-test/base:latest python:3-slim")
+    program = write_tree(tmp_path / "bin", {"mlcube": f'#!/bin/sh\nexec {sys.executable} -m mlcube_cli "$@"\n'}) / "mlcube"
+    program.chmod(0o755)
+    environment = {**clean_environment(home), **gpu_box.environment}
+    try:
+        yield {**environment, "PATH": f"{program.parent}:{environment['PATH']}"}
+    finally:
+        gpu_box.remove_user(user)
+
+
+@pytest.mark.ssh
+def test_the_page_on_other_machines_is_a_story_that_works(gpu_box: Box, laptop: dict[str, str], tmp_path: Path) -> None:
+    """All its lines in their order; then its platform file, and its .mlcubeignore."""
+    place = tmp_path / "story"
+    place.mkdir()
+    (platform,) = blocks(REMOTE, "yaml")
+    (ignore,) = blocks(REMOTE, "text")
+    write_tree(place, {"gpu-box.yaml": platform, "ignore": ignore})
+    story = "".join(blocks(REMOTE, "sh"))
+    after = """
+        cp ignore digits/.mlcubeignore
+        mkdir digits/notes
+        touch digits/notes/mine
+        mlcube run digits --task train --platform ./gpu-box.yaml
+        ssh gpu-box 'test -f ~/cubes/digits/workspace/report.txt && test ! -e ~/cubes/digits/code/notes'
+        """
+    done = subprocess.run(["sh", "-eux", "-c", story + after], cwd=place, env=laptop, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "\ny = 3.00 x + 2.00\n" in done.stdout, "the data set of that machine"
+    assert "asks for more" not in done.stderr
+    assert "it runs on gpu-box" in done.stderr and "nothing is left behind" in done.stderr

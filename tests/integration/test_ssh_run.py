@@ -280,3 +280,11 @@ def test_a_dry_run_writes_nothing_there_and_its_script_does_what_a_run_does(far:
                          timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert (far.result / "one").read_text() == "first\n" and b"copied" in ran.stdout
+
+
+def test_configure_finds_nothing_strange_in_where_the_cube_lies_there(far: Far) -> None:
+    far.options = ("-Pssh.platform=docker",)
+    definition = far.cube / "mlcube.yaml"
+    definition.write_text(definition.read_text().replace(f"ssh: {{host: {far.user}, ", "ssh: {"))  # the cube names no machine
+    done = far("configure", f"-Pssh.host={far.user}", "--untrusted")
+    assert done.exit_code == 0 and "outside the cube" not in done.stderr, done.stderr
