@@ -168,12 +168,20 @@ mlc_set_up() {
   mlc_which setsid; mlc_setsid=$mlc_path
   mlc_which sh; mlc_sh=$mlc_path
   mlc_which env; mlc_env=$mlc_path
-  [ -z "$mlc_env" ] || "$mlc_env" --default-signal=INT,QUIT "$mlc_sh" -c : 2>/dev/null || mlc_env=''
+  [ -z "$mlc_env" ] || "$mlc_env" --default-signal=INT,QUIT >/dev/null 2>&1 || mlc_env=''
   printf 'mlcube-mark\0' >"$mlc_directory/mark"
   mlc_identify
   mlc_look_at $$
   mlc_my_start=$mlc_start
   mlc_me="pid=$$,start=$mlc_my_start,host=$mlc_host,boot=$mlc_boot,space=$mlc_space,token=$mlc_token"
+}
+
+mlc_find_uid() {
+  mlc_uid=''
+  if [ -r /proc/$$/status ]; then
+    while read -r mlc_line mlc_uid mlc_rest; do [ "$mlc_line" != Uid: ] || break; done </proc/$$/status
+  fi
+  mlc_uid=${mlc_uid:-$(id -u)}
 }
 
 # What the generated part calls last. `end`: whoever supervised this was killed; what he had started is ended here.
@@ -186,7 +194,8 @@ mlc_go() {
   mlc_now
   mlc_since=$mlc_time
   # nobody looks for the owner before there is a state
-  printf '%s\n' "uid=${UID:-$(id -u)}" "host=$mlc_host" "boot=$mlc_boot" "pid=$$" "start=$mlc_my_start" "space=$mlc_space" \
+  mlc_find_uid
+  printf '%s\n' "uid=$mlc_uid" "host=$mlc_host" "boot=$mlc_boot" "pid=$$" "start=$mlc_my_start" "space=$mlc_space" \
     >"$mlc_directory/owner"
   printf '%s\n' "running - $mlc_since -" >"$mlc_directory/state"
   mlc_everything

@@ -110,6 +110,7 @@ mlc_follow_task() {
   mlc_read_state "$2/state"
   mlc_now_state="$mlc_status $mlc_code $mlc_started $mlc_ended"
   if [ "$mlc_status" != queued ] && [ -n "$mlc_status" ]; then
+    [ "$mlc_status" != running ] || mlc_busy=1
     eval "mlc_out=\$mlc_out_$mlc_number mlc_err=\$mlc_err_$mlc_number"
     mlc_sizes_of "$2/stdout.log" "$2/stderr.log"
     set -- "$1" "$2" $mlc_sizes
@@ -119,7 +120,7 @@ mlc_follow_task() {
   if [ "$mlc_now_state" != "$mlc_before" ] && [ -n "$mlc_status" ]; then
     mlc_moved=1
     eval "mlc_state_$mlc_number=\$mlc_now_state"
-    mlc_text_frame "s:$1" "$mlc_now_state"
+    mlc_frame "s:$1" "${#mlc_now_state}" "$mlc_now_state"
   fi
 }
 
@@ -132,8 +133,12 @@ mlc_follow_once() {
     case $mlc_owner in dead) mlc_read_state "$mlc_directory/state"; mlc_is_over "$mlc_status" || mlc_status=lost;; esac
   fi
   mlc_end="$mlc_status $mlc_code $mlc_started $mlc_ended"
-  mlc_sizes_of "$mlc_directory/said" "$mlc_directory/prepare.log"
-  mlc_follow_ours $mlc_sizes
+  # while a task runs, what else is said is looked for less often
+  if [ -z "${mlc_busy-}" ] || mlc_is_over "${mlc_end%% *}" || [ $((${mlc_naps:-0} % 8)) -eq 0 ]; then
+    mlc_sizes_of "$mlc_directory/said" "$mlc_directory/prepare.log"
+    mlc_follow_ours $mlc_sizes
+  fi
+  mlc_busy=''
   mlc_each_task
   mlc_is_over "${mlc_end%% *}" || return 0
   case $mlc_end in lost*) mlc_end="lost 4 ${mlc_end#* * }";; esac
@@ -204,7 +209,8 @@ mlc_state_of_task() {  # RUN_ID DIRECTORY
   mlc_read_state "$2/state"
   mlc_sizes_of "$2/stdout.log" "$2/stderr.log"
   set -- "$1" $mlc_sizes
-  mlc_text_frame "s:$1" "${mlc_status:--} $mlc_code $mlc_started $mlc_ended ${2:-0} ${3:-0}"
+  mlc_line="${mlc_status:--} $mlc_code $mlc_started $mlc_ended ${2:-0} ${3:-0}"
+  mlc_frame "s:$1" "${#mlc_line}" "$mlc_line"
 }
 """
 

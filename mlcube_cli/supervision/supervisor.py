@@ -130,7 +130,9 @@ FAMILY = r"""
 # LEADER MARK: who is alive of its session or group, who bears the mark, and their descendants: mlc_members.
 mlc_family() {
   mlc_members=' '
-  mlc_table=$(cat /proc/[0-9]*/stat 2>/dev/null || ps -A -o pid= -o ppid= -o pgid= 2>/dev/null)
+  if [ -r /proc/self/stat ]; then mlc_table=$(cat /proc/[0-9]*/stat 2>/dev/null)
+  else mlc_table=$(ps -A -o pid= -o ppid= -o pgid= 2>/dev/null)
+  fi
   if [ -n "$2" ]; then
     # lines that end with a NUL byte, where grep knows those: it then finds our own file, too
     mlc_table_of_marks=$(
