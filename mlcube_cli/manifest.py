@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlcube_cli.atomic import write_text
@@ -29,19 +28,6 @@ def take_manifest(paths: Iterable[str]) -> Manifest:
     paths = tuple(dict.fromkeys(paths))
     return Manifest(paths, {path: _mark(found) for top in paths for path, found in _below(top)
                             if not stat.S_ISDIR(found.st_mode)})
-
-
-def take_beside(paths: Iterable[str]) -> Callable[[], Manifest]:
-    """Take it while something else is being done; what is returned waits for it."""
-    found: list[Manifest] = []
-    worker = threading.Thread(target=lambda: found.append(take_manifest(paths)), daemon=True)
-    worker.start()
-
-    def wait() -> Manifest:
-        worker.join()
-        return found[0]
-
-    return wait
 
 
 def changed_since(manifest: Manifest) -> tuple[str, ...]:

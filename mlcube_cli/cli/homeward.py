@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mlcube_cli.cli import output
+from mlcube_cli.cli.compared import listed_by, written_over
 from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.remote import connect
@@ -52,7 +53,10 @@ class Homeward:
         `facts`: what is known of this machine already.
         """
         before = load_manifest(self._file) or Manifest(tuple(parcel.here for parcel in self.load.outputs))
-        kept = changed_since(before)
+        try:
+            kept = self._kept(changed_since(before), facts)
+        except MLCubeError as trouble:
+            return trouble
         for number, step in enumerate(self.steps(kept, facts)):
             if not number:
                 output.say(step.title)
@@ -64,6 +68,13 @@ class Homeward:
                 return TransferError(error.message, f"{error.hint}; then mlcube fetch {self.identifier} brings them home")
         self._after(before, kept)
         return None
+
+    def _kept(self, changed: tuple[str, ...], facts: Facts | None) -> tuple[str, ...]:
+        """Of what was changed here what would be written over: not what an earlier try has brought. Raises MLCubeError."""
+        if not changed:
+            return ()
+        items = listed_by(load_carrier(self.platform.runner), self.steps((), facts))
+        return written_over(items, self.load.outputs, changed)
 
     def steps(self, kept: tuple[str, ...] = (), facts: Facts | None = None) -> tuple[Step, ...]:
         """The steps that bring the outputs home; what lies at or below the paths `kept` here stays. Raises MLCubeError."""

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
 
 from mlcube_cli.cli import output
-from mlcube_cli.cli.executing import why_failed
+from mlcube_cli.cli.compared import listed_by
 from mlcube_cli.cli.remote import Remote
-from mlcube_cli.command import Command, Step
+from mlcube_cli.command import Command
 from mlcube_cli.errors import DefinitionError, Location, Problem, TransferError
 from mlcube_cli.facts import Observation, PathFact, PathKind, Probe
 from mlcube_cli.manifest import Escape, find_escaping_links, measure
 from mlcube_cli.observe import with_facts
-from mlcube_cli.outcome import Outcome
-from mlcube_cli.parcels import Listed
-from mlcube_cli.process import ask
 
-VANISHED = 24  # rsync's exit code: something went away meanwhile, as in a run that goes on
-_LONGEST = 24 * 3600.0  # seconds for a list
 MUCH = 1_000_000_000  # bytes of a first push that are said, and asked about
 
 
@@ -43,23 +38,8 @@ def _travelling(remote: Remote, escapes: tuple[Escape, ...]) -> tuple[Escape, ..
     if not escapes:
         return ()
     steps, _ = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
-    sent = frozenset(item.path for item in listed_by(remote, steps) if item.kind == "link")
+    sent = frozenset(item.path for item in listed_by(remote.carrier, steps) if item.kind == "link")
     return tuple(escape for escape in escapes if escape.path in sent)
-
-
-def listed_by(remote: Remote, steps: Sequence[Step]) -> tuple[Listed, ...]:
-    """What these steps would do; each thing once. Raises TransferError."""
-    found: dict[Listed, None] = {}
-    for step in steps:
-        command = remote.carrier.told(step)
-        if command is None:
-            continue
-        said = ask(command, _LONGEST)
-        if said.exit_code not in (0, VANISHED):
-            tail = tuple(said.stderr.splitlines()[-25:])
-            raise why_failed(step, Outcome("failed", said.exit_code, 0.0, tail=tail, command=command), TransferError)
-        found.update(dict.fromkeys(remote.carrier.listed(step, said.stdout)))
-    return tuple(found)
 
 
 def _ask_about(remote: Remote, inputs: list[str], directory: str) -> None:
@@ -81,8 +61,9 @@ def _ask_about(remote: Remote, inputs: list[str], directory: str) -> None:
 def _room(remote: Remote, directory: str) -> int | None:
     """Bytes that are free there; None where nobody can say."""
     answer = remote.look_there(Probe(Command(("df", "-P", "-k", directory))))
-    words = answer.stdout.splitlines()[-1].split() if isinstance(answer, Observation) and answer.stdout else []
-    return int(words[3]) * 1024 if len(words) > 3 and words[3].isdecimal() else None
+    said = answer.stdout if isinstance(answer, Observation) else ""
+    found = re.search(r"\s\d+\s+-?\d+\s+(-?\d+)\s+\S+\s+/.*\Z", said, re.DOTALL)  # total, used, free; names hold anything
+    return max(0, int(found[1])) * 1024 if found else None
 
 
 def _shown(size: int) -> str:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import assign, choose_tasks
+from mlcube_cli.cli.compared import VANISHED, listed_by, written_over
 from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.remote import Remote, find_travelling
 from mlcube_cli.cli.running import Asked, read_request
-from mlcube_cli.cli.sending import VANISHED, listed_by, look_before_sending
+from mlcube_cli.cli.sending import look_before_sending
+from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, sort_out
 from mlcube_cli.command import Step
@@ -89,7 +91,7 @@ def _transfer(remote: Remote, push: _Transfer | None, pull: _Transfer | None) ->
 
 def _carry_out(session: Session, steps: Sequence[Step]) -> None:
     for step in steps:
-        outcome = session.run(step)
+        outcome = run_transfer(session, step)
         if outcome.status == "cancelled":
             raise Interrupted(outcome.signal or 2)
         if outcome.status != "succeeded" and outcome.exit_code != VANISHED:
@@ -156,7 +158,7 @@ def _all_tasks(cube: Cube) -> Chosen:
 
 def _push(remote: Remote) -> _Transfer:
     steps, _ = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
-    return _Transfer(steps, listed_by(remote, steps))
+    return _Transfer(steps, listed_by(remote.carrier, steps))
 
 
 def _pull(remote: Remote) -> _Transfer:
@@ -164,17 +166,10 @@ def _pull(remote: Remote) -> _Transfer:
     fact = remote.look_there(PathKind(remote.load.workspace[1]))
     if isinstance(fact, PathFact) and fact.kind == "absent":
         return _Transfer((), ())  # nothing was ever sent there
-    items = listed_by(remote, _pull_steps(remote, ()))
-    ours = frozenset(changed_since(_last_agreed(remote.load.outputs)))
-    reals = [(os.path.realpath(parcel.here), parcel.here) for parcel in remote.load.outputs]
-    changed = {_as_named(item.path, reals) for item in items if item.change == "changed"}
-    kept = tuple(sorted(changed & ours))
+    items = listed_by(remote.carrier, _pull_steps(remote, ()))
+    outputs = remote.load.outputs
+    kept = written_over(items, outputs, changed_since(_last_agreed(outputs)))
     return _Transfer(_pull_steps(remote, kept), items, kept)
-
-
-def _as_named(path: str, reals: Sequence[tuple[str, str]]) -> str:
-    """A path behind an output that is a link here, as one below the output."""
-    return next((named + path[len(real):] for real, named in reals if is_at_or_below(path, real)), path)
 
 
 def _pull_steps(remote: Remote, kept: tuple[str, ...]) -> tuple[Step, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import jsonschema
@@ -133,3 +134,18 @@ def test_a_link_that_leads_out_is_refused_unless_it_is_left_out(far: Far) -> Non
     (far.cube / ".mlcubeignore").write_text("secret\n")
     far.run()
     assert sorted(path.name for path in far.result.iterdir()) == ["one"]
+
+
+def test_what_a_broken_fetch_has_brought_is_no_change_of_the_users(far: Far) -> None:
+    write_tree(far.workspace, {"result/one": "old\n", "result/two": "old\n"})
+    far.script('cp -R "$data/." "$result/"; echo new >"$result/two"\n')
+    run = far.run("--detach").stdout.strip()
+    assert far.plain("wait", run).exit_code == 0
+    source = f"{far.user}:{far.root}/workspace/result/one"
+    subprocess.run(["rsync", "--times", f"--rsh={far.box.room}/bin/ssh", source, f"{far.result}/"], check=True)
+    assert (far.result / "one").read_text() == "first\n"
+    (far.result / "two").write_text("mine\n")
+    assert far.plain("fetch", run).exit_code == 0
+    assert ((far.result / "one").read_text(), (far.result / "two").read_text()) == ("first\n", "mine\n")
+    (beside,) = far.workspace.glob("result.from-*")
+    assert {path.name: path.read_text() for path in beside.iterdir()} == {"two": "new\n"}

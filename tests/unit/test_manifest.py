@@ -14,7 +14,6 @@ from mlcube_cli.manifest import (
     measure,
     renewed,
     save_manifest,
-    take_beside,
     take_manifest,
 )
 
@@ -47,11 +46,6 @@ def test_an_output_that_is_a_link_is_looked_into(tmp_path: Path) -> None:
     manifest = take_manifest([str(tmp_path / "model")])
     (tmp_path / "store/a").write_text("changed")
     assert changed_since(manifest) == (str(tmp_path / "model/a"),)
-
-
-def test_taken_beside_something_else_it_is_the_same(tmp_path: Path) -> None:
-    make(tmp_path, "a", "b/c")
-    assert take_beside([str(tmp_path)])() == take_manifest([str(tmp_path)])
 
 
 def test_what_was_brought_here_counts_as_unchanged_and_what_was_kept_stays_changed(tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ from mlcube_cli.facts import Facts
 from mlcube_cli.parcels import Listed, Load, Parcel
 from mlcube_shell import rsync
 from mlcube_shell.rsync import (
-    Progress,
     Travel,
     list_command,
     literal,
     parse_listing,
-    parse_progress,
     pull_file,
     pull_paths,
     pull_tree,
@@ -94,10 +92,6 @@ def test_options_of_the_platform_become_wishes() -> None:
     assert travel_of("ssh", "box", {}, ()) == Travel("ssh", "box")
 
 
-def test_whole_seconds_are_all_that_is_compared_where_a_file_system_knows_no_more() -> None:
-    assert "--modify-window=-1" not in push_code(replace(TRAVEL, exact_times=False), "/c", "/t").argv
-
-
 @pytest.mark.parametrize(("host", "written"), [("box", "box:/t/"), ("ada@2001:db8::1", "ada@[2001:db8::1]:/t/"),
                                               ("[::1]", "[::1]:/t/"), ("a@b@box", "a@b@box:/t/")])
 def test_addresses_stand_in_brackets(host: str, written: str) -> None:
@@ -168,12 +162,6 @@ def test_a_list_is_read() -> None:
     assert [parse_listing(line, command)[0].path for command in (
         push_code(TRAVEL, "/cube", "/t"), pull_paths(TRAVEL, "/t", "/ws", ["x"]), pull_tree(TRAVEL, "/t", "/big"),
         pull_file(TRAVEL, "/t/x", "/big/y"))] == ["/cube/x", "/ws/x", "/big/x", "/big/y"]
-
-
-def test_progress_is_the_last_line() -> None:
-    output = b"\r  1,234  0%  0.00kB/s  0:00:00  \r  21,987,331  43%  20.03MB/s  0:00:01 (xfr#2, to-chk=7/10)\r   50,"
-    assert parse_progress(output) == Progress(21987331, 43, "20.03MB/s", "0:00:01")
-    assert parse_progress(b"sending incremental file list\n") is None
 
 
 @pytest.mark.parametrize(("line", "sentence"), [

@@ -34,8 +34,7 @@ class Travel:
     checksum: bool = False  # compare contents, whatever sizes and times say
     here: str = ""  # what `rsync --version` says on this machine; empty: not known
     there: str = ""
-    progress: bool = False  # on stdout, one line that is written over and over, for `parse_progress`
-    exact_times: bool = True  # False: a file system of one side keeps whole seconds only
+    progress: bool = False  # on stdout, one line that is written over and over
     partial: str = PARTIAL  # absolute: one directory for all, on the receiving side, on the file system of what arrives
 
     def can(self, what: str) -> bool:
@@ -127,7 +126,7 @@ def _words(travel: Travel) -> tuple[str, ...]:
         ("--checksum", travel.checksum),
         (f"--bwlimit={travel.bandwidth}", bool(travel.bandwidth)),
         # Otherwise a file that was changed within the second and kept its size would count as unchanged.
-        ("--modify-window=-1", travel.exact_times and travel.can("exact_times")),
+        ("--modify-window=-1", travel.can("exact_times")),
         ("--info=progress2", travel.progress and rsync_can(travel.here, "progress")),
     )
     return ("rsync", "--recursive", "--links", "--perms", "--times", "--sparse", f"--partial-dir={travel.partial}",
@@ -233,28 +232,6 @@ def _here(command: Command, name: str) -> str:
 def _unescaped(name: str) -> str:
     """rsync writes control characters, and a backslash that could be taken for the beginning of one, as `\\#012`."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), name)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a transfer is: bytes sent, the share of all in percent, and rsync's own words for rate and time left."""
-
-    size: int
-    percent: int
-    rate: str
-    left: str
-
-
-_PROGRESS = re.compile(rb"\s*([\d,.]+)\s+(\d+)%\s+(\S+)\s+(\d+:\d\d:\d\d)")
-
-
-def parse_progress(output: bytes) -> Progress | None:
-    """The last whole line of progress in what rsync has written so far; None before the first."""
-    found = list(_PROGRESS.finditer(output))
-    if not found:
-        return None
-    size, percent, rate, left = found[-1].groups()
-    return Progress(int(re.sub(rb"\D", b"", size)), int(percent), rate.decode("ascii", "replace"), left.decode("ascii"))
 
 
 # --- what failures mean ----------------------------------------------------------------------------------------------
