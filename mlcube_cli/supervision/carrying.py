@@ -170,7 +170,7 @@ mlc_set_up() {
   mlc_which env; mlc_env=$mlc_path
   [ -z "$mlc_env" ] || "$mlc_env" --default-signal=INT,QUIT >/dev/null 2>&1 || mlc_env=''
   printf 'mlcube-mark\0' >"$mlc_directory/mark"
-  mlc_identify
+  if [ $# -eq 4 ]; then mlc_host=$2 mlc_boot=$3 mlc_space=$4; else mlc_identify; fi
   mlc_look_at $$
   mlc_my_start=$mlc_start
   mlc_me="pid=$$,start=$mlc_my_start,host=$mlc_host,boot=$mlc_boot,space=$mlc_space,token=$mlc_token"
@@ -184,10 +184,11 @@ mlc_find_uid() {
   mlc_uid=${mlc_uid:-$(id -u)}
 }
 
-# What the generated part calls last. `end`: whoever supervised this was killed; what he had started is ended here.
+# UMASK HOST BOOT SPACE: what the generated part calls last; the latter three as mlc_identify finds them.
+# `end`: whoever supervised this was killed; what he had started is ended here.
 mlc_go() {
   umask 077
-  mlc_set_up
+  mlc_set_up "$@"
   if [ "${1-}" = end ]; then mlc_end_orphans; return; fi
   mlc_umask=${1:-022}
   mlc_each_task mlc_queue

@@ -26,10 +26,11 @@ mlc_start_it() {
   if [ -e "$mlc_directory" ] || [ -L "$mlc_directory" ]; then mlc_answer=exists; return 1; fi
   mlc_error=$(mkdir -- "$mlc_directory" 2>&1) || { mlc_answer="failed $mlc_error"; return 1; }
   mlc_error=$(mlc_write 2>&1) || { mlc_answer="failed $mlc_error"; rm -rf -- "$mlc_directory"; return 1; }
+  set -- "$mlc_umask" "$mlc_host" "$mlc_boot" "$mlc_space"
   if command -v setsid >/dev/null 2>&1; then
-    setsid sh "$mlc_directory/program" "$mlc_umask" </dev/null >/dev/null 2>"$mlc_directory/supervisor.log" &
+    setsid sh "$mlc_directory/program" "$@" </dev/null >/dev/null 2>"$mlc_directory/supervisor.log" &
   else
-    (trap '' HUP; exec sh "$mlc_directory/program" "$mlc_umask" </dev/null >/dev/null 2>"$mlc_directory/supervisor.log") &
+    (trap '' HUP; exec sh "$mlc_directory/program" "$@" </dev/null >/dev/null 2>"$mlc_directory/supervisor.log") &
   fi
   mlc_tries=0
   until [ -e "$mlc_directory/state" ]; do

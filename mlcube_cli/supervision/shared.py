@@ -77,8 +77,8 @@ mlc_sizes_of() {  # FILE...: mlc_sizes, a number each
 mlc_frame() { printf '@%s %s\n%s' "$1" "$2" "$3"; }
 
 # A text in a frame of its own, whose length is counted in bytes.
-mlc_text_frame() {
-  mlc_length=$(printf %s "$2" | wc -c)
+mlc_text_frame() {  # NAME TEXT [ASCII]
+  if [ -n "${3-}" ]; then mlc_length=${#2}; else mlc_length=$(printf %s "$2" | wc -c); fi
   mlc_frame "$1" $((mlc_length)) "$2"
 }
 
@@ -143,7 +143,9 @@ mlc_follow_once() {
   mlc_is_over "${mlc_end%% *}" || return 0
   case $mlc_end in lost*) mlc_end="lost 4 ${mlc_end#* * }";; esac
   mlc_why_so "$mlc_directory"
-  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text"
+  mlc_ascii=1
+  [ -z "$mlc_why_text" ] || mlc_ascii=''
+  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text" $mlc_ascii
   return 1
 }
 
