@@ -11,8 +11,10 @@ from mlcube_cli.errors import DefinitionError
 from mlcube_cli.locks import file_name
 from mlcube_cli.supervision.carrying import COMMAND, STEPS
 from mlcube_cli.supervision.functions import function_text, has_plain_name
+from mlcube_cli.supervision.locking import LOCKS
 from mlcube_cli.supervision.shared import COMMON
-from mlcube_cli.supervision.supervisor import EXECUTING, FAMILY, LOCKS, WAITING
+from mlcube_cli.supervision.supervisor import EXECUTING
+from mlcube_cli.supervision.waiting import FAMILY, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
