@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlcube_cli.cli import output
@@ -51,16 +51,18 @@ def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -
     return _carry_out(arguments, prepared, trip, plans)
 
 
-def configure_there(arguments: Arguments, prepared: Prepared, plan: Plan) -> int:
-    """`mlcube configure` for another machine: what prepares the platform runs there."""
+def configure_there(arguments: Arguments, prepared: Prepared, plan: Plan,
+                    afterwards: Callable[[], object] | None = None) -> int:
+    """`mlcube configure` for another machine: what prepares the platform runs there. `afterwards`: once it has succeeded."""
     trip = plan_trip(prepared, plan)
     if arguments.dry_run:
         trip.remote.keep_questions(trip.identifier)
         return show(trip.as_plan(), arguments.json)
-    return _carry_out(arguments, prepared, trip, ())
+    return _carry_out(arguments, prepared, trip, (), afterwards)
 
 
-def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequence[Plan]) -> int:
+def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequence[Plan],
+               afterwards: Callable[[], object] | None = None) -> int:
     result = Result()
     for note in trip.plan.notes:
         output.warn(note)
@@ -73,6 +75,8 @@ def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequ
         keep_id(prepared.cube.root, state, trip.remote.load.identifier)
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
             attended.go(session)
+        if result.status == "succeeded" and afterwards:
+            afterwards()
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
             finish_for_make(arguments, prepared, started)
     return result.exit_code
@@ -215,7 +219,7 @@ class _Attended:
         if following.signal is not None:
             self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
         if end.status in _ERRORS:
-            raise _ERRORS[end.status](end.message or "the run could not begin", end.hint)
+            raise _ERRORS[end.status](f"on {self.trip.remote.name}: {end.message or 'the run could not begin'}", end.hint)
         if end.status != "succeeded":
             failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
             self.result.message = ended_sentence(str(failed["task"]), end.status, code) if failed else end.message

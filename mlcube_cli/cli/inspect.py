@@ -8,7 +8,7 @@ from mlcube_cli.atomic import write_text
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.lock import identify
-from mlcube_cli.cli.running import Prepared, preparation_job, prepare
+from mlcube_cli.cli.running import Prepared, naming_the_machine, preparation_job, prepare
 from mlcube_cli.errors import PreparationError, UsageError
 from mlcube_cli.identity import METHODS, Identity
 from mlcube_cli.observe import with_facts
@@ -37,11 +37,18 @@ def inspect(arguments: Arguments) -> int:
 
 
 def _configure(arguments: Arguments, prepared: Prepared) -> int:
-    from mlcube_cli.cli.executing import execute
-
     job = preparation_job(prepared)
-    plan, _ = with_facts(lambda known: prepared.runner.configure(job, known, False), prepared.facts)
-    code = execute(Arguments(**{**vars(arguments), "json": False}), prepared, (plan,))
+    with naming_the_machine(prepared):
+        plan, _ = with_facts(lambda known: prepared.runner.configure(job, known, False), prepared.facts, prepared.look)
+    without = Arguments(**{**vars(arguments), "json": False, "dry_run": False})
+    if prepared.remote:
+        from mlcube_cli.cli.attending import configure_there
+
+        code = configure_there(without, prepared, plan)
+    else:
+        from mlcube_cli.cli.executing import execute
+
+        code = execute(without, prepared, (plan,))
     if code and arguments.json:
         from mlcube_cli.report import result_data
 

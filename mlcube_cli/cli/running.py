@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from mlcube_cli import TYPE_CHECKING
@@ -16,7 +17,7 @@ from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.definition import ReadRequest, read_cube
 from mlcube_cli.definition.model import Cube, Option, Platform
-from mlcube_cli.errors import DefinitionError, Problem, UsageError
+from mlcube_cli.errors import DefinitionError, MachineError, PreparationError, Problem, UsageError
 from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
@@ -105,9 +106,22 @@ def run(arguments: Arguments) -> int:
 
 def _plans(arguments: Arguments, prepared: Prepared) -> tuple[tuple[Plan, ...], Facts]:
     """The plan of each task, and what was looked up for it. Raises MLCubeError."""
-    plans, facts = with_facts(lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
-                              prepared.facts, prepared.look)
+    with naming_the_machine(prepared):
+        plans, facts = with_facts(
+            lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
+            prepared.facts, prepared.look)
     return _with_flag_notes(arguments, prepared, plans), facts
+
+
+@contextmanager
+def naming_the_machine(prepared: Prepared) -> Iterator[None]:
+    """What another machine lacks is said of that one."""
+    try:
+        yield
+    except (MachineError, PreparationError) as error:
+        if prepared.remote:
+            error.message = f"on {prepared.remote.name}: {error.message}"
+        raise
 
 
 def _claimed(plans: Sequence[Plan]) -> bool:
@@ -133,27 +147,34 @@ def configure(arguments: Arguments) -> int:
         raise UsageError("configure takes no task parameters", "give them to mlcube run")
     prepared = prepare(arguments)
     job = preparation_job(prepared, arguments.dry_run, arguments.update_lock)
-    plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts,
-                             prepared.look)
+    with naming_the_machine(prepared):
+        plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts,
+                                 prepared.look)
     prepared = replace(prepared, facts=facts)
     if arguments.update_lock and RUNNERS[prepared.platform.runner].kind == HOST:
         raise UsageError(f"--update-lock: platform '{prepared.platform.name}' has no image to lock",
                          "leave it out, or choose a platform that runs containers")
+    if arguments.dry_run:
+        note = (f"then {prepared.lock.shown} is renewed: this script does not do that",) * arguments.update_lock
+        plan = replace(plan, notes=(*plan.notes, *note))
+    afterwards = _renewal(prepared) if arguments.update_lock and not arguments.dry_run else None
     if prepared.remote:
         from mlcube_cli.cli.attending import configure_there
 
-        return configure_there(arguments, prepared, plan)
+        return configure_there(arguments, prepared, plan, afterwards)
     if arguments.dry_run:
-        note = (f"then {prepared.lock.shown} is renewed: this script does not do that",) * arguments.update_lock
-        return show(replace(plan, notes=(*plan.notes, *note)), arguments.json)
+        return show(plan, arguments.json)
     from mlcube_cli.cli.executing import execute
 
-    if not arguments.update_lock:
-        return execute(arguments, prepared, (plan,))
+    return execute(arguments, prepared, (plan,), afterwards)
+
+
+def _renewal(prepared: Prepared) -> Callable[[], object]:
+    """What renews the lock in the end. Raises MLCubeError where that could not be written."""
     from mlcube_cli.cli.lock import refuse_unwritable, renew
 
     refuse_unwritable(prepared.lock.path)
-    return execute(arguments, prepared, (plan,), afterwards=lambda: renew(prepared))
+    return lambda: renew(prepared)
 
 
 def show(plan: Plan, as_json: bool) -> int:

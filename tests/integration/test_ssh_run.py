@@ -282,6 +282,37 @@ def test_a_dry_run_writes_nothing_there_and_its_script_does_what_a_run_does(far:
     assert (far.result / "one").read_text() == "first\n" and b"copied" in ran.stdout
 
 
+def test_an_image_that_is_made_there_is_inspected_and_locked(far: Far) -> None:
+    far.options = ("-Pssh.platform=docker", f"-Pdocker.image={far.user}:1", "-Pdocker.build_strategy=build")
+    (far.cube / "Dockerfile").write_text("FROM mlcube-test/tiny\nCOPY mlcube.yaml /mlcube.yaml\n")
+    try:
+        inspected = far("inspect", "--force", "--json")
+        assert inspected.exit_code == 0, inspected.stderr
+        assert json.loads(inspected.stdout)["name"] == f"{far.user}:1"
+        (far.cube / "Dockerfile").write_text("FROM mlcube-test/tiny\nCOPY mlcube.yaml /other.yaml\n")
+        lock = far.cube / "mlcube.lock"
+        for _ in range(2):
+            done = far("configure", "--update-lock")
+            assert done.exit_code == 0, done.stderr
+            (image,) = json.loads(lock.read_text())["platforms"]["docker"].values()
+            assert (image["image"], image["method"]) == (f"{far.user}:1", "inputs")
+        assert far("run", "--task", "work").exit_code == 0
+        (far.cube / "Dockerfile").write_text("FROM mlcube-test/tiny\n")
+        refused = far("run", "--task", "work")
+        assert refused.exit_code == 5 and "lock" in refused.stderr, refused.stderr
+    finally:
+        far.box.root('docker image rm --force "$1"', f"{far.user}:1")
+
+
+def test_what_is_not_there_is_said_of_the_machine_that_lacks_it(far: Far) -> None:
+    far.options = ("-Pssh.platform=docker", "-Pdocker.docker=podman")
+    done = far("run", "--task", "work")
+    assert done.exit_code == 4 and f"error: on {far.user}: 'podman' is not on PATH" in done.stderr, done.stderr
+    far.options = ("-Pssh.platform=docker", "-Pdocker.image=localhost:1/none:1", "-Pdocker.build_strategy=pull")
+    done = far("run", "--task", "work", "--json")
+    assert done.exit_code == 5 and json.loads(done.stdout)["message"].startswith(f"on {far.user}: could not pull"), done.stderr
+
+
 def test_configure_finds_nothing_strange_in_where_the_cube_lies_there(far: Far) -> None:
     far.options = ("-Pssh.platform=docker",)
     definition = far.cube / "mlcube.yaml"
