@@ -6,10 +6,11 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlcube_cli.atomic import write_text
 
+SUFFIX = ".manifest"  # of the files that manifests are kept in
 _SCHEMA = "mlcube.manifest.v1"
 _SKIPPED = (".mlcube", ".mlcube-partial")  # ours, and no part of an output (RULINGS 30)
 Mark = tuple[int, int, int]  # kind and permissions, size (bytes), time of the last change to its content (nanoseconds)
@@ -17,10 +18,14 @@ Mark = tuple[int, int, int]  # kind and permissions, size (bytes), time of the l
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files and links at and below `paths`, as they were when it was taken. Absolute paths."""
+    """The files and links at and below `paths`, as they were when it was taken. Absolute paths.
+
+    `came`: those that had been changed here before that, as they were when they last came from elsewhere.
+    """
 
     paths: tuple[str, ...]
     marks: Mapping[str, Mark] = field(default_factory=dict)
+    came: Mapping[str, Mark] = field(default_factory=dict)
 
 
 def take_manifest(paths: Iterable[str]) -> Manifest:
@@ -41,12 +46,48 @@ def renewed(manifest: Manifest, kept: Iterable[str]) -> Manifest:
     kept = frozenset(kept)
     now = take_manifest(manifest.paths).marks
     marks = {path: mark for path, mark in now.items() if path not in kept}
-    return Manifest(manifest.paths, {**marks, **{path: manifest.marks[path] for path in kept if path in manifest.marks}})
+    return Manifest(manifest.paths, {**marks, **{path: manifest.marks[path] for path in kept if path in manifest.marks}},
+                    {path: mark for path, mark in manifest.came.items() if path in kept})
+
+
+def last_known(directory: str, paths: Iterable[str]) -> Manifest:
+    """How these outputs were when they last were sent for: of the manifests kept in the directory the newest of each counts."""
+    paths = tuple(paths)
+    marks: dict[str, Mark] = {}
+    came: dict[str, Mark] = {}
+    waiting = list(paths)
+    for file in _newest_first(directory):
+        manifest = load_manifest(file) if waiting else None
+        if manifest is None:
+            continue
+        known = [path for path in waiting if path in manifest.paths]
+        waiting = [path for path in waiting if path not in known]
+        for found, wanted in ((manifest.marks, marks), (manifest.came, came)):
+            wanted.update({path: mark for path, mark in found.items() if _lies_in(path, known)})
+    return Manifest(paths, marks, came)
+
+
+def with_changes_since(manifest: Manifest, before: Manifest) -> Manifest:
+    """It, knowing of what was changed here since `before`, how that was when it came."""
+    came = {path: before.came.get(path, before.marks.get(path, mark)) for path, mark in manifest.marks.items()}
+    return replace(manifest, came={path: mark for path, mark in came.items() if mark != manifest.marks[path]})
+
+
+def _lies_in(path: str, tops: Iterable[str]) -> bool:
+    return any(path == top or path.startswith(top.rstrip("/") + "/") for top in tops)
+
+
+def _newest_first(directory: str) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return sorted((entry.path for entry in entries if entry.name.endswith(SUFFIX)), key=os.path.getmtime, reverse=True)
+    except OSError:
+        return []
 
 
 def save_manifest(file: str, manifest: Manifest) -> None:
     """Keep it, for a later command that brings outputs home. Raises OSError."""
-    data = {"schema": _SCHEMA, "paths": manifest.paths, "marks": manifest.marks}
+    data = {"schema": _SCHEMA, "paths": manifest.paths, "marks": manifest.marks, "came": manifest.came}
     write_text(file, json.dumps(data, separators=(",", ":")))
 
 
@@ -57,10 +98,13 @@ def load_manifest(file: str) -> Manifest | None:
             data = json.load(stream)
         if data["schema"] != _SCHEMA:
             return None
-        marks = {str(path): (int(mode), int(size), int(time)) for path, (mode, size, time) in data["marks"].items()}
-        return Manifest(tuple(str(path) for path in data["paths"]), marks)
+        return Manifest(tuple(str(path) for path in data["paths"]), _marks(data["marks"]), _marks(data.get("came", {})))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _marks(data: dict[str, list[int]]) -> dict[str, Mark]:
+    return {str(path): (int(mode), int(size), int(time)) for path, (mode, size, time) in data.items()}
 
 
 def _mark(found: os.stat_result) -> Mark:
@@ -120,8 +164,7 @@ def _leads_out(path: str, inputs: tuple[str, ...]) -> str | None:
     except OSError:
         return None
     aim = os.path.normpath(os.path.join(os.path.dirname(path), target))
-    inside = any(aim == top or aim.startswith(top.rstrip("/") + "/") for top in inputs)
-    return None if inside and not os.path.isabs(target) else target
+    return None if _lies_in(aim, inputs) and not os.path.isabs(target) else target
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

@@ -57,3 +57,4 @@ class Listed:
     size: int
     change: str  # "new" | "changed" | "deleted"
     kind: str = "file"  # "file" | "directory" | "link"
+    modified: int = 0  # of what would come: its time on the machine that it comes from (whole seconds)

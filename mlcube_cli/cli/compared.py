@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.command import Step
 from mlcube_cli.errors import TransferError
+from mlcube_cli.manifest import Manifest, changed_since
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Listed, Parcel
 from mlcube_cli.process import ask
@@ -33,11 +34,16 @@ def listed_by(carrier: Carrier, steps: Sequence[Step]) -> tuple[Listed, ...]:
     return tuple(found)
 
 
-def written_over(items: Iterable[Listed], outputs: Sequence[Parcel], paths: Iterable[str]) -> tuple[str, ...]:
-    """Those of the paths, at and below the outputs, whose content here would be replaced by another one."""
+def written_over(items: Iterable[Listed], outputs: Sequence[Parcel], manifest: Manifest) -> tuple[str, ...]:
+    """What stays here, since it was changed: what a transfer would replace by what another machine has made since.
+
+    Changed since the manifest, that is; or before it, where the other machine still has what last came from there.
+    """
     reals = [(os.path.realpath(parcel.here), parcel.here) for parcel in outputs]
-    changed = {_as_named(item.path, reals) for item in items if item.change == "changed"}
-    return tuple(path for path in paths if path in changed)
+    replaced = {_as_named(item.path, reals): item for item in items if item.change == "changed"}
+    old = {path for path, (_, size, time) in manifest.came.items()
+           if path in replaced and (replaced[path].size, replaced[path].modified) == (size, time // 10**9)}
+    return tuple(sorted(old | (set(changed_since(manifest)) & set(replaced))))
 
 
 def _as_named(path: str, reals: Sequence[tuple[str, str]]) -> str:

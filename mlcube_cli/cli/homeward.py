@@ -17,7 +17,17 @@ from mlcube_cli.command import Step
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import NOWHERE, Interrupted, MLCubeError, TransferError
 from mlcube_cli.facts import Facts
-from mlcube_cli.manifest import Manifest, changed_since, load_manifest, renewed, save_manifest, take_manifest
+from mlcube_cli.manifest import (
+    SUFFIX,
+    Manifest,
+    changed_since,
+    last_known,
+    load_manifest,
+    renewed,
+    save_manifest,
+    take_manifest,
+    with_changes_since,
+)
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.parcels import Load, Parcel, Way
 from mlcube_cli.process import Session
@@ -42,7 +52,8 @@ class Homeward:
         """How the outputs are here now: what is changed here before they come home is not written over (RULINGS 36)."""
         try:
             os.makedirs(os.path.dirname(self._file), mode=0o700, exist_ok=True)
-            save_manifest(self._file, take_manifest(parcel.here for parcel in self.load.outputs))
+            outputs = [parcel.here for parcel in self.load.outputs]
+            save_manifest(self._file, with_changes_since(take_manifest(outputs), last_known(here(), outputs)))
         except OSError as error:
             output.warn(f"{self._file} cannot be written ({error.strerror or error}): outputs that are changed here meanwhile "
                         "will be kept, whatever they were before")
@@ -54,7 +65,7 @@ class Homeward:
         """
         before = load_manifest(self._file) or Manifest(tuple(parcel.here for parcel in self.load.outputs))
         try:
-            kept = self._kept(changed_since(before), facts)
+            kept = self._kept(before, facts)
         except MLCubeError as trouble:
             return trouble
         for number, step in enumerate(self.steps(kept, facts)):
@@ -69,12 +80,12 @@ class Homeward:
         self._after(before, kept)
         return None
 
-    def _kept(self, changed: tuple[str, ...], facts: Facts | None) -> tuple[str, ...]:
+    def _kept(self, before: Manifest, facts: Facts | None) -> tuple[str, ...]:
         """Of what was changed here what would be written over: not what an earlier try has brought. Raises MLCubeError."""
-        if not changed:
+        if not before.came and not changed_since(before):
             return ()
         items = listed_by(load_carrier(self.platform.runner), self.steps((), facts))
-        return written_over(items, self.load.outputs, changed)
+        return written_over(items, self.load.outputs, before)
 
     def steps(self, kept: tuple[str, ...] = (), facts: Facts | None = None) -> tuple[Step, ...]:
         """The steps that bring the outputs home; what lies at or below the paths `kept` here stays. Raises MLCubeError."""
@@ -89,7 +100,7 @@ class Homeward:
 
     @property
     def _file(self) -> str:
-        return os.path.join(here(), f"{self.identifier}.manifest")
+        return os.path.join(here(), f"{self.identifier}{SUFFIX}")
 
     def _after(self, before: Manifest, kept: tuple[str, ...]) -> None:
         came = [path for path in kept if os.path.lexists(self._beside(path))]

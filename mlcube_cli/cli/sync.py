@@ -24,11 +24,10 @@ from mlcube_cli.definition import Reading, read_cube
 from mlcube_cli.definition.model import Cube, Platform
 from mlcube_cli.errors import DefinitionError, Interrupted, TransferError, UsageError
 from mlcube_cli.facts import Facts, PathFact, PathKind
-from mlcube_cli.manifest import Manifest, changed_since, load_manifest, renewed, save_manifest
+from mlcube_cli.manifest import SUFFIX, Manifest, last_known, renewed, save_manifest
 from mlcube_cli.observe import home_of, machine, with_facts
-from mlcube_cli.parcels import Listed, Parcel
+from mlcube_cli.parcels import Listed
 from mlcube_cli.process import Session
-from mlcube_cli.relocation import is_at_or_below
 from mlcube_cli.report import printable
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS
@@ -168,7 +167,7 @@ def _pull(remote: Remote) -> _Transfer:
         return _Transfer((), ())  # nothing was ever sent there
     items = listed_by(remote.carrier, _pull_steps(remote, ()))
     outputs = remote.load.outputs
-    kept = written_over(items, outputs, changed_since(_last_agreed(outputs)))
+    kept = written_over(items, outputs, _last_known(remote))
     return _Transfer(_pull_steps(remote, kept), items, kept)
 
 
@@ -177,29 +176,11 @@ def _pull_steps(remote: Remote, kept: tuple[str, ...]) -> tuple[Step, ...]:
     return with_facts(lambda known: remote.carrier.pull(remote.platform, known, remote.load, kept, suffix), remote.here)[0]
 
 
-# --- what both machines last had in common -----------------------------------------------------------------------------
+# --- afterwards --------------------------------------------------------------------------------------------------------
 
 
-def _last_agreed(outputs: Sequence[Parcel]) -> Manifest:
-    """How the outputs were here when they last were sent for, by a run or by hand: the newest manifest of each counts."""
-    directory = here()
-    marks = {}
-    waiting = [parcel.here for parcel in outputs]
-    for file in _newest_first(directory):
-        manifest = load_manifest(file) if waiting else None
-        known = [path for path in waiting if manifest is not None and path in manifest.paths]
-        waiting = [path for path in waiting if path not in known]
-        marks.update({path: mark for path, mark in (manifest.marks if manifest else {}).items()
-                      if any(is_at_or_below(path, top) for top in known)})
-    return Manifest(tuple(parcel.here for parcel in outputs), marks)
-
-
-def _newest_first(directory: str) -> list[str]:
-    try:
-        files = [entry.path for entry in os.scandir(directory) if entry.name.endswith(".manifest")]
-        return sorted(files, key=os.path.getmtime, reverse=True)
-    except OSError:
-        return []
+def _last_known(remote: Remote) -> Manifest:
+    return last_known(here(), [parcel.here for parcel in remote.load.outputs])
 
 
 def _agree(remote: Remote, kept: tuple[str, ...]) -> None:
@@ -209,8 +190,8 @@ def _agree(remote: Remote, kept: tuple[str, ...]) -> None:
     directory = here()
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        save_manifest(os.path.join(directory, f"sync-{remote.load.identifier}.manifest"),
-                      renewed(_last_agreed(remote.load.outputs), kept))
+        save_manifest(os.path.join(directory, f"sync-{remote.load.identifier}{SUFFIX}"),
+                      renewed(_last_known(remote), kept))
     except OSError as error:
         output.warn(f"what has come home cannot be noted ({error.strerror or error}): the next pull keeps what differs here")
 

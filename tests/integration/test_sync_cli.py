@@ -149,3 +149,15 @@ def test_what_a_broken_fetch_has_brought_is_no_change_of_the_users(far: Far) -> 
     assert ((far.result / "one").read_text(), (far.result / "two").read_text()) == ("first\n", "mine\n")
     (beside,) = far.workspace.glob("result.from-*")
     assert {path.name: path.read_text() for path in beside.iterdir()} == {"two": "new\n"}
+
+
+def test_what_was_changed_here_before_a_run_that_fails_is_not_replaced_by_what_is_old_there(far: Far) -> None:
+    far.run()
+    (far.result / "one").write_text("mine, after the first run\n")
+    for _ in range(2):
+        far.script("exit 9\n")
+        far.run(code=9)
+        assert (far.result / "one").read_text() == "mine, after the first run\n"
+    far.script('echo later >"$result/one"\n')
+    far.run()
+    assert (far.result / "one").read_text() == "later\n"

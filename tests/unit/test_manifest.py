@@ -10,11 +10,13 @@ from mlcube_cli.manifest import (
     Size,
     changed_since,
     find_escaping_links,
+    last_known,
     load_manifest,
     measure,
     renewed,
     save_manifest,
     take_manifest,
+    with_changes_since,
 )
 
 
@@ -56,6 +58,23 @@ def test_what_was_brought_here_counts_as_unchanged_and_what_was_kept_stays_chang
     kept = changed_since(manifest)
     (tmp_path / "brought").write_text("from elsewhere")
     assert changed_since(renewed(manifest, kept)) == kept == (str(tmp_path / "added"), str(tmp_path / "mine"))
+
+
+def test_what_was_changed_before_a_run_is_known_with_how_it_came(tmp_path: Path) -> None:
+    out, kept = make(tmp_path / "out", "a", "b"), tmp_path / "kept"
+    kept.mkdir()
+    first = take_manifest([str(out)])
+    save_manifest(str(kept / "1.manifest"), first)
+    (out / "a").write_text("edited")
+    path = str(out / "a")
+    second = with_changes_since(take_manifest([str(out)]), last_known(str(kept), [str(out)]))
+    assert second.came == {path: first.marks[path]} and changed_since(second) == ()
+    save_manifest(str(kept / "2.manifest"), renewed(second, [path]))
+    os.utime(kept / "1.manifest", (1, 1))
+    third = with_changes_since(take_manifest([str(out)]), last_known(str(kept), [str(out)]))
+    assert third.came == {path: first.marks[path]}
+    assert last_known(str(kept), [str(tmp_path / "other")]).marks == {}
+    assert last_known(str(tmp_path / "nothing"), [str(out)]).marks == {}
 
 
 def test_it_survives_between_commands_with_any_name(tmp_path: Path) -> None:

@@ -146,19 +146,23 @@ def test_a_literal_pattern_fits_only_itself(path: str, pattern: str) -> None:
 def test_a_list_is_the_same_command_that_only_tells() -> None:
     command = push_code(replace(TRAVEL, progress=True), "/c", "/t")
     words = list_command(command).argv
-    assert words[:4] == ("rsync", "--dry-run", "--8-bit-output", "--out-format=%i %l %n") and "--info=progress2" not in words
+    assert words[:4] == ("rsync", "--dry-run", "--8-bit-output", "--out-format=%i %l %M %n") and "--info=progress2" not in words
     assert set(command.argv) - set(words) == {"--info=progress2"}
 
 
 def test_a_list_is_read() -> None:
-    text = ("<f+++++++++ 12 a \\#012\\#134#b\n>f.st...... 7 sub/x\ncd+++++++++ 4096 new/\n.d..t...... 4096 old/\n"
-            ".f...p..... 3 m\ncL+++++++++ 4 link\n*deleting   0 gone/\n*deleting   0 gone/x y\nsome other line\n")
+    when = "1970/01/02-00:00:01"
+    text = "".join(f"{line}\n" for line in (
+        f"<f+++++++++ 12 {when} a \\#012\\#134#b", f">f.st...... 7 {when} sub/x", f"cd+++++++++ 4096 {when} new/",
+        f".d..t...... 4096 {when} old/", f".f...p..... 3 {when} m", f"cL+++++++++ 4 {when} link",
+        f"*deleting   0 {when} gone/", f"*deleting   0 {when} gone/x y", "some other line"))
     (push,) = push_paths(TRAVEL, "/ws", "/there", ["a", "b/./c"])
     assert parse_listing(text, push) == (
-        Listed("/ws/a \n\\#b", 12, "new"), Listed("/ws/sub/x", 7, "changed"), Listed("/ws/new/", 0, "new", "directory"),
-        Listed("/ws/link", 0, "new", "link"), Listed("/ws/gone/", 0, "deleted", "directory"),
+        Listed("/ws/a \n\\#b", 12, "new", "file", 86401), Listed("/ws/sub/x", 7, "changed", "file", 86401),
+        Listed("/ws/new/", 0, "new", "directory", 86401), Listed("/ws/link", 0, "new", "link", 86401),
+        Listed("/ws/gone/", 0, "deleted", "directory"),
         Listed("/ws/gone/x y", 0, "deleted"))
-    line = ">f+++++++++ 1 x\ncd+++++++++ 4096 ./\n"
+    line = f">f+++++++++ 1 {when} x\ncd+++++++++ 4096 {when} ./\n"
     assert [parse_listing(line, command)[0].path for command in (
         push_code(TRAVEL, "/cube", "/t"), pull_paths(TRAVEL, "/t", "/ws", ["x"]), pull_tree(TRAVEL, "/t", "/big"),
         pull_file(TRAVEL, "/t/x", "/big/y"))] == ["/cube/x", "/ws/x", "/big/x", "/big/y"]

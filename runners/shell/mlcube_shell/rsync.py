@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import calendar
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from mlcube_cli.command import Command, Reason
+from mlcube_cli.command import Command, Reason, Variable
 from mlcube_cli.errors import MachineError
 from mlcube_cli.parcels import Listed
 from mlcube_shell.tools import rsync_can
@@ -195,10 +197,11 @@ def literal(path: str) -> str:
 def list_command(command: Command) -> Command:
     """The same transfer, only told: rsync's own dry run, for `parse_listing`."""
     words = tuple(word for word in command.argv[1:] if word != "--info=progress2")
-    return replace(command, argv=(command.argv[0], "--dry-run", "--8-bit-output", "--out-format=%i %l %n", *words))
+    options = ("--dry-run", "--8-bit-output", "--out-format=%i %l %M %n")
+    return replace(command, argv=(command.argv[0], *options, *words), env=(*command.env, Variable("TZ", "UTC0")))
 
 
-_LINE = re.compile(r"([<>ch.][fdLDS])(\S{9}) (\d+) (.*)", re.DOTALL)
+_LINE = re.compile(r"([<>ch.][fdLDS])(\S{9}) (\d+) (\d+/\d+/\d+-\d+:\d+:\d+) (.*)", re.DOTALL)
 _KINDS = {"f": "file", "d": "directory", "L": "link"}
 _ESCAPED = re.compile(r"\\#(\d{3})")
 
@@ -207,17 +210,19 @@ def parse_listing(text: str, command: Command) -> tuple[Listed, ...]:
     """What `list_command` of this transfer says. What would only get another time or mode is left out."""
     found = []
     for line in text.split("\n"):
+        modified = 0
         if line.startswith("*deleting"):
-            name, size, change = re.sub(r"^\*deleting\s+\d+ ", "", line), 0, "deleted"
+            name, size, change = re.sub(r"^\*deleting\s+\d+ \S+ ", "", line), 0, "deleted"
             kind = "directory" if name.endswith("/") else "file"
         else:
             matched = _LINE.fullmatch(line)
-            if matched is None or matched[1][0] == "." or matched[1][1] not in _KINDS or matched[4] == "./":
+            if matched is None or matched[1][0] == "." or matched[1][1] not in _KINDS or matched[5] == "./":
                 continue
-            kind, name = _KINDS[matched[1][1]], matched[4]
+            kind, name = _KINDS[matched[1][1]], matched[5]
             size = int(matched[3]) if kind == "file" else 0
             change = "new" if matched[2].startswith("+") else "changed"
-        found.append(Listed(_here(command, _unescaped(name)), size, change, kind))
+            modified = calendar.timegm(time.strptime(matched[4], "%Y/%m/%d-%H:%M:%S"))
+        found.append(Listed(_here(command, _unescaped(name)), size, change, kind, modified))
     return tuple(found)
 
 
