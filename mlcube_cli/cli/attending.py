@@ -252,6 +252,11 @@ class _Attended:
             self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
             if following.signal == signal.SIGHUP:
                 self.result.status = "running"
+            else:
+                self.result.message = f"it is being ended on {self.trip.remote.name}, and nothing was fetched"
+                self.result.hint = f"mlcube fetch {self.trip.identifier} brings home what it has written"
+                output.say(f"{self.result.message}; {self.result.hint}")
+            self.result.listed = None  # what becomes of it there, the next one who looks is told
             return
         self.result.status, self.result.exit_code = "running", 6
         self.result.message = f"{self.trip.remote.name} cannot be reached any more; the run goes on there"

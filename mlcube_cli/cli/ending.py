@@ -167,6 +167,8 @@ def fetch(arguments: Arguments) -> int:
         raise error
     if entry.over and not entry.settled:
         _complete(entry)
+    elif entry.over:  # its outputs could not come home in the end: what is ours there stayed with them
+        _tidy(entry)
     return 0
 
 
@@ -187,6 +189,11 @@ def _complete(entry: Entry) -> None:
         if task.started is not None:
             _bring_logs(entry, task)
     if settle(here(), entry, fetched=True).settled:
+        _tidy(entry)
+
+
+def _tidy(entry: Entry) -> None:
+    if entry.supervised is not None:
         ask(place_of(entry).command(remove(entry.supervised.directory, new_nonce())))
 
 

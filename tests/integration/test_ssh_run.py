@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,31 @@ def test_a_dry_run_writes_nothing_there_and_its_script_does_what_a_run_does(far:
                          timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert (far.result / "one").read_text() == "first\n" and b"copied" in ran.stdout
+
+
+def test_a_second_ctrl_c_lets_go_and_fetch_brings_home_what_is_there(far: Far) -> None:
+    far.script('trap "" TERM INT; echo half >"$result/checkpoint"; echo begun; while :; do sleep 1; done\n')
+    with far.started("--task", "work", "--grace", "60") as started:
+        far.wait_for(f"{far.far_home}/.mlcube/cubes/far-{_identifier(far)}/workspace/result/checkpoint")
+        time.sleep(1)
+        started.interrupt()
+        time.sleep(1)
+        started.interrupt()
+        done = started.end()
+    assert done.exit_code == -signal.SIGINT and "nothing was fetched; mlcube fetch" in done.stderr, done.stderr
+    assert far.there("runs") and not (far.result / "checkpoint").exists()
+    waited = far.plain("wait")
+    assert waited.exit_code == 130, waited.stderr
+    assert far.plain("fetch").exit_code == 0
+    assert (far.result / "checkpoint").read_text() == "half\n"
+    assert far.record()["status"] == "cancelled" and not far.there("runs")
+
+
+def _identifier(far: Far) -> str:
+    """The id of the cube, once it is known."""
+    file = far.workspace / ".mlcube/id"
+    until(file.exists, what="the id")
+    return file.read_text().split()[0]
 
 
 def test_an_image_that_is_made_there_is_inspected_and_locked(far: Far) -> None:
