@@ -22,7 +22,7 @@ from mlcube_cli.process import ask
 from mlcube_cli.records import run_directory
 from mlcube_cli.report import result_data
 from mlcube_cli.run_index import Supervised, forget
-from mlcube_cli.run_states import new_nonce
+from mlcube_cli.run_states import keep, new_nonce
 from mlcube_cli.supervision.program import Layout, program, secrets_of
 from mlcube_cli.supervision.requests import answer_of, start
 
@@ -34,19 +34,23 @@ def detach(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> i
     for note in plan.notes:
         output.warn(note)
     layout = _layout(prepared)
+    text, hidden = program(plan, layout), secrets_of(plan, layout)
     supervised = Supervised(HERE.reach, HERE.name, layout.directory, dict(layout.tasks))
     entry = entry_for(prepared, supervised=supervised)
     keep_entry(entry)
     recorders = [Recorder(arguments, prepared, number, one, lambda: False, detached=True) for number, one in enumerate(plans)]
     records = [recorder.begin(time.time()) for recorder in recorders]
     nonce = new_nonce()
-    said = ask(HERE.command(start(layout, program(plan, layout), secrets_of(plan, layout), nonce)))
+    said = ask(HERE.command(start(layout, text, hidden, nonce)))
     answer = answer_of(said.stdout, nonce)
     if answer != "started":
         forget(here(), entry.id)
+        for recorder in recorders:
+            recorder.end(MachineError.status, MachineError.exit_code, 0.0)
         why = (answer or said.stderr).partition("failed ")[2] or said.stderr.strip() or f"exit code {said.exit_code}"
         raise MachineError(f"the run could not be started in the background: {why}",
                            f"{layout.directory} must be a place that you can write to")
+    keep(here(), entry)  # its supervisor attends to it from now on
     _mark_uses(plan, layout)
     for recorder in recorders:
         recorder.leave()

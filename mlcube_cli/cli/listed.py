@@ -45,11 +45,14 @@ def entry_for(prepared: Prepared, plan: Plan | None = None, supervised: Supervis
 
 
 def keep_entry(entry: Entry) -> None:
-    """Write the entry of a run that nobody else remembers. Raises MachineError when that is impossible."""
+    """Write the entry of a run that is about to be started and left. Raises MachineError when that is impossible.
+
+    As long as we live it counts as attended to: whoever looks before it is started does not take it for lost.
+    """
     directory = here()
     try:
         make_room(directory)
-        write_entry(directory, entry)
+        write_entry(directory, replace(entry, owner=replace(myself(), token="")))
     except OSError as error:
         raise MachineError(f"the run cannot be remembered: {directory}: {error.strerror or error}",
                            "set XDG_STATE_HOME to a directory of your own, or run it without --detach") from error

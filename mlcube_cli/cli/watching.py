@@ -16,7 +16,7 @@ from mlcube_cli.outcome import Outcome
 from mlcube_cli.process import Session
 from mlcube_cli.run_index import Entry, RunTask, read_entry
 from mlcube_cli.run_log import NAMES, read_from
-from mlcube_cli.run_states import is_attended, new_nonce, place_of, refreshed, settle, told
+from mlcube_cli.run_states import is_attended, keep, new_nonce, place_of, refreshed, settle, told
 from mlcube_cli.streams import write_all
 from mlcube_cli.supervision.requests import follow
 from mlcube_cli.supervision.state import parse_end, parse_task
@@ -132,7 +132,7 @@ class Watching:
         """One request; whether it was answered. Raises Interrupted."""
         supervised = self.entry.supervised
         assert supervised is not None
-        nonce = new_nonce()
+        nonce, before = new_nonce(), self.entry
         offsets = self._offsets()
         frames = Frames(nonce, offsets)
         script = follow(supervised.directory, tuple(supervised.tasks.items()), offsets, nonce, until_end)
@@ -149,6 +149,8 @@ class Watching:
             outcome = Outcome("succeeded", 0, 0.0)
         if self.write:
             self.offsets.update(frames.offsets)
+        if self.entry != before:
+            keep(here(), self.entry)
         if outcome.status == "cancelled":
             raise Interrupted(outcome.signal or 2)
         return outcome, frames.begun

@@ -198,6 +198,28 @@ def test_a_run_that_cannot_be_remembered_is_not_detached_but_runs_attended(bench
     assert (done.exit_code, done.stdout, done.stderr.count("warning:")) == (0, "done\n", 1)
 
 
+def test_a_run_that_cannot_be_started_leaves_no_trace_that_it_runs(bench: Bench) -> None:
+    shells = bench.base / "shells"
+    shells.mkdir()
+    (shells / "sh").write_text("#!/bin/false\n")
+    (shells / "sh").chmod(0o755)
+    done = bench.run("run", "a cube", "--task", "go", "--detach", env={"PATH": f"{shells}:{os.environ['PATH']}"})
+    assert done.exit_code == 4 and "could not be started" in done.stderr and done.stdout == ""
+    assert bench.ps() == []
+    records = list((bench.cube / "workspace/.mlcube/runs").glob("*/record.json"))
+    assert [json.loads(path.read_text())["status"] for path in records] == ["environment"]
+
+
+def test_a_look_before_the_run_has_begun_does_not_take_it_for_lost(bench: Bench) -> None:
+    bench.script("sleep 1")
+    child = bench.start("run", "a cube", "--task", "go", "--detach")
+    seen = set()
+    while child.poll() is None:
+        seen |= {status for status, _ in bench.status()}
+    assert seen <= {"queued", "running", "succeeded"} and child.returncode == 0
+    assert bench.run("wait").exit_code == 0
+
+
 def test_two_runs_at_once_are_told_apart(bench: Bench) -> None:
     first = bench.detach("sleep 1; echo first")
     second = bench.detach("echo second; exit 3")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
+from tests.conftest import clean_environment
 from tests.integration.far import Far, until
 
 pytestmark = pytest.mark.ssh
@@ -86,3 +89,35 @@ def test_a_run_whose_command_is_killed_goes_on_and_is_found_again(far: Far) -> N
     assert far.plain("wait").exit_code == 0
     assert far.plain("fetch").exit_code == 0
     assert (far.result / "file").read_text() == "made\n"
+
+
+def test_a_lost_connection_interrupts_neither_the_run_nor_who_follows_it(far: Far) -> None:
+    script = 'for i in 1 2 3; do echo "line $i"; done; while [ ! -e "$HOME/go" ]; do sleep 0.1; done; echo end; exit 5'
+    run = detach(far, script)
+    command = [sys.executable, "-m", "mlcube_cli", "logs", "-f", run]
+    child = subprocess.Popen(command, env={**clean_environment(far.home), **far.environment}, cwd=far.cube,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    assert [child.stdout.readline() for _ in range(3)] == [b"line 1\n", b"line 2\n", b"line 3\n"]
+    assert far.box.cut(far.user)
+    far.box.root('touch "$1/go"', far.far_home)
+    stdout, stderr = child.communicate(timeout=60)
+    assert (stdout, child.returncode) == (b"end\n", 0), stderr
+    assert b"is lost; the run goes on there" in stderr
+    assert far.plain("wait", run).exit_code == 5
+
+
+def test_a_machine_that_is_down_is_said_to_be_and_nothing_is_forgotten(broken_far: Far) -> None:
+    far = broken_far
+    run = detach(far, "echo up; sleep 300")
+    until(lambda: far.plain("logs", run).stdout == "up\n")
+    far.box.stop_sshd()
+    shown = far.plain("ps")
+    assert (shown.exit_code, "running?" in shown.stdout) == (0, True), shown
+    for words in (("logs", run), ("wait", run), ("cancel", run), ("fetch", run)):
+        done = far.plain(*words)
+        assert done.exit_code == 4 and "hint:" in done.stderr, (words, done)
+    assert far.plain("reap", "--yes").stdout == ""
+    far.box.start_sshd()
+    assert far.plain("cancel", run).exit_code == 0
+    assert status(far)[:2] == ["cancelled", 143]
