@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 from mlcube_cli.atomic import write_text
 
 _FILE = os.path.join("workspace", ".mlcube", "id")  # below the cube's root; .mlcube in a workspace is ours (RULINGS 30)
+_ID = re.compile(r"[0-9a-f]{8}")  # all that may stand in the name of a directory there, whoever wrote the file
 
 
 def find_id(root: str, state: str | None) -> str:
@@ -19,7 +21,7 @@ def find_id(root: str, state: str | None) -> str:
     mark = _mark(root)
     for path in _places(root, state):
         words = _read(path).split()
-        if len(words) == 2 and words[1] == mark:
+        if len(words) == 2 and _ID.fullmatch(words[0]) and words[1] == mark:
             return words[0]
     return hashlib.sha256(os.fsencode(f"{os.uname().nodename}\0{os.path.realpath(root)}\0{mark}")).hexdigest()[:8]
 

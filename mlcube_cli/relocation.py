@@ -20,24 +20,25 @@ class Relocation:
     """Pairs (path here, path there): the workspace, the cube's code, and what else travels. Absolute, normalised.
 
     `travelling`: the paths here that tasks read and write there. Of the workspace only those are the same on both sides;
-    of the cube's code everything is, less images.
+    of the cube's code everything is, less images. `mirror`: what the code there is a copy of when the run begins.
     """
 
     workspace: tuple[str, str]
     code: tuple[str, str]
     elsewhere: tuple[tuple[str, str], ...] = ()
     travelling: tuple[str, ...] = ()
+    mirror: str = ""
 
     def there(self, path: str) -> str:
         """The path there that stands for a path here; a path that nothing stands for means the same on both machines."""
-        for here, there in (self.workspace, *self.elsewhere, self.code):
+        for here, there in (self.workspace, self.code, *self.elsewhere):
             if is_at_or_below(path, here):
                 return _joined(there, path[len(here):])
         return path
 
     def here(self, path: str) -> str | None:
         """The path here whose content a path there will have once all has travelled; None where this machine cannot tell."""
-        for here, there in (self.workspace, *self.elsewhere, self.code):
+        for here, there in (self.workspace, self.code, *self.elsewhere):
             if is_at_or_below(path, there):
                 found = _joined(here, path[len(there):])
                 return found if self._is_same(found, of_code=(here, there) == self.code) else None
@@ -45,7 +46,7 @@ class Relocation:
 
     def moves(self, path: str) -> bool:
         """Does something else there stand for this path here?"""
-        return any(is_at_or_below(path, here) for here, _ in (self.workspace, *self.elsewhere, self.code))
+        return any(is_at_or_below(path, here) for here, _ in (self.workspace, self.code, *self.elsewhere))
 
     def _is_same(self, path: str, of_code: bool) -> bool:
         if of_code:
@@ -89,10 +90,12 @@ def looking_at_both(relocation: Relocation, here: Look, there: Look) -> Look:
         found = here(tuple(of_here.values())) if of_here else {}
         answers: dict[Question, Answer] = {question: _moved_answer(found[asked], relocation)
                                            for question, asked in of_here.items()}
-        absent = tuple(question for question in of_here if _is_absent(answers[question]))
+        absent = tuple(question for question in of_here if _is_absent(answers[question])
+                       and not _is_of_code(question, relocation))  # of the code there is nothing there but what travels
         asked_there = tuple(dict.fromkeys((*of_there.values(), *absent)))
         said = there(asked_there) if asked_there else {}
-        answers.update({question: said[asked] for question, asked in of_there.items()})
+        answers.update({question: _of_copy(said[asked], relocation) if asked != question else said[asked]
+                        for question, asked in of_there.items()})
         answers.update({question: said[question] for question in absent if not _is_absent(said[question])})
         return answers
 
@@ -126,10 +129,30 @@ def _question_here(question: Question, relocation: Relocation) -> Question | Non
 
 
 def _question_there(question: Question, relocation: Relocation) -> Question:
-    """A command that will run in the cube's directory is asked elsewhere: that directory is not there yet."""
+    """What is asked of the run's own copy of the code is asked of the mirror, and a command that will run in it is asked
+    elsewhere: the copy is not there yet."""
     if isinstance(question, Probe) and question.command.cwd and is_at_or_below(question.command.cwd, relocation.code[1]):
         return Probe(Command(question.command.argv, question.command.env, None, question.command.stdin))
+    if isinstance(question, (PathKind, FileText, FileDigest)) and _is_of_code(question, relocation):
+        return replace(question, path=_exchanged(question.path, relocation.code[1], relocation.mirror))
     return question
+
+
+def _is_of_code(question: Question, relocation: Relocation) -> bool:
+    return (isinstance(question, (PathKind, FileText, FileDigest)) and relocation.mirror != ""
+            and is_at_or_below(question.path, relocation.code[1]))
+
+
+def _of_copy(answer: Answer, relocation: Relocation) -> Answer:
+    """What was said of the mirror, as it will hold for the copy."""
+    if not isinstance(answer, PathFact):
+        return answer
+    real, ancestor = (_exchanged(path, relocation.mirror, relocation.code[1]) for path in (answer.real, answer.ancestor))
+    return replace(answer, real=real, ancestor=ancestor)
+
+
+def _exchanged(path: str, directory: str, other: str) -> str:
+    return _joined(other, path[len(directory):]) if is_at_or_below(path, directory) else path
 
 
 def _is_absent(answer: Answer) -> bool:

@@ -70,11 +70,13 @@ def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequ
     attended = _Attended(arguments, prepared, trip, plans, result)
     with conclude(arguments, prepared, result):
         look_before_sending(trip.remote)
-        trip.remote.keep_questions(trip.identifier)
         state = state_directory(os.environ, home_of(os.environ))
         keep_id(prepared.cube.root, state, trip.remote.load.identifier)
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
-            attended.go(session)
+            try:
+                attended.go(session)
+            finally:
+                trip.remote.keep_questions(trip.identifier)  # with those that the record has asked
         if result.status == "succeeded" and afterwards:
             afterwards()
         if result.status == "succeeded" and getattr(arguments, "stamp", None):

@@ -15,7 +15,7 @@ from mlcube_cli.frames import Frames
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Way
 from mlcube_cli.process import Session
-from mlcube_cli.supervision.requests import cancel, follow
+from mlcube_cli.supervision.requests import answer_of, cancel, follow
 from mlcube_cli.supervision.state import CommandState, TaskState, parse_end, parse_task
 from mlcube_cli.there import new_nonce
 
@@ -46,6 +46,7 @@ class Following:
     started: bool = False
     tried: bool = False  # it was asked to start, and nothing was heard of that
     refused: str = ""  # why it could not be started there
+    owed: bool = False  # it is to be cancelled, and does not know that yet
 
     def go(self, first: Callable[[str], str] | None = None) -> str:
         """Follow to the end. `first`: the script of the first request, by its nonce (it starts the run, too).
@@ -57,17 +58,20 @@ class Following:
         lost: float | None = None
         pause = _FIRST_PAUSE
         while True:
-            heard, outcome = self._once(self._again if self.started or first is None else first)
+            begun = self.started
+            heard, outcome = self._attempt(self._again if begun or first is None else first)
             if self.end is not None:
                 return "ended"
             if self.refused:
                 raise MachineError(f"the run could not be started on {self.way.place.name}: {self.refused}",
                                    "is the disk full, or the directory another user's?")
             if self.session.interrupted:
-                self.started = True  # or never will be
-                if not self._cancel():
+                known, self.started = self.started, True  # or it never will be
+                if not self._cancel() or (self.owed and not known):
                     return LET_GO
                 continue
+            if self.started and not begun and outcome.status == "succeeded":
+                continue  # an earlier attempt had started it, whose answer was lost
             if heard or lost is None:
                 lost, pause = time.monotonic(), _FIRST_PAUSE
                 output.say(f"the connection to {self.way.place.name} is lost ({_last_words(outcome)})"
@@ -80,8 +84,15 @@ class Following:
             with contextlib.suppress(MachineError, Interrupted):
                 connect(self.way, self.session)
 
+    def _attempt(self, script: Callable[[str], str]) -> tuple[bool, Outcome]:
+        """One request, after the cancelling that is owed; whether anything was heard."""
+        if self.owed:
+            outcome = self._ask_to_end(hard=False)
+            if self.owed:
+                return False, outcome
+        return self._once(script)
+
     def _once(self, script: Callable[[str], str]) -> tuple[bool, Outcome]:
-        """One request; whether anything was heard."""
         nonce = new_nonce()
         frames, seen = Frames(nonce), [False]
 
@@ -122,9 +133,17 @@ class Following:
         if self.signal == signal.SIGHUP:
             return False
         output.say(f"cancelling on {self.way.place.name}" + ("; not waiting for it" if again else "; once more lets go"))
-        script = cancel(self.directory, again, new_nonce(), self.signal or signal.SIGTERM)
-        self.session.stream(self.way.place.command(script), lambda data: None)
+        self._ask_to_end(hard=again)
         return not again
+
+    def _ask_to_end(self, hard: bool) -> Outcome:
+        """Where no answer comes, it is asked again once there is a connection."""
+        nonce = new_nonce()
+        script = cancel(self.directory, hard, nonce, self.signal or signal.SIGTERM)
+        said: list[bytes] = []
+        outcome = self.session.stream(self.way.place.command(script), said.append)
+        self.owed = not answer_of(b"".join(said).decode("utf-8", "replace"), nonce)
+        return outcome
 
 
 def _last_words(outcome: Outcome) -> str:

@@ -282,7 +282,7 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
                       for path in outside)
     run = jobs[0].command_id if jobs else ""
     code = os.path.join(root, "runs", run, "code") if run else mirror
-    relocation = Relocation(workspace, (cube.root, code), elsewhere)
+    relocation = Relocation(workspace, (cube.root, code), elsewhere, mirror=mirror)
     relocation = replace(relocation, travelling=tuple(dict.fromkeys(path for path in paths if relocation.moves(path))))
     inputs, outputs = _parcels(cube, jobs, relocation)
     own = os.path.join(cube.root, "workspace")

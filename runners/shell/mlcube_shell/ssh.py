@@ -31,7 +31,7 @@ _MAKE = """\
 set -eu
 umask 077
 root={root}
-if [ ! -e "$root/{marker}" ] && [ -n "$(ls -A "$root" 2>/dev/null)" ]; then
+if [ ! -e "$root/{marker}" ] && [ -e "$root" ] && {{ ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }}; then
   printf '%s is there already, and mlcube did not make it\\n' "$root" >&2
   exit 3
 fi
@@ -40,7 +40,10 @@ if [ -s "$root/{marker}" ] && [ "$(cat "$root/{marker}")" != {identifier} ]; the
   printf '%s belongs to another cube\\n' "$root" >&2
   exit 3
 fi
-[ -s "$root/{marker}" ] || printf '%s\\n' {identifier} > "$root/{marker}"
+if [ ! -s "$root/{marker}" ]; then
+  chmod 700 "$root"
+  printf '%s\\n' {identifier} > "$root/{marker}"
+fi
 mkdir -p {directories}
 """
 
@@ -58,14 +61,14 @@ def root(platform: Platform, name: str, there: Facts) -> str:
     text = str(option.value) if option and option.value else f"~/.mlcube/cubes/{name}"
     if option and option.value and option.own:
         text = os.path.join(text, name)
-    if text == "~" or text.startswith("~/"):
-        text = there.home + text[1:]
+    at_home = text == "~" or text.startswith("~/")
 
     def unset(variable: str) -> DefinitionError:
         return DefinitionError(f"remote_root: the variable {variable} is not set there ({option.origin if option else ''})",
                                "write the whole path, or one that begins with ~")
 
-    path = os.path.normpath(os.path.join(there.home, expand_variables(text, there.home, there.environment, unset)))
+    rest = expand_variables(text[1:] if at_home else text, there.home, there.environment, unset)
+    path = os.path.normpath(there.home + rest if at_home else os.path.join(there.home, rest))
     if path in ("/", os.path.normpath(there.home)):
         raise DefinitionError(f"remote_root: {path} cannot be a directory of ours",
                               "name one below it, such as ~/.mlcube/cubes/NAME")
