@@ -129,6 +129,7 @@ VERBS = (
          "[CUBE[:TASK[/GROUP]]] [NAME=VALUE ...]",
          ("mlcube run examples/mnist --platform local --task sample,train",
           "mlcube run . --task train data_dir=/data/mnist -Pdocker.gpus=all",
+          "mlcube run . --task train --platform gpu-box --detach",
           "mlcube run . --task train --dry-run | less")),
     Verb("inspect", "show which image a platform has here: its id, digests, architecture, and whether it is the locked one",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, UNTRUSTED, JSON,
@@ -165,7 +166,7 @@ VERBS = (
           _option("--set", metavar="KEY=VALUE", action="append", default=[], help="set a value, typed as YAML"),
           _option("--unset", metavar="KEY", help="remove a value or section"),
           *(_option(f"--{name}", f"--{name.replace('-', '_')}", nargs=2, metavar=words, help=text) for name, words, text in (
-              ("create-platform", ("RUNNER", "NAME"), "make a platform (RUNNER: docker, podman, singularity, ...)"),
+              ("create-platform", ("RUNNER", "NAME"), "make a platform (RUNNER: docker, singularity, ssh, ...)"),
               ("rename-platform", ("OLD", "NEW"), "give a platform another name"),
               ("copy-platform", ("OLD", "NEW"), "make a platform like another one"),
               ("rename-runner", ("OLD", "NEW"), "give an entry of 'runners' another name"))),
@@ -177,7 +178,7 @@ VERBS = (
                   help="with --remove-runner: its platforms, too"),
           _option("--show-origin", "--show_origin", action="store_true", help="with --list, --get: where each value stands"),
           _option("--site", action="store_true", help="the site's file only (/etc/mlcube/settings.yaml)"), JSON, *_COMMON),
-         "", ("mlcube config --create-platform docker gpu-box", "mlcube config --set platforms.gpu-box.gpus=all",
+         "", ("mlcube config --create-platform ssh gpu-box", "mlcube config --set platforms.gpu-box.platform=docker",
               "mlcube config --list --show-origin")),
     Verb("cache", "show what mlcube keeps and can make again, and free what nothing needs",
          (_option("--older-than", metavar="D", help="prune: free environments and images, too, that were not used for this "
@@ -294,7 +295,8 @@ def read_plain(verb: Verb, argv: list[str]) -> Arguments | None:
 def overview(version: str) -> str:
     """The text of `mlcube --help`."""
     width = max(len(verb.name) for verb in VERBS)
-    lines = [f"mlcube {version}: run machine-learning cubes in containers (docker, podman, apptainer) or in plain Python", "",
+    lines = [f"mlcube {version}: run machine-learning cubes in containers (docker, podman, apptainer) or in plain Python,",
+             "on this machine or on another one over ssh", "",
              "usage: mlcube COMMAND [CUBE] [options]      CUBE: a directory or a definition file, default .", "", "commands:"]
     lines += [f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS]
     lines += ["", "examples:", "  mlcube describe examples/mnist",

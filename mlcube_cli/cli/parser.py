@@ -27,7 +27,7 @@ def build_parser(verb: Verb, program: str = "mlcube") -> argparse.ArgumentParser
     """The parser of one verb; it prints help itself and raises UsageError for anything else."""
     parser = _Parser(
         prog=f"{program} {verb.name}", allow_abbrev=False, description=verb.summary,
-        usage=f"{program} {verb.name} {verb.words} [options]",
+        usage=" ".join(filter(None, (program, verb.name, verb.words, "[options]"))),
         epilog="examples:\n" + "\n".join(f"  {line}" for line in verb.examples),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=100))
     parser.verb = verb
