@@ -353,6 +353,7 @@ Host key verification failed.
     ("Host key verification failed.", "nobody has seen this host's key", "ssh ada@box"),
     ("no such identity: /k: No such file or directory\nada@box: Permission denied (publickey).", "not there", "identity_file"),
     ("Permissions 0644 for '/k' are too open.\nada@box: Permission denied (publickey).", "others can read", "chmod 600"),
+    ("Permission denied, please try again.\nada@box: Permission denied (password).", "no terminal", "control_persist"),
     ("ada@box: Permission denied (publickey,password).", "does not let you in", "ssh ada@box"),
     ("Received disconnect from 127.0.0.1 port 22:2: Too many authentication failures\nDisconnected from 127.0.0.1 port 22",
      "too many", "IdentitiesOnly"),
