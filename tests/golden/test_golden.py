@@ -2,13 +2,16 @@
 
 `case.yaml`: `runner`, `call` (`plan`, `configure` or `configure --force`), `options` (the platform's), `secret` (names of
 options), `job` (fields of Job; `arguments` as maps), `pins` and `other_pins` (a lock's entries, as maps) and `world` (fields of
-tests/world.py). `make golden` writes the expected files anew; a missing one is a failure.
+tests/world.py). Where the runner is a carrier (ssh), `inside` states what runs there (`runner`, `options`) and `there` the
+world of that machine; the plan is the way there, what is sent, what runs there, and what comes home. `make golden` writes the
+expected files anew; a missing one is a failure.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,9 @@ import yaml
 from mlcube_cli.command import Plan, as_data, script
 from mlcube_cli.errors import Location
 from mlcube_cli.identity import Pin
-from mlcube_cli.runner import load_runner
+from mlcube_cli.parcels import Load, Parcel
+from mlcube_cli.relocation import Relocation, moved
+from mlcube_cli.runner import REMOTE, RUNNERS, load_carrier, load_runner
 from tests.world import World, job_of
 
 HERE = Path(__file__).parent
@@ -26,8 +31,10 @@ CASES = sorted(path.parent.name for path in HERE.glob("*/case.yaml"))
 
 
 def make_plan(case: dict[str, Any]) -> Plan:
+    if RUNNERS[case["runner"]].kind == REMOTE:
+        return make_plan_there(case)
     runner = load_runner(case["runner"])
-    locked = {name: tuple(Pin(**pin, location=Location("mlcube.lock", 8, 19)) for pin in case[name])
+    locked: dict[str, Any] = {name: tuple(Pin(**pin, location=Location("mlcube.lock", 8, 19)) for pin in case[name])
               for name in ("pins", "other_pins") if name in case}
     job = job_of(case["runner"], case.get("options", {}), secret=tuple(case.get("secret", ())), **case.get("job", {}),
                  **({**locked, "lock": "mlcube.lock"} if locked else {}))
@@ -36,6 +43,26 @@ def make_plan(case: dict[str, Any]) -> Plan:
     if call == "plan":
         return world.decide(lambda facts: runner.plan(job, facts))
     return world.decide(lambda facts: runner.configure(job, facts, call == "configure --force"))
+
+
+def make_plan_there(case: dict[str, Any]) -> Plan:
+    """What a carrier does around the plan of the runner that works there."""
+    carrier, here, there = load_carrier(case["runner"]), World(**case["world"]), World(**case["there"])
+    job = job_of(case["runner"], case["options"], **case["job"])
+    root = carrier.root(job.platform, "mnist-1a2b3c4d", there.facts())
+    relocation = Relocation(("/cube/workspace", f"{root}/workspace"), ("/cube", f"{root}/runs/{job.command_id}/code"))
+    inputs, outputs = (
+        tuple(Parcel(one.name, one.host_path, relocation.there(one.host_path), one.type) for one in job.paths
+              if one.direction == direction and relocation.moves(one.host_path)) for direction in ("input", "output"))
+    load = Load(root, "1a2b3c4d", ("/cube", f"{root}/code"), relocation.workspace, ("/cube/workspace",), inputs,
+                outputs, rsync="rsync  version 3.2.7  protocol version 31")
+    inside = job_of(case["inside"]["runner"], case["inside"]["options"]).platform
+    way = here.decide(lambda facts: carrier.way(job.platform, facts))
+    push = here.decide(lambda facts: carrier.push(job.platform, facts, load))
+    runner = load_runner(inside.runner)
+    plan = there.decide(lambda facts: runner.plan(moved(job, relocation, inside), facts))
+    pull = here.decide(lambda facts: carrier.pull(job.platform, facts, load, (), ".from-box"))
+    return replace(plan, platform="box", steps=(way.connect, *push, *plan.steps, *pull))
 
 
 def render(plan: Plan) -> dict[str, str]:

@@ -68,7 +68,7 @@ def root(platform: Platform, name: str, there: Facts) -> str:
                                "write the whole path, or one that begins with ~")
 
     rest = expand_variables(text[1:] if at_home else text, there.home, there.environment, unset)
-    path = os.path.normpath(there.home + rest if at_home else os.path.join(there.home, rest))
+    path = "/" + os.path.normpath(there.home + rest if at_home else os.path.join(there.home, rest)).lstrip("/")
     if path in ("/", os.path.normpath(there.home)):
         raise DefinitionError(f"remote_root: {path} cannot be a directory of ours",
                               "name one below it, such as ~/.mlcube/cubes/NAME")

@@ -1,0 +1,55 @@
+#!/bin/sh
+# mlcube: platform box
+set -eu
+# RUN_ID names what this run creates; `mlcube run` makes a new one each time.
+RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
+
+# connect to box
+sh -c '[ -n "$(find "$1" -prune -type d -user "$2" -perm 700 2>/dev/null)" ] && shift 2 && exec "$@"' sh /tmp/mlcube-1000 1000 ssh -O check -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box </dev/null >/dev/null 2>&1 || sh -c 'mkdir -m 700 "$1" 2>/dev/null; [ -n "$(find "$1" -prune -type d -user "$2" -perm 700 2>/dev/null)" ] || { echo "mlcube: others could write into $1" >&2; exit 1; }; shift 2 && exec "$@"' sh /tmp/mlcube-1000 1000 ssh -T -o ControlMaster=auto -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -o ControlPersist=600 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box true </dev/null
+
+# make the cube's directory there
+printf %s 'set -eu
+umask 077
+root=/home/ada/.mlcube/cubes/mnist-1a2b3c4d
+if [ ! -e "$root/.mlcube-remote" ] && [ -e "$root" ] && { ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }; then
+  printf '"'"'%s is there already, and mlcube did not make it\n'"'"' "$root" >&2
+  exit 3
+fi
+mkdir -p "$root"
+if [ -s "$root/.mlcube-remote" ] && [ "$(cat "$root/.mlcube-remote")" != 1a2b3c4d ]; then
+  printf '"'"'%s belongs to another cube\n'"'"' "$root" >&2
+  exit 3
+fi
+if [ ! -s "$root/.mlcube-remote" ]; then
+  chmod 700 "$root"
+  printf '"'"'%s\n'"'"' 1a2b3c4d > "$root/.mlcube-remote"
+fi
+mkdir -p /home/ada/.mlcube/cubes/mnist-1a2b3c4d/code /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace /home/ada/.mlcube/cubes/mnist-1a2b3c4d/runs
+' | ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box 'exec sh -s'
+
+# send the cube to box
+rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --delete '--filter=- .git' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- /workspace' '--filter=- *.log' '--filter=- drafts/' '--filter=- *.sif' '--filter=- *.simg' '--filter=- *.img' '--filter=- __pycache__/' '--filter=- .venv/' '--filter=- .tox/' '--filter=- .nox/' '--filter=- .pytest_cache/' '--filter=- .mypy_cache/' '--filter=- .ruff_cache/' '--filter=- .ipynb_checkpoints/' '--filter=- .DS_Store' /cube/ box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/code/ </dev/null
+
+# send inputs to box
+rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --relative --no-implied-dirs '--filter=+ /data' '--filter=+ /it'"'"'s parameters.yaml' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- *.log' '--filter=- drafts/' '--filter=- .git' /cube/workspace/./data/ '/cube/workspace/./it'"'"'s parameters.yaml' box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/ </dev/null
+
+# make output directories
+mkdir -p -- /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/model </dev/null
+
+# run task train
+sh -c 'if ! command -v module >/dev/null 2>&1; then
+  for mlcube_init in "${LMOD_PKG:-}/init/${BASH_VERSION:+ba}sh" "${MODULESHOME:-}/init/${BASH_VERSION:+ba}sh" \
+      /etc/profile.d/modules.sh /etc/profile.d/lmod.sh /etc/profile.d/z00_lmod.sh \
+      "/usr/share/lmod/lmod/init/${BASH_VERSION:+ba}sh" "/usr/share/modules/init/${BASH_VERSION:+ba}sh"; do
+    if [ -f "$mlcube_init" ]; then . "$mlcube_init"; break; fi
+  done
+  unset mlcube_init
+fi
+trap '"'"'echo "mlcube: setup ended with exit code $? at: ${BASH_COMMAND:-one of its lines}" >&2'"'"' EXIT
+set -e
+module load docker
+set +e; trap - EXIT
+exec "$@"' mlcube docker run --rm --init --name mlcube-"$RUN_ID"-1 --label org.mlcommons.mlcube.run="$RUN_ID"-1 --label org.mlcommons.mlcube.cube=mnist --label org.mlcommons.mlcube.task=train --stop-timeout 10 --user 2000:2000 --env HOME=/tmp --env PYTHONUNBUFFERED=1 --mount type=bind,source=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/data,target=/mlcube_io0,readonly --mount 'type=bind,source=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/it'"'"'s parameters.yaml,target=/mlcube_io1/it'"'"'s parameters.yaml,readonly' --mount 'type=bind,source=/scratch/shared set,target=/mlcube_io2,readonly' --mount type=bind,source=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/model,target=/mlcube_io3 mlcommons/mnist:0.0.1 train --data_dir=/mlcube_io0 '--parameters_file=/mlcube_io1/it'"'"'s parameters.yaml' --shared=/mlcube_io2 --model_dir=/mlcube_io3 </dev/null
+
+# fetch outputs from box
+rsync --recursive --links --perms --times --sparse --partial-dir=/cube/workspace/.mlcube-partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --ignore-missing-args --relative --no-implied-dirs '--filter=- .mlcube' '--filter=- .mlcube-partial' box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/./model/ /cube/workspace/ </dev/null

@@ -1,0 +1,43 @@
+#!/bin/sh
+# mlcube: platform box
+set -eu
+# RUN_ID names what this run creates; `mlcube run` makes a new one each time.
+RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
+
+# connect to box
+sh -c '[ -n "$(find "$1" -prune -type d -user "$2" -perm 700 2>/dev/null)" ] && shift 2 && exec "$@"' sh /tmp/mlcube-1000 1000 ssh -O check -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box </dev/null >/dev/null 2>&1 || sh -c 'mkdir -m 700 "$1" 2>/dev/null; [ -n "$(find "$1" -prune -type d -user "$2" -perm 700 2>/dev/null)" ] || { echo "mlcube: others could write into $1" >&2; exit 1; }; shift 2 && exec "$@"' sh /tmp/mlcube-1000 1000 ssh -T -o ControlMaster=auto -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -o ControlPersist=600 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box true </dev/null
+
+# make the cube's directory there
+printf %s 'set -eu
+umask 077
+root=/home/ada/.mlcube/cubes/mnist-1a2b3c4d
+if [ ! -e "$root/.mlcube-remote" ] && [ -e "$root" ] && { ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }; then
+  printf '"'"'%s is there already, and mlcube did not make it\n'"'"' "$root" >&2
+  exit 3
+fi
+mkdir -p "$root"
+if [ -s "$root/.mlcube-remote" ] && [ "$(cat "$root/.mlcube-remote")" != 1a2b3c4d ]; then
+  printf '"'"'%s belongs to another cube\n'"'"' "$root" >&2
+  exit 3
+fi
+if [ ! -s "$root/.mlcube-remote" ]; then
+  chmod 700 "$root"
+  printf '"'"'%s\n'"'"' 1a2b3c4d > "$root/.mlcube-remote"
+fi
+mkdir -p /home/ada/.mlcube/cubes/mnist-1a2b3c4d/code /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace /home/ada/.mlcube/cubes/mnist-1a2b3c4d/runs
+' | ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box 'exec sh -s'
+
+# send the cube to box
+rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --delete '--filter=- .git' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- /workspace' '--filter=- *.log' '--filter=- drafts/' '--filter=- *.sif' '--filter=- *.simg' '--filter=- *.img' '--filter=- __pycache__/' '--filter=- .venv/' '--filter=- .tox/' '--filter=- .nox/' '--filter=- .pytest_cache/' '--filter=- .mypy_cache/' '--filter=- .ruff_cache/' '--filter=- .ipynb_checkpoints/' '--filter=- .DS_Store' /cube/ box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/code/ </dev/null
+
+# send inputs to box
+rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --relative --no-implied-dirs '--filter=+ /data' '--filter=+ /it'"'"'s parameters.yaml' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- *.log' '--filter=- drafts/' '--filter=- .git' /cube/workspace/./data/ '/cube/workspace/./it'"'"'s parameters.yaml' box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/ </dev/null
+
+# make the output directories
+mkdir -p -- /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/model </dev/null
+
+# run task train
+(cd /home/ada/.mlcube/cubes/mnist-1a2b3c4d/runs/20260102T030405-77/code && env -u PYTHONHOME -u PYTHONPATH -u VIRTUAL_ENV PYTHONUNBUFFERED=1 /usr/bin/python3 /home/ada/.mlcube/cubes/mnist-1a2b3c4d/runs/"$RUN_ID"/code/mnist.py train --data_dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/data '--parameters_file=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/it'"'"'s parameters.yaml' '--shared=/scratch/shared set' --model_dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/model </dev/null)
+
+# fetch outputs from box
+rsync --recursive --links --perms --times --sparse --partial-dir=/cube/workspace/.mlcube-partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --ignore-missing-args --relative --no-implied-dirs '--filter=- .mlcube' '--filter=- .mlcube-partial' box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/./model/ /cube/workspace/ </dev/null
