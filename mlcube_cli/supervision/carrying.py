@@ -4,7 +4,7 @@ STEPS = r"""
 mlc_new_step() {
   mlc_unless='' mlc_before='' mlc_command='' mlc_otherwise='' mlc_then='' mlc_after='' mlc_lock_name='' mlc_lock_key=''
   mlc_payload='' mlc_passes_on='' mlc_ask='' mlc_kill='' mlc_remove='' mlc_sign='' mlc_codes='' mlc_why='' mlc_fallback=''
-  mlc_reasons=:
+  mlc_silent='' mlc_reasons=:
 }
 
 mlc_holds() { mlc_succeeds "$1" 60 0; }
@@ -28,7 +28,7 @@ mlc_step_in_order() {
   mlc_lock || return
   if [ -z "$mlc_place" ] || [ -z "$mlc_unless" ] || ! mlc_holds "$mlc_unless"; then
     mlc_begun=1
-    [ -n "$mlc_run_id" ] || mlc_say "$mlc_title"
+    [ -n "$mlc_run_id" ] || [ -n "$mlc_silent" ] || mlc_say "$mlc_title"
     mlc_all_of_it
   fi
   mlc_unlock

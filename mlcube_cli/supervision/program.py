@@ -79,7 +79,9 @@ def _lines(plan: Plan, layout: Layout) -> Iterator[str]:
     tasks = [f'"$1" {quote(run)} {quote(directory)}' for run, directory in layout.tasks.items()]
     yield f"mlc_each_task() {{ {'; '.join((*tasks, ':'))}; }}"
     body = _Body(secrets)
-    calls = [f"{body.step(step)} || return" for step in _all_steps(plan, layout) if step.task is None]
+    first = len(_all_steps(plan, layout)) - len(plan.steps)
+    calls = [f"{body.step(step, silent=number < first)} || return"
+             for number, step in enumerate(_all_steps(plan, layout)) if step.task is None]
     for task, steps in zip(plan.tasks, task_steps(plan)):
         values = (task.run_id, layout.tasks[task.run_id], task.task, f"{task.grace:g}", str(int(-(-task.grace // 1))),
                   "" if task.timeout is None else f"{task.timeout:g}")
@@ -102,15 +104,15 @@ class _Body:
         self._known: dict[Command, str] = {}
         self._steps = 0
 
-    def step(self, step: Step) -> str:
-        """Define the step's functions; returns the call that carries it out."""
+    def step(self, step: Step, silent: bool = False) -> str:
+        """Define the step's functions; returns the call that carries it out. `silent`: nobody is told that it begins."""
         self._steps += 1
         number = self._steps
         values = {
             "title": step.title.translate(_BLANKS), "step": str(number), "fallback": step.hint,
             "unless": self._names(step.unless), "before": self._names(*step.before), "command": self._names(step.command),
             "otherwise": self._names(step.otherwise), "then": self._names(*step.then), "after": self._names(*step.after),
-            "payload": "1" if step.payload else "", "passes_on": "1" if step.passes_on else "",
+            "payload": "1" if step.payload else "", "passes_on": "1" if step.passes_on else "", "silent": "1" if silent else "",
         }
         if step.lock:
             values.update(lock_name=file_name(step.lock), lock_key=step.lock.translate(_BLANKS))

@@ -2,7 +2,7 @@
 
 What the generated part of a program sets before a step: mlc_title, the names of the functions of its commands (mlc_unless,
 mlc_before, mlc_command, mlc_otherwise, mlc_then, mlc_after; mlc_ask, mlc_kill, mlc_remove of its Stop; mlc_sign, mlc_codes,
-mlc_why of its Sign), mlc_lock_name and mlc_lock_key, mlc_payload, mlc_passes_on, mlc_fallback (its hint).
+mlc_why of its Sign), mlc_lock_name and mlc_lock_key, mlc_payload, mlc_passes_on, mlc_silent, mlc_fallback (its hint).
 """
 
 # --- starting and ending one command ---------------------------------------------------------------------------------

@@ -245,6 +245,20 @@ def test_nothing_of_a_run_is_for_others_to_see(any_run):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
+def test_that_a_run_gets_a_directory_is_not_told(any_run):
+    any_run.layout_fields = {"first": (sh(f"echo x >{any_run.directory}/made"),)}
+    any_run.run(one_task(task(sh(f"cat {any_run.directory}/made")), Step("get it", sh("echo getting"))))
+    assert any_run.stream("t") == b"get it\n" and any_run.stream(f"o:{RUN}") == b"x\n"
+
+
+def test_that_a_run_gets_no_directory_is_told(any_run):
+    any_run.layout_fields = {"first": (sh("echo no room; exit 11"),)}
+    state = any_run.run(one_task(task("true")))
+    assert (state.status, state.exit_code) == ("preparation", 5)
+    assert state.message.startswith("could not prepare the directory of this run (exit code 11)")
+    assert state.message.endswith("  | no room")
+
+
 def test_a_lock_is_waited_for_and_given_back(run, tmp_path):
     step = Step("build it", sh("echo built"), lock="image:it's")
     with lock(str(tmp_path / "locks"), "image:it's", 1, print):
