@@ -51,8 +51,8 @@ class Carrier(Protocol):
     there before anything is sent; where one is not, `push(platform, facts, load)` makes them: the steps that send the code
     and the inputs. `pull(platform, facts, load, kept, suffix)`: the steps that bring the outputs home;
     what lies at or below the paths `kept` here stays as it is, and what came is saved beside it, with `suffix` at the end
-    of its name. `told(step)`: one of those steps, only told; None where it transfers nothing. `listed(step, text)`: what
-    that says.
+    of its name. `told(step, doing)`: one of those steps, only told, or else done and told; None where it transfers nothing.
+    `listed(step, text)`: what that says.
     """
 
     def way(self, platform: Platform, facts: Facts) -> Way: ...
@@ -65,7 +65,7 @@ class Carrier(Protocol):
 
     def pull(self, platform: Platform, facts: Facts, load: Load, kept: tuple[str, ...], suffix: str) -> tuple[Step, ...]: ...
 
-    def told(self, step: Step) -> Command | None: ...
+    def told(self, step: Step, doing: bool = False) -> Command | None: ...
 
     def listed(self, step: Step, text: str) -> tuple[Listed, ...]: ...
 

@@ -15,7 +15,7 @@ from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.remote import Remote, find_travelling
 from mlcube_cli.cli.running import Asked, read_request
 from mlcube_cli.cli.sending import look_before_sending
-from mlcube_cli.cli.transfer_line import run_transfer
+from mlcube_cli.cli.transfer_line import run_told, run_transfer
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, sort_out
 from mlcube_cli.command import Step
@@ -26,11 +26,12 @@ from mlcube_cli.errors import DefinitionError, Interrupted, TransferError, Usage
 from mlcube_cli.facts import Facts, PathFact, PathKind
 from mlcube_cli.manifest import SUFFIX, Manifest, last_known, renewed, save_manifest
 from mlcube_cli.observe import home_of, machine, with_facts
+from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Listed
 from mlcube_cli.process import Session
 from mlcube_cli.report import printable
 from mlcube_cli.run_index import state_directory
-from mlcube_cli.runner import REMOTE, RUNNERS
+from mlcube_cli.runner import REMOTE, RUNNERS, Carrier
 
 ACTIONS = ("push", "pull", "status")
 _SHOWN = 40  # lines of a list on a terminal
@@ -61,10 +62,10 @@ def sync(arguments: Arguments) -> int:
     arguments.mount, arguments.interactive, arguments.grace, arguments.timeout = None, False, 10.0, None
     remote = _remote(arguments, sort_out(arguments.words[1:], arguments.mlcube, arguments.task))
     only_told = arguments.dry_run or action == "status"
-    push = _push(remote) if action in ("push", "status") else None
+    push = _push(remote, only_told) if action in ("push", "status") else None
     pull = _pull(remote) if action in ("pull", "status") else None
     if not only_told:
-        _transfer(remote, push, pull)
+        push = _transfer(remote, push, pull)
     if arguments.json:
         output.json_result(_document(action, remote, only_told, push, pull))
     elif only_told:
@@ -76,25 +77,44 @@ def sync(arguments: Arguments) -> int:
     return 0
 
 
-def _transfer(remote: Remote, push: _Transfer | None, pull: _Transfer | None) -> None:
-    """Do what was told. Raises TransferError, Interrupted."""
+def _transfer(remote: Remote, push: _Transfer | None, pull: _Transfer | None) -> _Transfer | None:
+    """Do it; the push with what it did. Raises TransferError, Interrupted."""
     with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
         if push is not None:
             look_before_sending(remote)
             keep_id(remote.load.code[0], state_directory(os.environ, home_of(os.environ)), remote.load.identifier)
-            _carry_out(session, push.steps)
+            push = replace(push, items=_carry_out_telling(session, remote.carrier, push.steps))
         if pull is not None:
             _carry_out(session, pull.steps)
             _agree(remote, pull.kept)
+    return push
+
+
+def _carry_out_telling(session: Session, carrier: Carrier, steps: Sequence[Step]) -> tuple[Listed, ...]:
+    """What the steps did; each thing once. To list it before would be to look at every file twice."""
+    found: dict[Listed, None] = {}
+    for step in steps:
+        command = carrier.told(step, doing=True)
+        if command is None:
+            _carry_out(session, (step,))
+            continue
+        outcome, said = run_told(session, step.title, command)
+        _judge(step, outcome)
+        found.update(dict.fromkeys(carrier.listed(step, said)))
+    return tuple(found)
 
 
 def _carry_out(session: Session, steps: Sequence[Step]) -> None:
     for step in steps:
-        outcome = run_transfer(session, step)
-        if outcome.status == "cancelled":
-            raise Interrupted(outcome.signal or 2)
-        if outcome.status != "succeeded" and outcome.exit_code != VANISHED:
-            raise why_failed(step, outcome, TransferError)
+        _judge(step, run_transfer(session, step))
+
+
+def _judge(step: Step, outcome: Outcome) -> None:
+    """Raises TransferError for a failure, Interrupted."""
+    if outcome.status == "cancelled":
+        raise Interrupted(outcome.signal or 2)
+    if outcome.status != "succeeded" and outcome.exit_code != VANISHED:
+        raise why_failed(step, outcome, TransferError)
 
 
 # --- what is meant -----------------------------------------------------------------------------------------------------
@@ -155,9 +175,10 @@ def _all_tasks(cube: Cube) -> Chosen:
 # --- what would travel -------------------------------------------------------------------------------------------------
 
 
-def _push(remote: Remote) -> _Transfer:
+def _push(remote: Remote, only_told: bool) -> _Transfer:
+    """What it takes; where it is only told, what it would do."""
     steps, _ = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
-    return _Transfer(steps, listed_by(remote.carrier, steps))
+    return _Transfer(steps, listed_by(remote.carrier, steps) if only_told else ())
 
 
 def _pull(remote: Remote) -> _Transfer:

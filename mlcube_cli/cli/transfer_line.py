@@ -7,7 +7,7 @@ import shutil
 import time
 
 from mlcube_cli.cli import output
-from mlcube_cli.command import Step
+from mlcube_cli.command import Command, Step
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.process import Session
 from mlcube_cli.report import printable
@@ -32,7 +32,7 @@ class TransferLine:
 
     def feed(self, data: bytes) -> None:
         words = data.replace(b"\n", b"\r").decode("utf-8", "replace").split("\r")
-        last = next((word.strip() for word in reversed(words) if word.strip()), "")
+        last = next((word.strip() for word in reversed(words) if "%" in word and not word[:1].strip()), "")
         if last and time.monotonic() - self._since > _PATIENCE:
             self._shown = True
             width = shutil.get_terminal_size().columns
@@ -46,6 +46,21 @@ def run_transfer(session: Session, step: Step) -> Outcome:
         return session.run(step)
     with TransferLine(step.title) as line:
         return session.stream(step.command, line.feed)
+
+
+def run_told(session: Session, title: str, command: Command) -> tuple[Outcome, str]:
+    """Run a transfer that tells what it does; with what it said, which its progress is part of."""
+    said: list[bytes] = []
+    if output.QUIET or not output.on_terminal():
+        outcome = session.stream(command, said.append)
+    else:
+        with TransferLine(title) as line:
+            def feed(data: bytes) -> None:
+                said.append(data)
+                line.feed(data)
+
+            outcome = session.stream(command, feed)
+    return outcome, b"".join(said).decode("utf-8", "surrogateescape")
 
 
 def _write(text: str) -> None:

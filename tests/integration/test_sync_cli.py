@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import subprocess
+import sys
 from typing import Any
 
 import jsonschema
 import pytest
 
-from tests.conftest import CHECKOUT, Outcome
+from tests.conftest import CHECKOUT, Outcome, clean_environment
 from tests.cubes import write_tree
 from tests.integration.far import Far
 
@@ -46,6 +50,38 @@ def test_a_push_sends_code_and_inputs_and_a_dry_run_only_says_so(far: Far) -> No
     assert not [name for name in far.there() if "other" in name or ".git" in name]
     again = sync(far, "push", "--task", "work", "--dry-run")
     assert again.stdout == "push: nothing; all is as it should be\n"
+
+
+def test_a_push_looks_at_every_file_once(far: Far) -> None:
+    sync(far, "push", "--task", "work")
+    (far.workspace / "data/new\rname").write_text("x")
+    far.box.forget_calls()
+    done = sync(far, "push", "--task", "work")
+    assert len([call for call in far.box.ssh_calls() if "--server" in " ".join(call)]) == 2  # the code, and the inputs
+    assert "1 file, 1 B sent" in done.stderr
+
+
+def test_a_push_on_a_terminal_shows_its_progress_and_tells_what_was_sent(far: Far) -> None:
+    (far.workspace / "data/big").write_bytes(bytes(range(256)) * 12_000)
+    main, terminal = pty.openpty()
+    words = ("sync", "push", str(far.cube), "--platform", "ssh", "--task", "work", "-Pssh.sync.bandwidth=1m")
+    child = subprocess.Popen([sys.executable, "-m", "mlcube_cli", *words], stdin=terminal, stdout=terminal, stderr=terminal,
+                             env={**clean_environment(far.home), **far.environment})
+    os.close(terminal)
+    shown = b""
+    while part := _read(main):
+        shown += part
+    assert child.wait(60) == 0, shown
+    assert re.search(rb"send inputs to \S+: +[\d.,]+[A-Z]? +\d+%", shown), shown
+    assert b"4 files, 3.1 MB sent to" in shown and b"<f+++" not in shown, shown
+
+
+def _read(terminal: int) -> bytes:
+    """What comes next; nothing once the other side is closed."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
 
 
 def test_a_push_mirrors_deletions_of_code_alone(far: Far) -> None:

@@ -150,6 +150,14 @@ def test_a_list_is_the_same_command_that_only_tells() -> None:
     assert set(command.argv) - set(words) == {"--info=progress2"}
 
 
+def test_what_is_done_can_be_told_meanwhile_between_the_words_of_its_progress() -> None:
+    command = push_code(replace(TRAVEL, progress=True), "/c", "/t")
+    words = list_command(command, doing=True).argv
+    assert "--dry-run" not in words and set(command.argv) < set(words)
+    text = "\r        32,768   1%    0.00kB/s    0:00:00\r<f+++++++++ 12 1970/01/02-00:00:01 a\\#015b\n\r     3,072,000 100%\n"
+    assert [(item.path, item.size) for item in parse_listing(text, command)] == [("/c/a\rb", 12)]
+
+
 def test_a_list_is_read() -> None:
     when = "1970/01/02-00:00:01"
     text = "".join(f"{line}\n" for line in (

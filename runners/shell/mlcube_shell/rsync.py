@@ -194,10 +194,10 @@ def literal(path: str) -> str:
 # --- a list of what would travel -------------------------------------------------------------------------------------
 
 
-def list_command(command: Command) -> Command:
-    """The same transfer, only told: rsync's own dry run, for `parse_listing`."""
-    words = tuple(word for word in command.argv[1:] if word != "--info=progress2")
-    options = ("--dry-run", "--8-bit-output", "--out-format=%i %l %M %n")
+def list_command(command: Command, doing: bool = False) -> Command:
+    """The same transfer, only told: rsync's own dry run, for `parse_listing`. `doing`: it is done, and told meanwhile."""
+    words = tuple(word for word in command.argv[1:] if doing or word != "--info=progress2")
+    options = (*(() if doing else ("--dry-run",)), "--8-bit-output", "--out-format=%i %l %M %n")
     return replace(command, argv=(command.argv[0], *options, *words), env=(*command.env, Variable("TZ", "UTC0")))
 
 
@@ -209,7 +209,7 @@ _ESCAPED = re.compile(r"\\#(\d{3})")
 def parse_listing(text: str, command: Command) -> tuple[Listed, ...]:
     """What `list_command` of this transfer says. What would only get another time or mode is left out."""
     found = []
-    for line in text.split("\n"):
+    for line in re.split("[\r\n]", text):  # in names both are escaped; how far it is ends with a carriage return
         modified = 0
         if line.startswith("*deleting"):
             name, size, change = re.sub(r"^\*deleting\s+\d+ \S+ ", "", line), 0, "deleted"
