@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlcube_cli.cache.made import noting
 from mlcube_cli.cli import output
@@ -136,10 +136,14 @@ def _tried(command: Command, outcome: Outcome) -> list[str]:
 
 
 def finish_for_make(arguments: Arguments, prepared: Prepared, started: float) -> None:
+    """The stamp and the dependencies, with paths of this machine: what lies on another one make cannot look at."""
+    remote = prepared.remote
+    jobs, facts = (remote.jobs, remote.here) if remote else (prepared.jobs, prepared.facts)
     if arguments.deps:
-        write_deps(arguments.deps, arguments.stamp, prepared.jobs, [
-            os.path.join(prepared.facts.cwd, file) for file in prepared.files])
-    write_stamp(arguments.stamp, started, [job.run_id for job in prepared.jobs])
+        near = jobs if remote is None else [
+            replace(job, arguments=tuple(one for one in job.paths if remote.relocation.moves(one.host_path))) for job in jobs]
+        write_deps(arguments.deps, arguments.stamp, near, [os.path.join(facts.cwd, file) for file in prepared.files])
+    write_stamp(arguments.stamp, started, [job.run_id for job in jobs])
 
 
 @dataclass

@@ -8,10 +8,9 @@ from mlcube_cli.atomic import write_text
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.lock import identify
-from mlcube_cli.cli.running import Prepared, naming_the_machine, preparation_job, prepare
+from mlcube_cli.cli.running import Prepared, preparation_job, prepare
 from mlcube_cli.errors import PreparationError, UsageError
 from mlcube_cli.identity import METHODS, Identity
-from mlcube_cli.observe import with_facts
 from mlcube_cli.report import printable
 
 
@@ -38,8 +37,7 @@ def inspect(arguments: Arguments) -> int:
 
 def _configure(arguments: Arguments, prepared: Prepared) -> int:
     job = preparation_job(prepared)
-    with naming_the_machine(prepared):
-        plan, _ = with_facts(lambda known: prepared.runner.configure(job, known, False), prepared.facts, prepared.look)
+    plan, _ = prepared.decide(lambda known: prepared.runner.configure(job, known, False))
     without = Arguments(**{**vars(arguments), "json": False, "dry_run": False})
     if prepared.remote:
         from mlcube_cli.cli.attending import configure_there

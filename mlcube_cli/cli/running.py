@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlcube_cli import TYPE_CHECKING
@@ -22,7 +21,7 @@ from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_cli.lock_file import Lock, read_lock, under
-from mlcube_cli.observe import Look, look, look_before_starting, machine, with_facts
+from mlcube_cli.observe import Look, T, look, look_before_starting, machine, with_facts
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
 from mlcube_cli.runner import HOST, REMOTE, RUNNERS, Runner, load_runner
@@ -67,6 +66,15 @@ class Prepared:
         """The machine that runs the tasks, looked at anew."""
         return self.remote.facts if self.remote else machine(os.environ)
 
+    def decide(self, function: Callable[[Facts], T]) -> tuple[T, Facts]:
+        """What the function makes of the machine that runs the tasks; what another machine lacks is said of that one."""
+        try:
+            return with_facts(function, self.facts, self.look)
+        except (MachineError, PreparationError) as error:
+            if self.remote:
+                error.message = f"on {self.remote.name}: {error.message}"
+            raise
+
 
 def run(arguments: Arguments) -> int:
     """`mlcube run`: 0, the task's own exit code, or one of CONTRACT's."""
@@ -106,22 +114,9 @@ def run(arguments: Arguments) -> int:
 
 def _plans(arguments: Arguments, prepared: Prepared) -> tuple[tuple[Plan, ...], Facts]:
     """The plan of each task, and what was looked up for it. Raises MLCubeError."""
-    with naming_the_machine(prepared):
-        plans, facts = with_facts(
-            lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs),
-            prepared.facts, prepared.look)
+    plans, facts = prepared.decide(
+        lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs))
     return _with_flag_notes(arguments, prepared, plans), facts
-
-
-@contextmanager
-def naming_the_machine(prepared: Prepared) -> Iterator[None]:
-    """What another machine lacks is said of that one."""
-    try:
-        yield
-    except (MachineError, PreparationError) as error:
-        if prepared.remote:
-            error.message = f"on {prepared.remote.name}: {error.message}"
-        raise
 
 
 def _claimed(plans: Sequence[Plan]) -> bool:
@@ -147,16 +142,13 @@ def configure(arguments: Arguments) -> int:
         raise UsageError("configure takes no task parameters", "give them to mlcube run")
     prepared = prepare(arguments)
     job = preparation_job(prepared, arguments.dry_run, arguments.update_lock)
-    with naming_the_machine(prepared):
-        plan, facts = with_facts(lambda known: prepared.runner.configure(job, known, arguments.force), prepared.facts,
-                                 prepared.look)
+    plan, facts = prepared.decide(lambda known: prepared.runner.configure(job, known, arguments.force))
     prepared = replace(prepared, facts=facts)
     if arguments.update_lock and RUNNERS[prepared.platform.runner].kind == HOST:
         raise UsageError(f"--update-lock: platform '{prepared.platform.name}' has no image to lock",
                          "leave it out, or choose a platform that runs containers")
-    if arguments.dry_run:
-        note = (f"then {prepared.lock.shown} is renewed: this script does not do that",) * arguments.update_lock
-        plan = replace(plan, notes=(*plan.notes, *note))
+    if arguments.update_lock and arguments.dry_run:
+        plan = replace(plan, notes=(*plan.notes, f"then {prepared.lock.shown} is renewed: this script does not do that"))
     afterwards = _renewal(prepared) if arguments.update_lock and not arguments.dry_run else None
     if prepared.remote:
         from mlcube_cli.cli.attending import configure_there

@@ -308,6 +308,16 @@ def _identifier(far: Far) -> str:
     return file.read_text().split()[0]
 
 
+def test_make_is_told_of_the_inputs_that_lie_here(far: Far, tmp_path: Path) -> None:
+    far.box.write(f"{far.far_home}/set/one", b"shared\n", owner=far.user)
+    far.run("--stamp", str(tmp_path / "stamp"), "--deps", str(tmp_path / "deps"))
+    inputs = {str(far.workspace / name) for name in ("script.sh", "data", "data/one")}
+    words = (tmp_path / "deps").read_text().split("\n\n")[0].replace("\\", "").split()
+    assert inputs < set(words) and all(os.path.exists(word) for word in words[1:]), words
+    far.run("--stamp", str(tmp_path / "stamp"), "--deps", str(tmp_path / "deps"), f"data={far.far_home}/set")
+    assert far.far_home not in (tmp_path / "deps").read_text()
+
+
 def test_an_image_that_is_made_there_is_inspected_and_locked(far: Far) -> None:
     far.options = ("-Pssh.platform=docker", f"-Pdocker.image={far.user}:1", "-Pdocker.build_strategy=build")
     (far.cube / "Dockerfile").write_text("FROM mlcube-test/tiny\nCOPY mlcube.yaml /mlcube.yaml\n")
