@@ -25,7 +25,7 @@ from mlcube_cli.cli.trips import Trip, plan_trip
 from mlcube_cli.command import Plan, Step, merge
 from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
-from mlcube_cli.errors import DefinitionError, MachineError, MLCubeError, PreparationError, TransferError
+from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, MLCubeError, PreparationError, TransferError
 from mlcube_cli.observe import home_of
 from mlcube_cli.process import Session, ask
 from mlcube_cli.records import run_directory
@@ -226,10 +226,21 @@ class _Attended:
             failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
             self.result.message = ended_sentence(str(failed["task"]), end.status, code) if failed else end.message
             output.say(self.result.message)
-        if trouble is not None and end.status != "succeeded":
+        if isinstance(trouble, Interrupted):
+            self._stop_fetching(trouble)
+        elif trouble is not None and end.status != "succeeded":
             output.show_error(trouble)  # the task's own code counts (RULINGS 27)
         elif trouble is not None:
             raise trouble
+
+    def _stop_fetching(self, interrupted: Interrupted) -> None:
+        """A signal while outputs come home: they are still there."""
+        again = f"mlcube fetch {self.trip.identifier} brings the outputs home"
+        output.say(f"not all outputs came from {self.trip.remote.name}; {again}")
+        if self.result.status == "succeeded":
+            self.result.status, self.result.exit_code = interrupted.status, interrupted.exit_code
+            self.result.message, self.result.hint = str(interrupted), again
+        self.result.signal = interrupted.signal_number
 
     def _tidy(self) -> threading.Thread:
         """Remove the run's directory there, beside what is to be done here: its logs and outputs have come home."""

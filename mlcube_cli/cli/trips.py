@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from mlcube_cli.cli.compared import VANISHED
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.remote import Remote
@@ -79,7 +80,8 @@ def plan_trip(prepared: Prepared, plan: Plan) -> Trip:
 def _snapshot(remote: Remote) -> Command:
     """The run's own copy of the code: files are links to those of the mirror, so that it costs next to nothing (RULINGS 36)."""
     mirror, code = remote.load.code[1], remote.relocation.code[1]
-    return Command(("rsync", "--archive", f"--link-dest={mirror}/", f"{mirror}/", f"{code}/"))
+    return Command(("sh", "-c", f'rsync "$@" || [ $? -eq {VANISHED} ]', "mlcube",  # another push may delete a file meanwhile
+                    "--archive", f"--link-dest={mirror}/", f"{mirror}/", f"{code}/"))
 
 
 def _notes(remote: Remote) -> tuple[str, ...]:
