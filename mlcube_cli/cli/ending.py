@@ -95,7 +95,10 @@ def cancel(arguments: Arguments) -> int:
     """0 once it has ended, by this or before; 4 where it cannot be ended from here. All tasks of its command line end."""
     entries = read_index(here()).entries
     word = one_word(arguments.words, "cancel")
-    entry, _ = find_runs(entries if word else [entry for entry in entries if not entry.over], word)
+    going_on = [entry for entry in entries if not entry.over]
+    if word is None and entries and not going_on:
+        raise UsageError("nothing is running", "mlcube ps shows what ran lately; mlcube cancel RUN ends what a lost run left")
+    entry, _ = find_runs(entries if word else going_on, word)
     entry = look_at(here(), [_connected(entry)], ask)[0].entry
     if entry.over and all(task.status != "lost" for task in entry.tasks):
         output.say(f"run {entry.id} has ended already: {', '.join(task.status for task in entry.tasks)}")
