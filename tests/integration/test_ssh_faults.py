@@ -126,9 +126,12 @@ def test_a_push_that_was_cut_leaves_no_half_file_and_resumes(broken_far: Far) ->
     assert done.exit_code == 6, done.stderr
     assert not far.box.exists(f"{far.root}/workspace/data/big")
     assert not far.result.exists() or not list(far.result.iterdir())
+    waiting = 'find "$1" -path "*partial*" -size +400k'
+    assert far.box.text(waiting, far.root), "what has arrived waits for the next try"
     far.options = ()
     far.run()
     assert (far.result / "big").read_bytes() == content
+    assert not far.box.text(waiting, far.root)
 
 
 def test_a_pull_that_was_cut_leaves_no_half_file_and_is_fetched_later(broken_far: Far) -> None:
