@@ -34,7 +34,7 @@ class Load:
     """What one command line sends and brings home."""
 
     root: str  # the cube's directory there, ours
-    identifier: str  # the cube's id, which the marker file in `root` holds
+    identifier: str  # the cube's id, on the first line of the marker file in `root`
     code: tuple[str, str]  # the cube's root here, the mirror of its code there
     workspace: tuple[str, str]
     leave_out: tuple[str, ...]  # absolute paths below the cube's root that are no code: the workspace
@@ -42,6 +42,12 @@ class Load:
     outputs: tuple[Parcel, ...] = ()
     made: bool = False  # all that the carrier's `places` names is there already
     rsync: str = ""  # what `rsync --version` says there; empty: not known
+    name: str = ""  # the cube's, without control characters: the marker's second line, which clones of the cube share
+
+    def is_marked(self, marker: object) -> bool:
+        """Does this text of the marker file say that the directory is this cube's, or that of a clone of it?"""
+        lines = marker.split(b"\n") if isinstance(marker, bytes) else []
+        return lines[1:] == [self.name.encode("utf-8", "surrogateescape"), b""]
 
     def is_of_code(self, parcel: Parcel) -> bool:
         """Does it lie in the cube's directory, and is no part of a workspace? Then it travels with the code."""

@@ -37,6 +37,7 @@ from mlcube_cli.process import Session, ask
 from mlcube_cli.records import RUNS
 from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
 from mlcube_cli.remembered import recall, remember
+from mlcube_cli.report import printable
 from mlcube_cli.resolve import Wish
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS, Carrier, load_carrier, load_runner
@@ -285,14 +286,13 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     relocation = Relocation(workspace, (cube.root, code), elsewhere, mirror=mirror)
     relocation = replace(relocation, travelling=tuple(dict.fromkeys(path for path in paths if relocation.moves(path))))
     inputs, outputs = _parcels(cube, jobs, relocation)
-    own = os.path.join(cube.root, "workspace")
-    load = Load(root, identifier, (cube.root, mirror), workspace, tuple(dict.fromkeys((cube.workspace, own))), inputs, outputs,
-                rsync=near.machine.rsync)
+    own = tuple(dict.fromkeys((cube.workspace, os.path.join(cube.root, "workspace"))))
+    load = Load(root, identifier, (cube.root, mirror), workspace, own, inputs, outputs, rsync=near.machine.rsync,
+                name=printable(cube.name))
     marker, *directories = carrier.places(load)
-    questions = tuple(PathKind(path) for path in directories)
-    found = near.machine.look((FileText(marker), *questions))
-    load = replace(load, made=found[FileText(marker)] == f"{identifier}\n".encode() and all(
-        isinstance(fact := found[question], PathFact) and fact.kind != "absent" for question in questions))
+    found = near.machine.look((FileText(marker), *map(PathKind, directories)))
+    load = replace(load, made=load.is_marked(found[FileText(marker)]) and all(
+        isinstance(fact := found[PathKind(path)], PathFact) and fact.kind != "absent" for path in directories))
     return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
 
 

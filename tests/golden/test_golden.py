@@ -55,7 +55,7 @@ def make_plan_there(case: dict[str, Any]) -> Plan:
         tuple(Parcel(one.name, one.host_path, relocation.there(one.host_path), one.type) for one in job.paths
               if one.direction == direction and relocation.moves(one.host_path)) for direction in ("input", "output"))
     load = Load(root, "1a2b3c4d", ("/cube", f"{root}/code"), relocation.workspace, ("/cube/workspace",), inputs,
-                outputs, rsync="rsync  version 3.2.7  protocol version 31")
+                outputs, rsync="rsync  version 3.2.7  protocol version 31", name="digits")
     inside = job_of(case["inside"]["runner"], case["inside"]["options"]).platform
     way = here.decide(lambda facts: carrier.way(job.platform, facts))
     push = here.decide(lambda facts: carrier.push(job.platform, facts, load))

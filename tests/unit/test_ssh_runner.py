@@ -36,7 +36,7 @@ def world(**fields: Any) -> World:
 
 def load(*, root: str = FAR, **fields: Any) -> Load:
     return Load(root, "1a2b3c4d", ("/cube", f"{root}/code"), ("/cube/workspace", f"{root}/workspace"), ("/cube/workspace",),
-                **fields)
+                **{"name": "digits", **fields})
 
 
 def pushed(some: Load, here: World | None = None, **options: Any) -> tuple[Step, ...]:
@@ -96,8 +96,8 @@ def test_the_directory_is_made_ours_alone_and_once_more_is_the_same(tmp_path: Pa
     for _ in range(2):
         done = make(some)
         assert done.returncode == 0, done.stderr
-    assert (root / ".mlcube-remote").read_text() == "1a2b3c4d\n"
-    assert sorted(path.name for path in root.iterdir()) == [".mlcube-remote", "code", "runs", "workspace"]
+    assert (root / ".mlcube-remote").read_text() == "1a2b3c4d\ndigits\n"
+    assert sorted(path.name for path in root.iterdir()) == [".mlcube-remote", "code", "partial", "runs", "workspace"]
     assert (root / "workspace/out").is_dir() and not (root / "workspace/out/model").exists()
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in (root, *root.rglob("*")))
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
@@ -113,6 +113,8 @@ def test_an_empty_directory_becomes_ours_and_nobody_else_looks_in(tmp_path: Path
 @pytest.mark.parametrize(("file", "text", "said"), [
     ("thesis.tex", "years", "did not make it"),
     (".hidden", "years", "did not make it"),
+    (".mlcube-remote", "ffffffff\nfaces\n", "belongs to another cube: faces\n"),
+    (".mlcube-remote", "ffffffff\ndigits 2\n", "belongs to another cube: digits 2\n"),
     (".mlcube-remote", "ffffffff\n", "belongs to another cube"),
 ])
 def test_somebody_elses_directory_is_left_as_it_is(tmp_path: Path, file: str, text: str, said: str) -> None:
@@ -123,6 +125,24 @@ def test_somebody_elses_directory_is_left_as_it_is(tmp_path: Path, file: str, te
     assert done.returncode == 3 and said in done.stderr.decode()
     assert [path.name for path in root.iterdir()] == [file] and (root / file).read_text() == text
     assert stat.S_IMODE(root.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize(("text", "name", "left"), [
+    ("ffffffff\ndigits\n", "digits", "ffffffff\ndigits\n"),  # a clone of the cube has made it
+    ("1a2b3c4d\ndigits\n", "numbers", "1a2b3c4d\nnumbers\n"),  # this one has, and was given another name
+    ("1a2b3c4d\n", "digits", "1a2b3c4d\ndigits\n"),
+    ("ffffffff\n  it's $(touch pwned)\\n\n", "  it's $(touch pwned)\\n", "ffffffff\n  it's $(touch pwned)\\n\n"),
+])
+def test_a_clone_of_the_cube_and_the_cube_by_another_name_may_use_it(tmp_path: Path, text: str, name: str, left: str) -> None:
+    root = tmp_path / "far"
+    root.mkdir(mode=0o700)
+    (root / ".mlcube-remote").write_text(text)
+    some = load(root=str(root), name=name)
+    done = make(some)
+    assert done.returncode == 0, done.stderr
+    assert (root / ".mlcube-remote").read_text() == left
+    assert some.is_marked(left.encode()) and some.is_marked(text.encode()) == (left == text)
+    assert not some.is_marked(b"ffffffff\nfaces\n") and not some.is_marked(None)
 
 
 def test_a_file_in_its_place_stays(tmp_path: Path) -> None:
@@ -136,7 +156,7 @@ def test_a_disk_that_was_full_when_the_marker_was_written(tmp_path: Path) -> Non
     root.mkdir()
     (root / ".mlcube-remote").write_text("")
     assert make(load(root=str(root))).returncode == 0
-    assert (root / ".mlcube-remote").read_text() == "1a2b3c4d\n"
+    assert (root / ".mlcube-remote").read_text() == "1a2b3c4d\ndigits\n"
 
 
 # --- sending and fetching ----------------------------------------------------------------------------------------------
@@ -169,7 +189,7 @@ def test_the_marker_and_the_directories_that_are_looked_for() -> None:
     some = load(outputs=(Parcel("m", "/cube/workspace/a/m", f"{FAR}/workspace/a/m"),
                          Parcel("x", "/else/x", f"{FAR}/elsewhere/1/x"),
                          Parcel("c", "/cube/results", f"{FAR}/runs/R/code/results")))
-    assert ssh.places(some) == (f"{FAR}/.mlcube-remote", f"{FAR}/code", f"{FAR}/workspace", f"{FAR}/runs",
+    assert ssh.places(some) == (f"{FAR}/.mlcube-remote", f"{FAR}/code", f"{FAR}/workspace", f"{FAR}/runs", f"{FAR}/partial",
                                 f"{FAR}/workspace/a", f"{FAR}/elsewhere/1")
 
 

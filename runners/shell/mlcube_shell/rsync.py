@@ -38,6 +38,7 @@ class Travel:
     there: str = ""
     progress: bool = False  # on stdout, one line that is written over and over
     partial: str = PARTIAL  # absolute: one directory for all, on the receiving side, on the file system of what arrives
+    unfinished: str = ""  # absolute, and there: where a file is until it is whole; empty: beside its place
 
     def can(self, what: str) -> bool:
         """Both sides must."""
@@ -124,6 +125,7 @@ def _words(travel: Travel) -> tuple[str, ...]:
     secluded = "--secluded-args" if travel.can("secluded_long") else "-s"
     options = (
         (secluded, travel.can("secluded")),
+        (f"--temp-dir={travel.unfinished}", bool(travel.unfinished)),
         ("--compress", travel.compress),
         ("--checksum", travel.checksum),
         (f"--bwlimit={travel.bandwidth}", bool(travel.bandwidth)),
@@ -194,9 +196,12 @@ def literal(path: str) -> str:
 # --- a list of what would travel -------------------------------------------------------------------------------------
 
 
+_NOT_TOLD = ("--info=progress2", "--temp-dir=")  # words that a dry run has no use for: that directory need not be there yet
+
+
 def list_command(command: Command, doing: bool = False) -> Command:
     """The same transfer, only told: rsync's own dry run, for `parse_listing`. `doing`: it is done, and told meanwhile."""
-    words = tuple(word for word in command.argv[1:] if doing or word != "--info=progress2")
+    words = tuple(word for word in command.argv[1:] if doing or not word.startswith(_NOT_TOLD))
     options = (*(() if doing else ("--dry-run",)), "--8-bit-output", "--out-format=%i %l %M %n")
     return replace(command, argv=(command.argv[0], *options, *words), env=(*command.env, Variable("TZ", "UTC0")))
 

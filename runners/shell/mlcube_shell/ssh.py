@@ -22,27 +22,35 @@ from mlcube_shell.ssh_connection import (
     remote_shell,
     rsync_host,
 )
-from mlcube_shell.travel import IGNORE_FILE, bring_outputs, send_code, send_inputs, travel_of, user_rules
+from mlcube_shell.travel import IGNORE_FILE, UNFINISHED, bring_outputs, send_code, send_inputs, travel_of, user_rules
 
 MARKER = ".mlcube-remote"  # in the cube's directory there: made by us, so that we may delete below it (RULINGS 34)
 
-# Nothing is deleted and nothing of anybody else's is written over: a directory that is not empty must bear the marker.
+# Nothing is deleted and nothing of anybody else's is written over: a directory that is not empty must bear the marker, with the
+# cube's id or its name. So clones of one cube may share it, and another cube may not.
 _MAKE = """\
 set -eu
 umask 077
 root={root}
-if [ ! -e "$root/{marker}" ] && [ -e "$root" ] && {{ ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }}; then
+marker=$root/{marker}
+cube={name}
+if [ ! -e "$marker" ] && [ -e "$root" ] && {{ ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }}; then
   printf '%s is there already, and mlcube did not make it\\n' "$root" >&2
   exit 3
 fi
 mkdir -p "$root"
-if [ -s "$root/{marker}" ] && [ "$(cat "$root/{marker}")" != {identifier} ]; then
-  printf '%s belongs to another cube\\n' "$root" >&2
-  exit 3
-fi
-if [ ! -s "$root/{marker}" ]; then
+name=
+if [ -s "$marker" ]; then
+  {{ IFS= read -r found || :; IFS= read -r name || :; }} < "$marker"
+  if [ "$found" != {identifier} ] && [ "$name" != "$cube" ]; then
+    printf '%s belongs to another cube: %s\\n' "$root" "$name" >&2
+    exit 3
+  fi
+else
   chmod 700 "$root"
-  printf '%s\\n' {identifier} > "$root/{marker}"
+fi
+if [ ! -s "$marker" ] || [ "$name" != "$cube" ]; then
+  printf '%s\\n%s\\n' {identifier} "$cube" > "$marker"
 fi
 mkdir -p {directories}
 """
@@ -80,7 +88,7 @@ def push(platform: Platform, facts: Facts, load: Load) -> tuple[Step, ...]:
     connection, travel = _both(platform, facts, load)
     make = () if load.made else (Step("make the cube's directory there", place_of(connection).command(_directories(load)),
                                  reasons=reasons_of(connection),
-                                 hint="empty the directory, or name another one: -Prunner.remote_root=DIRECTORY"),)
+                                 hint="name another directory: -Prunner.remote_root=DIRECTORY"),)
     inputs = send_inputs(travel, load, facts)
     return (*make, Step(f"send the cube to {connection.name}", send_code(travel, load), reasons=REASONS),
             *(Step(f"send inputs to {connection.name}", command, reasons=REASONS) for command in inputs))
@@ -124,12 +132,12 @@ def _texts(value: Data) -> tuple[str, ...]:
 
 
 def places(load: Load) -> tuple[str, ...]:
-    """What must be there before anything is sent: our marker, which holds the cube's id, and directories."""
+    """What must be there before anything is sent: our marker, which holds the cube's id and name, and directories."""
     parents = (os.path.dirname(parcel.there) for parcel in (*load.inputs, *load.outputs) if not load.is_of_code(parcel))
-    wanted = (load.code[1], load.workspace[1], os.path.join(load.root, "runs"), *parents)
+    wanted = (load.code[1], load.workspace[1], os.path.join(load.root, "runs"), os.path.join(load.root, UNFINISHED), *parents)
     return (os.path.join(load.root, MARKER), *dict.fromkeys(wanted))
 
 
 def _directories(load: Load) -> str:
-    return _MAKE.format(root=quote(load.root), marker=MARKER, identifier=quote(load.identifier),
+    return _MAKE.format(root=quote(load.root), marker=MARKER, identifier=quote(load.identifier), name=quote(load.name),
                         directories=" ".join(map(quote, places(load)[1:])))

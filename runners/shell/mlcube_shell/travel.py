@@ -15,6 +15,7 @@ from mlcube_cli.parcels import Load, Parcel
 from mlcube_shell.rsync import PARTIAL, Travel, includes, pull_file, pull_paths, pull_tree, push_code, push_paths
 
 IGNORE_FILE = ".mlcubeignore"  # at the top of a cube
+UNFINISHED = "partial"  # in the cube's directory there: files on their way
 
 # A rule in rsync's words: a letter with modifiers, or a word. The others of its kinds, which read further files or take
 # back what stands before them, are not for us.
@@ -86,8 +87,10 @@ def bring_outputs(travel: Travel, load: Load, facts: Facts, kept: Iterable[str],
 
 
 def _towards(travel: Travel, load: Load) -> Travel:
-    """Half of a file waits in a directory of its own there: no task sees it, and to look for it costs least."""
-    return replace(travel, partial=os.path.join(load.root, "partial"))
+    """Half of a file waits in a directory of its own there: no task sees it, nor does another transfer that runs at the same
+    time take it for a file to delete; and to look for it costs least."""
+    place = os.path.join(load.root, UNFINISHED)
+    return replace(travel, partial=place, unfinished=place)
 
 
 def _bring_elsewhere(travel: Travel, parcel: Parcel, facts: Facts, kept: tuple[str, ...]) -> Command:

@@ -11,27 +11,34 @@ sh -c '[ -n "$(find "$1" -prune -type d -user "$2" -perm 700 2>/dev/null)" ] && 
 printf %s 'set -eu
 umask 077
 root=/home/ada/.mlcube/cubes/mnist-1a2b3c4d
-if [ ! -e "$root/.mlcube-remote" ] && [ -e "$root" ] && { ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }; then
+marker=$root/.mlcube-remote
+cube=digits
+if [ ! -e "$marker" ] && [ -e "$root" ] && { ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }; then
   printf '"'"'%s is there already, and mlcube did not make it\n'"'"' "$root" >&2
   exit 3
 fi
 mkdir -p "$root"
-if [ -s "$root/.mlcube-remote" ] && [ "$(cat "$root/.mlcube-remote")" != 1a2b3c4d ]; then
-  printf '"'"'%s belongs to another cube\n'"'"' "$root" >&2
-  exit 3
-fi
-if [ ! -s "$root/.mlcube-remote" ]; then
+name=
+if [ -s "$marker" ]; then
+  { IFS= read -r found || :; IFS= read -r name || :; } < "$marker"
+  if [ "$found" != 1a2b3c4d ] && [ "$name" != "$cube" ]; then
+    printf '"'"'%s belongs to another cube: %s\n'"'"' "$root" "$name" >&2
+    exit 3
+  fi
+else
   chmod 700 "$root"
-  printf '"'"'%s\n'"'"' 1a2b3c4d > "$root/.mlcube-remote"
 fi
-mkdir -p /home/ada/.mlcube/cubes/mnist-1a2b3c4d/code /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace /home/ada/.mlcube/cubes/mnist-1a2b3c4d/runs
+if [ ! -s "$marker" ] || [ "$name" != "$cube" ]; then
+  printf '"'"'%s\n%s\n'"'"' 1a2b3c4d "$cube" > "$marker"
+fi
+mkdir -p /home/ada/.mlcube/cubes/mnist-1a2b3c4d/code /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace /home/ada/.mlcube/cubes/mnist-1a2b3c4d/runs /home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial
 ' | ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box 'exec sh -s'
 
 # send the cube to box
-rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --delete '--filter=- .git' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- /workspace' '--filter=- *.log' '--filter=- drafts/' '--filter=- *.sif' '--filter=- *.simg' '--filter=- *.img' '--filter=- __pycache__/' '--filter=- .venv/' '--filter=- .tox/' '--filter=- .nox/' '--filter=- .pytest_cache/' '--filter=- .mypy_cache/' '--filter=- .ruff_cache/' '--filter=- .ipynb_checkpoints/' '--filter=- .DS_Store' /cube/ box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/code/ </dev/null
+rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --temp-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --delete '--filter=- .git' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- /workspace' '--filter=- *.log' '--filter=- drafts/' '--filter=- *.sif' '--filter=- *.simg' '--filter=- *.img' '--filter=- __pycache__/' '--filter=- .venv/' '--filter=- .tox/' '--filter=- .nox/' '--filter=- .pytest_cache/' '--filter=- .mypy_cache/' '--filter=- .ruff_cache/' '--filter=- .ipynb_checkpoints/' '--filter=- .DS_Store' /cube/ box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/code/ </dev/null
 
 # send inputs to box
-rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --relative --no-implied-dirs '--filter=+ /data' '--filter=+ /it'"'"'s parameters.yaml' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- *.log' '--filter=- drafts/' '--filter=- .git' /cube/workspace/./data/ '/cube/workspace/./it'"'"'s parameters.yaml' box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/ </dev/null
+rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --temp-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --relative --no-implied-dirs '--filter=+ /data' '--filter=+ /it'"'"'s parameters.yaml' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- *.log' '--filter=- drafts/' '--filter=- .git' /cube/workspace/./data/ '/cube/workspace/./it'"'"'s parameters.yaml' box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/ </dev/null
 
 # make output directories
 mkdir -p -- /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace/model </dev/null
