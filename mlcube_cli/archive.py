@@ -83,16 +83,22 @@ def runs_of(workspace: str) -> tuple[list[Found], list[str]]:
 
 def load_all(directories: Iterable[str]) -> tuple[list[Found], list[str]]:
     """The records of these run directories, in their order, without those that have none; and a sentence for each broken
-    one."""
+    one, and one for all that are closed to us."""
     found: list[Found] = []
     broken: list[str] = []
+    closed: list[str] = []
     for directory in directories:
-        if not os.path.lexists(os.path.join(directory, RECORD)):
-            continue
         try:
+            os.lstat(os.path.join(directory, RECORD))
             found.append(Found(directory, read_record(directory)))
+        except PermissionError:
+            closed.append(directory)
+        except OSError:
+            continue
         except DefinitionError as error:
             broken.append(error.message)
+    if closed:
+        broken.append(f"{len(closed)} run{'s are' if len(closed) > 1 else ' is'} another user's, and not shown: {closed[0]}")
     return found, broken
 
 

@@ -100,7 +100,7 @@ def keep_manifest(workspace: str, found: Measure) -> None:
     place = os.path.join(workspace, MANIFESTS, name)
     try:
         if not os.path.exists(place):
-            os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+            os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
             write_bytes(place, found.manifest)
     except OSError:
         pass

@@ -24,6 +24,7 @@ Ask = Callable[[Command, float], Observation]  # process.ask: the command, and t
 
 PATIENCE = 3.0  # seconds that a finished run waits for what the machine's tools still have to say
 _LAST_WORD = 0.5  # seconds for one who was told to stop
+_SHORT = 1.0  # seconds: of a run that takes no longer, nothing is kept before its end
 _ANSWER = 10.0  # seconds for a tool
 _MOST_CODE = 20_000  # entries of a cube's directory, above which its code is not hashed
 _NO_CODE = frozenset({OURS, ".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache",
@@ -209,12 +210,16 @@ def parse_amd(text: str) -> dict[str, object] | None:
 
 class Gathering:
     """Learns things while the task runs, one after the other, in the background. Each is a name and a function that returns
-    JSON data and may raise what a machine does; a function is given `give_up`, to be asked now and then."""
+    JSON data and may raise what a machine does; a function is given `give_up`, to be asked now and then.
 
-    def __init__(self, wanted: Sequence[tuple[str, Callable[[Callable[[], bool]], object]]]) -> None:
-        self._wanted = wanted
+    `keep` is given all of it while the run goes on, since whoever kills us leaves only what is written; never for a run that
+    takes less than a second."""
+
+    def __init__(self, wanted: Sequence[tuple[str, Callable[[Callable[[], bool]], object]]],
+                 keep: Callable[[Mapping[str, object]], object] = lambda found: None) -> None:
+        self._wanted, self._keep = wanted, keep
         self._found: dict[str, object] = {}
-        self._stopped = threading.Event()
+        self._learnt, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._gather, name="mlcube-record", daemon=True)
 
     def start(self) -> None:
@@ -223,13 +228,21 @@ class Gathering:
     def results(self, hurry: Callable[[], bool], patience: float = float("inf")) -> Mapping[str, object]:
         """What was learnt, when all of it is; what there is after `patience` seconds, or soon after `hurry` says so."""
         until = time.monotonic() + patience
-        while self._thread.is_alive() and time.monotonic() < until and not hurry():
-            self._thread.join(0.05)
+        while not self._learnt.wait(0.05) and time.monotonic() < until and not hurry():
+            pass
         self._stopped.set()
         self._thread.join(_LAST_WORD)
         return dict(self._found)
 
     def _gather(self) -> None:
+        try:
+            self._learn()
+        finally:
+            self._learnt.set()
+        if not self._stopped.wait(_SHORT):
+            self._keep(dict(self._found))
+
+    def _learn(self) -> None:
         for name, learn in self._wanted:
             if self._stopped.is_set():
                 return

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from mlcube_cli import TYPE_CHECKING, __version__
 from mlcube_cli.atomic import write_text
-from mlcube_cli.errors import DefinitionError
+from mlcube_cli.errors import DefinitionError, MachineError
 
 if TYPE_CHECKING:
     from mlcube_cli.command import Plan
@@ -43,8 +43,11 @@ def run_directory(workspace: str, run_id: str) -> str:
 
 
 def write_record(directory: str, record: Mapping[str, object]) -> str:
-    """Write `record.json` into `directory` (made if absent) by rename; returns its path. Raises OSError."""
-    os.makedirs(directory, mode=0o755, exist_ok=True)
+    """Write `record.json` into `directory` (made if absent, for its owner alone) by rename; returns its path.
+
+    Raises OSError.
+    """
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     path = os.path.join(directory, RECORD)
     write_text(path, json.dumps({**record, "mlcube": __version__}, indent=2, ensure_ascii=True) + "\n")
     return path
@@ -139,6 +142,21 @@ def finish_record(directory: str, ending: Ending, give_up: Callable[[], bool] = 
     return write_record(directory, record)
 
 
+def lose_record(directory: str) -> str:
+    """Note that nobody will complete the record in the run directory any more: when it ended, and what it left, nobody knows.
+
+    Returns its path. Raises OSError, DefinitionError for a broken record.
+    """
+    record = read_record(directory)
+    if status_of(record) != LOST:
+        return os.path.join(directory, RECORD)
+    for entry in (*entries_of(record, "inputs"), *entries_of(record, "outputs")):
+        if not entry.get("kind"):
+            entry["note"] = "the run was lost before it was measured"
+    record.update(status=LOST, exit_code=MachineError.exit_code)
+    return write_record(directory, record)
+
+
 def _begun(beginning: Beginning) -> dict[str, object]:
     from mlcube_cli.report import plan_data
 
@@ -211,12 +229,17 @@ def entries_of(record: Mapping[str, object], which: str) -> list[dict[str, objec
 
 
 def status_of(record: Mapping[str, object]) -> str:
-    """How the run ended, or goes on: `lost` where the process that looked after it is gone for sure (RULINGS 27)."""
+    """How the run ended, or goes on: `lost` where the process that looked after it is gone for sure (RULINGS 27).
+
+    On another machine it goes on without that process, and only that machine can tell.
+    """
     from mlcube_cli.locks import myself
 
-    status = _text(record, "status")
+    status, execution = _text(record, "status"), record.get("execution")
+    if status != "running" or (isinstance(execution, dict) and execution.get("place")):
+        return status
     owner = owner_of(record)
-    return LOST if status == "running" and owner is not None and owner.is_dead(myself()) else status
+    return LOST if owner is not None and owner.is_dead(myself()) else status
 
 
 def owner_of(record: Mapping[str, object]) -> Owner | None:

@@ -20,7 +20,7 @@ def opened_logs(directory: str) -> Iterator[tuple[int, int]]:
 
     Raises OSError when they cannot be made. A log that was there, and a link in its place, is replaced.
     """
-    os.makedirs(directory, mode=0o755, exist_ok=True)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
     descriptors: list[int] = []
     try:
         for name in NAMES:

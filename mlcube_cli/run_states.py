@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Observation
 from mlcube_cli.locks import myself
 from mlcube_cli.place import Place
-from mlcube_cli.records import Ending, entries_of, finish_record, read_record
+from mlcube_cli.records import Ending, entries_of, finish_record, lose_record, read_record
 from mlcube_cli.run_index import ENDED, Entry, RunTask, concluded, with_tasks, write_entry
 from mlcube_cli.supervision.requests import states
 from mlcube_cli.supervision.state import CommandState, TaskState, parse_states
@@ -113,6 +114,9 @@ def _stand(directory: str, entry: Entry, answer: CommandState | str | None) -> S
     before = entry
     if entry.supervised is None:
         entry = replace(_orphaned(entry), settled=True)
+        for task in entry.tasks:
+            with contextlib.suppress(OSError, DefinitionError):
+                lose_record(task.directory)
     elif answer is not None:
         entry = refreshed(entry, answer)
     if entry != before:

@@ -16,13 +16,14 @@ from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
 from mlcube_cli.cli.executing import finish_for_make, why_failed
 from mlcube_cli.cli.following import LET_GO, Following
 from mlcube_cli.cli.homeward import Homeward
+from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.listed import Listed, entry_for, keep_entry
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
 from mlcube_cli.cli.sending import look_before_sending
 from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.cli.trips import Trip, plan_trip
-from mlcube_cli.command import Plan, Step, merge
+from mlcube_cli.command import Plan, Step, as_data, merge
 from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, MLCubeError, PreparationError, TransferError
@@ -43,7 +44,8 @@ _PATIENCE = 300.0  # seconds for which a lost connection is tried again, unless 
 def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> int:
     """`mlcube run` on another machine. Returns the exit code, or dies by the signal that ended it."""
     assert prepared.remote is not None
-    plans = [replace(plan, platform=prepared.platform_name) for plan in plans]
+    shipped = prepared.remote.shipped
+    plans = [replace(without_making(plan, shipped) if shipped else plan, platform=prepared.platform_name) for plan in plans]
     trip = plan_trip(prepared, merge(plans))
     if arguments.dry_run:
         trip.remote.keep_questions(trip.identifier)
@@ -88,6 +90,13 @@ def supervised_of(trip: Trip) -> Supervised:
     """Where the command line's run is, for the index."""
     place = trip.remote.way.place
     return Supervised(place.reach, place.name, trip.layout.directory, dict(trip.layout.tasks))
+
+
+def travel_data(trip: Trip) -> dict[str, object]:
+    """What this machine does for the run, for its record: the steps before it, the one that starts it, those that bring its
+    outputs home. The script that is sent holds the plan, which the record has, and is left out."""
+    *before, there = trip.as_plan().steps
+    return {"travel": [*(as_data(step) for step in before), {**as_data(there), "stdin": None}]}
 
 
 @dataclass
@@ -141,8 +150,10 @@ class _Attended:
         return True
 
     def _begin(self, session: Session, stack: contextlib.ExitStack) -> None:
+        travel = travel_data(self.trip) if self.plans else {}
         for number, (job, plan) in enumerate(zip(self.trip.remote.jobs, self.plans)):
-            self.recorders[job.run_id] = Recorder(self.arguments, self.prepared, number, plan, lambda: session.interrupted)
+            self.recorders[job.run_id] = Recorder(self.arguments, self.prepared, number, plan, lambda: session.interrupted,
+                                                  found=travel)
             try:
                 self.logs[job.run_id] = stack.enter_context(opened_logs(run_directory(job.workspace, job.run_id)))
             except OSError as error:
@@ -150,8 +161,10 @@ class _Attended:
 
     def _detach(self, session: Session, homeward: Homeward) -> None:
         """Start it and leave. The run is remembered before it starts: nobody else knows of it."""
-        for number, plan in enumerate(self.plans):
-            Recorder(self.arguments, self.prepared, number, plan, lambda: False, detached=True).begin(time.time())
+        travel = travel_data(self.trip)
+        recorders = [Recorder(self.arguments, self.prepared, number, plan, lambda: False, detached=True, found=travel)
+                     for number, plan in enumerate(self.plans)]
+        records = [recorder.begin(time.time()) for recorder in recorders]
         entry = entry_for(self.prepared, supervised=supervised_of(self.trip),
                           fetch=homeward.as_data())
         keep_entry(entry)
@@ -159,9 +172,11 @@ class _Attended:
             start(self.trip.layout, self.trip.program, self.trip.secrets, new_nonce())), reasons=self.trip.remote.way.reasons)
         if not self._step(session, step):
             return
+        for recorder in recorders:
+            recorder.leave()
         self.result.status = "running"
-        self.result.tasks = [{"task": task.task, "status": "queued", "exit_code": None, "seconds": None,
-                              "run_id": task.run_id, "record": None, "image": None} for task in entry.tasks]
+        self.result.tasks = [{"task": task.task, "status": "queued", "exit_code": None, "seconds": None, "run_id": task.run_id,
+                              "record": record, "image": None} for task, record in zip(entry.tasks, records)]
         if not self.arguments.json:
             output.result(f"{entry.id}\n")
         output.say(f"it runs on {self.trip.remote.name}; mlcube logs -f {entry.id}, mlcube wait {entry.id}, "

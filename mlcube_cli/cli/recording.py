@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
@@ -35,7 +37,7 @@ from mlcube_cli.records import (
 from mlcube_cli.run_log import log_paths
 
 _AFTER_A_SIGNAL = 5.0  # seconds, at most, for the sizes of what a cancelled task left
-_MOMENT = 1.0  # seconds
+_MOMENT = 1.0  # seconds, twice, before we leave a run in the background
 
 
 def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Plan, started: float) -> Beginning:
@@ -93,10 +95,13 @@ class Recorder:
     plan: Plan
     hurry: Callable[[], bool]  # did a signal come?
     detached: bool = False  # we leave before the task ends: somebody else completes the record
+    found: Mapping[str, object] = field(default_factory=dict)  # what is known of the run already, for its record
     path: str | None = None  # of the record, once it is there
     _measured: dict[str, Mapping[str, object]] = field(default_factory=dict)
     _gatherings: tuple[Gathering, ...] = ()
     _hashing: str = NONE
+    _writing: Lock = field(default_factory=Lock)  # the record
+    _over: bool = False  # nothing is kept of it meanwhile any more
 
     @property
     def job(self) -> Job:
@@ -104,7 +109,7 @@ class Recorder:
 
     def begin(self, started: float) -> str | None:
         """Write the record of a run that is about to start; its path, or None where there is none."""
-        beginning = beginning_of(self.arguments, self.prepared, self.number, self.plan, started)
+        beginning = replace(beginning_of(self.arguments, self.prepared, self.number, self.plan, started), found=self.found)
         self._hashing = beginning.hashing
         if self.detached:
             beginning = replace(beginning, owner=None)
@@ -116,7 +121,7 @@ class Recorder:
         staying = _staying(self.prepared, self.job)
         self._measured = measure_inputs(
             self.job, self._hashing, lambda argument: argument.mode == "rw" and argument.name not in staying, self.hurry)
-        self._gatherings = (Gathering(self._of_files()), Gathering(self._of_the_machine()))
+        self._gatherings = (Gathering(self._of_files(), self._keep), Gathering(self._of_the_machine(), self._keep))
         for gathering in self._gatherings:
             gathering.start()
         return self.path
@@ -127,13 +132,24 @@ class Recorder:
             return
         found = {name: value for gathering in self._gatherings
                  for name, value in gathering.results(self.hurry, _MOMENT).items()}
-        measured = self._known(found.pop("inputs", None))
+        with self._writing:
+            self._over = True
         try:
-            record = read_record(self.path)
-            inputs = [{**entry, **measured.get(str(entry.get("name")), {})} for entry in entries_of(record, "inputs")]
-            write_record(os.path.dirname(self.path), {**record, **found, "inputs": inputs})
+            self._add(self.path, found)
         except (OSError, DefinitionError) as error:
             output.warn(f"the record of this run is not complete: {getattr(error, 'strerror', None) or error}")
+
+    def _keep(self, found: Mapping[str, object]) -> None:
+        """What was learnt of a run that goes on. Where it cannot be written, its end will say so."""
+        with self._writing, contextlib.suppress(OSError, DefinitionError):
+            if self.path is not None and not self._over:
+                self._add(self.path, found)
+
+    def _add(self, path: str, found: Mapping[str, object]) -> None:
+        """Raises OSError, DefinitionError."""
+        record, measured = read_record(path), self._known(found.get("inputs"))
+        inputs = [{**entry, **measured.get(str(entry.get("name")), {})} for entry in entries_of(record, "inputs")]
+        write_record(os.path.dirname(path), {**record, **found, "inputs": inputs})
 
     def end(self, status: str, exit_code: int, seconds: float) -> None:
         """Complete the record."""
@@ -144,6 +160,8 @@ class Recorder:
         give_up = (lambda: time.time() > until) if self.hurry() else self.hurry
         found = dict(self._gatherings[0].results(self.hurry))
         found.update(self._gatherings[1].results(self.hurry, PATIENCE))
+        with self._writing:
+            self._over = True
         measured = self._known(found.pop("inputs", None))
         try:
             finish_record(os.path.dirname(self.path), Ending(status, exit_code, seconds, ended, found, measured), give_up)
@@ -160,13 +178,12 @@ class Recorder:
     def _of_files(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
         job, hashing, staying = self.job, self._hashing, _staying(self.prepared, self.job)
         wanted: list[tuple[str, Callable[[Callable[[], bool]], object]]] = [
-            ("inputs", lambda stop: measure_inputs(
-                job, hashing, lambda argument: argument.mode != "rw" and argument.name not in staying, stop)),
             ("code", lambda stop: code_data(job.root, job.workspace, hashing, stop))]
         image = self.plan.tasks[0].image
         if image is not None and (not image[1] or os.path.isabs(image[0])):  # not looked at yet, or a file
             wanted.append(("image", lambda stop: self._image(self.plan.tasks[0])))
-        return wanted
+        return [*wanted, ("inputs", lambda stop: measure_inputs(
+            job, hashing, lambda argument: argument.mode != "rw" and argument.name not in staying, stop))]
 
     def _of_the_machine(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
         job, environment = self.job, dict(os.environ)

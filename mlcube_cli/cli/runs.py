@@ -49,12 +49,12 @@ def _known(arguments: Arguments) -> tuple[list[Found], str]:
 
 
 def _settle_here() -> None:
-    """The records of what ran in the background on this machine, and has ended, are completed. Other machines are not asked:
-    `mlcube ps` does that."""
+    """The records of what ran on this machine, and has ended unseen, are completed. Other machines are not asked: `mlcube ps`
+    does that."""
     facts = machine(os.environ)
     directory = index_directory(facts.environment, facts.home)
     waiting = [entry for entry in read_index(directory).entries
-               if entry.supervised and not entry.supervised.place and not entry.settled]
+               if not entry.settled and not (entry.supervised and entry.supervised.place)]
     if waiting:
         from mlcube_cli.process import ask
         from mlcube_cli.run_states import look_at
@@ -159,7 +159,7 @@ def _details(run: Found) -> list[str]:
     pairs = [
         ("run", run.run_id),
         ("status", run.status + (f", exit code {code}" if code is not None else "")
-         + (f": {run.host} has restarted, or mlcube was killed" if run.status == LOST else "")),
+         + _aside(run)),
         ("cube", f"{run.text('name', 'cube')} {run.text('version', 'cube')}".rstrip() + f"  {run.root}"),
         ("task", run.text("task")),
         ("platform", run.text("platform") + (f" on {place}" if place else "")),
@@ -170,13 +170,21 @@ def _details(run: Found) -> list[str]:
          if isinstance(engines, list) else ""),
         ("GPUs", _gpus(gpus) if isinstance(gpus, dict) else ""),
         ("definition", run.text("sha256", "definition")), ("code", run.text("sha256", "code")),
-        ("commit", f"{git.get('commit')}{_DIRT.get(git.get('dirty'), '')}" if isinstance(git, dict) else ""),
+        ("commit", f"{git.get('commit') or 'none yet'}{_DIRT.get(git.get('dirty'), '')}" if isinstance(git, dict) else ""),
         *((which[:-1], _entry_line(entry)) for which in ("inputs", "outputs") for entry in entries_of(record, which)),
         *(("text", f"{one.get('name')} = {one.get('value')}") for one in _parameters(run) if one.get("type") == "text"),
         ("stdout", run.here(run.text("stdout", "logs"))), ("stderr", run.here(run.text("stderr", "logs"))),
         ("record", run.path),
     ]
     return [f"{name:<11} {_line(value)}" for name, value in pairs if value]
+
+
+def _aside(run: Found) -> str:
+    """What is to be said of a status that is nobody's last word."""
+    if run.status == LOST:
+        return f": {run.text('host')} has restarted, or what looked after it was killed"
+    place = run.text("place", "execution")
+    return f" when {place} was last heard of; mlcube ps asks it" if run.status == "running" and place else ""
 
 
 _DIRT = {True: ", and changes that are not committed", False: "", None: " (changes were not looked for)"}

@@ -140,6 +140,9 @@ def test_a_killed_mlcube_leaves_a_record_that_is_lost(run_mlcube: RunMLCube, cub
     assert child.stdout is not None and child.stdout.readline() == b"started\n"
     listed = json.loads(run_mlcube("runs", "list", "--json", cwd=cube).stdout)["runs"]
     assert [run["status"] for run in listed] == ["running"]
+    until = time.monotonic() + 30
+    while not (only(cube)["engines"] and only(cube)["code"]):
+        assert time.monotonic() < until
     child.kill()
     child.wait()
     child.stdout.close()
@@ -148,9 +151,11 @@ def test_a_killed_mlcube_leaves_a_record_that_is_lost(run_mlcube: RunMLCube, cub
         listed = check_schema("mlcube.runs.v1", run_mlcube("runs", "list", "--json", cwd=cube).stdout)["runs"]
         assert [run["status"] for run in listed] == ["lost"]
         assert " lost " in run_mlcube("runs", cwd=cube).stdout
-        assert "lost: " in run_mlcube("runs", "show", cwd=cube).stdout
-        code, found = verdicts(run_mlcube, cube)
-        assert code == 3 and set(found.values()) == {"unknown"}
+        assert "lost, exit code 4: " in run_mlcube("runs", "show", cwd=cube).stdout
+        record = only(cube)
+        assert (record["status"], record["exit_code"], record["ended"]) == ("lost", 4, None)
+        assert record["engines"] and record["code"]["sha256"]  # learnt before mlcube was killed
+        assert verdicts(run_mlcube, cube) == (0, {"data": "same", "one": "same", "out": "unknown", "file": "unknown"})
     finally:
         _end_sleeper(records(cube)[0]["run_id"])
 

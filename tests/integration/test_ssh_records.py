@@ -34,6 +34,41 @@ def test_the_record_of_a_run_elsewhere_is_whole(far: Far, inside: str) -> None:
     assert again.exit_code == 0 and "not as in run" not in again.stderr, again.stderr
 
 
+def test_the_record_of_a_detached_run_is_as_whole(far: Far) -> None:
+    done = json.loads(far.run("--detach", "--json").stdout)
+    assert [os.path.exists(task["record"]) for task in done["tasks"]] == [True]
+    early = far.record()
+    assert {entry["hash"] for entry in early["inputs"]} == {"full"} and early["engines"] and early["code"]["sha256"]
+    (far.workspace / "data/one").write_text("changed here, while it runs there")
+    assert far.plain("wait").exit_code == far.plain("fetch").exit_code == 0
+    record = far.record()
+    assert record["status"] == "succeeded" and record["inputs"] == early["inputs"]
+    assert {entry["hash"] for entry in record["outputs"]} == {"full"}
+    assert far.plain("runs", "verify").exit_code == 3
+
+
+def test_what_travelled_is_in_the_record_word_for_word(far: Far) -> None:
+    far.run()
+    travel = far.record()["travel"]
+    sent = [step["argv"] for step in travel if step["argv"][0] == "rsync"]
+    assert any(f"{far.user}:{far.root}/workspace/" in words for words in sent)
+    (home,) = [words for words in travel[-1]["after"] if words[0] == "rsync"]
+    assert any(word.startswith(f"{far.user}:{far.root}/workspace/") for word in home) and travel[-1]["stdin"] is None
+
+
+def test_a_run_that_goes_on_there_is_not_lost_with_the_mlcube_here(far: Far) -> None:
+    far.script("echo begun; exec sleep 60\n")
+    with far.started("--task", "work") as started:
+        assert started.process.stdout is not None and started.process.stdout.readline() == b"begun\n"
+        started.process.kill()
+        started.process.wait()
+    (run,) = json.loads(far.plain("runs", "--json").stdout)["runs"]
+    assert run["status"] == "running" and "mlcube ps asks it" in far.plain("runs", "show").stdout
+    assert far.plain("cancel").exit_code == 0
+    (run,) = json.loads(far.plain("runs", "--json").stdout)["runs"]
+    assert (run["status"], run["exit_code"]) == ("cancelled", 143)
+
+
 def test_data_that_stays_there_has_no_digest(far: Far) -> None:
     far.box.write(f"{far.far_home}/shared/one", b"shared\n", owner=far.user)
     far.run(f"data={far.far_home}/shared")

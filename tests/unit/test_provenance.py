@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import queue
 import subprocess
 import time
 from collections.abc import Callable
@@ -200,6 +201,16 @@ def test_what_is_learnt_comes_together_and_a_failure_is_left_out() -> None:
     gathering = Gathering([("one", lambda stop: 1), ("two", fail), ("three", lambda stop: None)])
     gathering.start()
     assert gathering.results(lambda: False) == {"one": 1, "three": None}
+
+
+def test_what_is_learnt_of_a_long_run_is_kept_while_it_goes_on() -> None:
+    kept: queue.Queue[object] = queue.Queue()
+    gathering = Gathering([("one", lambda stop: 1)], kept.put)
+    gathering.start()
+    assert kept.get(timeout=30) == {"one": 1} == gathering.results(lambda: False)
+    short = Gathering([("one", lambda stop: 1)], kept.put)
+    short.start()
+    assert short.results(lambda: False) == {"one": 1} and kept.empty()
 
 
 @pytest.mark.parametrize("patient", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlcube_cli.archive import Found, choose, load_one
+from mlcube_cli.archive import Found, choose, load_all, load_one
 from mlcube_cli.command import Command, Plan, Step, TaskPlan
 from mlcube_cli.definition.model import Cube
 from mlcube_cli.errors import DefinitionError, UsageError
@@ -22,6 +23,7 @@ from mlcube_cli.records import (
     Execution,
     begin_record,
     finish_record,
+    lose_record,
     read_record,
     rfc3339,
     seconds_of,
@@ -113,6 +115,46 @@ def test_a_run_is_lost_when_its_owner_is_gone_for_sure(workspace: Path) -> None:
                           (replace(me, boot="0" * 32), "lost"), (replace(me, host="elsewhere", boot="0" * 32), "running")):
         assert status_of(read_record(begin_record(beginning(workspace, owner=owner)))) == status
     assert status_of({"status": "failed", "owner": {"pid": child.pid}}) == "failed"
+
+
+def test_on_another_machine_a_run_goes_on_without_who_started_it(workspace: Path) -> None:
+    gone = replace(myself(), boot="0" * 32)
+    there = replace(beginning(workspace, owner=gone), execution=Execution("gpu-box", "far", "ada", "/there"))
+    assert status_of(read_record(begin_record(there))) == "running"
+
+
+def test_a_lost_run_keeps_what_is_known_of_it(workspace: Path) -> None:
+    known = {"kind": "file", "hash": "full", "sha256": "sha256:2", "note": ""}
+    start = beginning(workspace, owner=replace(myself(), boot="0" * 32), measured={"data": known})
+    directory = os.path.dirname(begin_record(start))
+    record = read_record(lose_record(directory))
+    assert (record["status"], record["exit_code"], record["ended"], record["seconds"]) == ("lost", 4, None, None)
+    assert [(one["name"], one["kind"], one["note"]) for one in (*record["inputs"], *record["outputs"])] == [  # type: ignore
+        ("data", "file", ""), ("cache", "", "the run was lost before it was measured"),
+        ("out", "", "the run was lost before it was measured")]
+
+
+def test_only_a_run_that_is_lost_for_sure_is_noted_as_lost(workspace: Path) -> None:
+    for owner in (myself(), replace(myself(), host="elsewhere", boot="0" * 32)):
+        directory = os.path.dirname(begin_record(beginning(workspace, owner=owner)))
+        assert read_record(lose_record(directory))["status"] == "running"
+    finish_record(directory, ENDING)
+    assert read_record(lose_record(directory))["status"] == "succeeded"
+
+
+def test_a_run_is_nobody_elses_to_read(workspace: Path) -> None:
+    directory = os.path.dirname(finish_record(os.path.dirname(begin_record(beginning(workspace))), ENDING))
+    assert [stat.S_IMODE(os.stat(place).st_mode) for place in (directory, workspace / ".mlcube/manifests")] == [0o700, 0o700]
+
+
+def test_runs_that_are_closed_to_us_are_told_in_one_sentence(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = os.path.dirname(begin_record(beginning(workspace)))
+
+    def refuse(path: str) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "lstat", refuse)  # nothing is closed to root
+    assert load_all([directory]) == ([], [f"1 run is another user's, and not shown: {directory}"])
 
 
 @pytest.mark.parametrize("seconds", [0.0, 900.25, 1795344502.999])
