@@ -35,6 +35,8 @@ from mlcube_cli.relocation import is_at_or_below
 from mlcube_cli.run_index import Entry
 from mlcube_cli.runner import load_carrier
 
+_OF_TASKS = ("env", "setup", "modules")  # of the platform's options: what tasks have there, which may be secret
+
 
 @dataclass(frozen=True)
 class Homeward:
@@ -43,6 +45,7 @@ class Homeward:
     platform: Platform
     load: Load
     identifier: str  # what the runs of the command line share
+    directory: str = ""  # the current one of the command line, which the platform's options may be relative to
 
     @property
     def name(self) -> str:
@@ -91,7 +94,12 @@ class Homeward:
         """The steps that bring the outputs home; what lies at or below the paths `kept` here stays. Raises MLCubeError."""
         carrier = load_carrier(self.platform.runner)
         return with_facts(lambda known: carrier.pull(self.platform, known, self.load, kept, self.suffix),
-                          facts or machine(os.environ))[0]
+                          facts or self.look_around())[0]
+
+    def look_around(self) -> Facts:
+        """What is known of this machine, as the command line saw it."""
+        facts = machine(os.environ)
+        return replace(facts, cwd=self.directory or facts.cwd)
 
     @property
     def suffix(self) -> str:
@@ -117,21 +125,25 @@ class Homeward:
         return f"{top}{self.suffix}{path[len(top):]}"
 
     def as_data(self) -> dict[str, Any]:
-        """As JSON data, without anything secret."""
-        options = {option.name: option.value for option in self.platform.options if not option.secret}
-        return {"platform": {"name": self.platform.name, "runner": self.platform.runner, "options": options},
-                "load": asdict(self.load), "identifier": self.identifier}
+        """As JSON data, without anything secret: what leads there stands in ssh's words, which are kept as well."""
+        kept = [option for option in self.platform.options if option.name not in _OF_TASKS]
+        return {"platform": {"name": self.platform.name, "runner": self.platform.runner,
+                             "options": {option.name: option.value for option in kept},
+                             "literal": [option.name for option in kept if option.secret]},
+                "load": asdict(self.load), "identifier": self.identifier, "directory": self.directory}
 
 
 def from_data(data: Mapping[str, Any]) -> Homeward:
     """The inverse of `as_data`. Raises KeyError, TypeError for anything else."""
     platform, load = data["platform"], data["load"]
-    options = tuple(Option(name, value, "the run's own note") for name, value in platform["options"].items())
+    literal = platform.get("literal", ())  # nothing expands in them: their values were taken from the environment
+    options = tuple(Option(name, value, "the run's own note", secret=name in literal)
+                    for name, value in platform["options"].items())
     inputs, outputs = (tuple(Parcel(**parcel) for parcel in load[which]) for which in ("inputs", "outputs"))
     return Homeward(
         Platform(platform["name"], platform["runner"], options, NOWHERE),
         Load(load["root"], load["identifier"], (load["code"][0], load["code"][1]), (load["workspace"][0], load["workspace"][1]),
-             tuple(load["leave_out"]), inputs, outputs, rsync=load["rsync"]), data["identifier"])
+             tuple(load["leave_out"]), inputs, outputs, rsync=load["rsync"]), data["identifier"], data.get("directory", ""))
 
 
 def bring_home(entry: Entry) -> MLCubeError | None:
@@ -155,4 +167,4 @@ def connected(entry: Entry, session: Session) -> Entry:
 
 def _way(homeward: Homeward) -> Way:
     carrier = load_carrier(homeward.platform.runner)
-    return with_facts(lambda known: carrier.way(homeward.platform, known), machine(os.environ))[0]
+    return with_facts(lambda known: carrier.way(homeward.platform, known), homeward.look_around())[0]

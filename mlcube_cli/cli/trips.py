@@ -40,7 +40,7 @@ class Trip:
 
     @property
     def homeward(self) -> Homeward:
-        return Homeward(self.remote.platform, self.remote.load, self.identifier)
+        return Homeward(self.remote.platform, self.remote.load, self.identifier, self.remote.here.cwd)
 
     def as_plan(self) -> Plan:
         """All of it as one plan to be shown: the task's steps are inside the script that one of the steps sends."""

@@ -46,6 +46,30 @@ def test_a_detached_run_is_followed_waited_for_and_fetched(far: Far) -> None:
     assert again.exit_code == 0, again.stderr
 
 
+def test_a_way_that_the_environment_and_the_current_directory_name_is_found_again(far: Far) -> None:
+    """Later commands are given without the variable, and elsewhere; what is secret is not kept for them."""
+    configuration = (far.box.room / "config").read_text("utf-8").replace(f"Host {far.user}\n", "Host by-configuration\n")
+    (far.cube.parent / "way").write_text(configuration, "utf-8")
+    definition = (far.cube / "mlcube.yaml").read_text().replace(
+        f"host: {far.user}", 'host: "${oc.env:WHERE}", ssh_options: [-F, way], env: {PLAIN: shown, TOKEN: "${oc.env:TOKEN}"}')
+    (far.cube / "mlcube.yaml").write_text(definition)
+    far.script('test "$TOKEN$GIVEN $PLAIN" = "s3""cret-ones3""cret-two shown" && echo well >"$result/file"\n')
+    words = ("run", str(far.cube), "--platform=ssh", "--task=work", "--detach", "-Pssh.env.GIVEN=s3cret-two",
+             "-Pssh.platform=local")
+    done = far.run_mlcube(*words, cwd=far.cube.parent,
+                          env={**far.environment, "WHERE": "by-configuration", "TOKEN": "s3cret-one"})
+    assert done.exit_code == 0, done.stderr
+    far.box.close_connections()
+    done = far.plain("wait")
+    assert done.exit_code == 0, done.stderr
+    done = far.plain("fetch")
+    assert done.exit_code == 0, done.stderr
+    assert (far.result / "file").read_text() == "well\n"
+    kept = [path for place in (far.home, far.cube) for path in place.rglob("*") if path.is_file()]
+    assert any(path.parent.name == "runs" and path.suffix == ".json" for path in kept)
+    assert [path for path in kept if b"s3cret" in path.read_bytes()] == []
+
+
 def test_checkpoints_are_fetched_in_the_middle_of_a_run(far: Far) -> None:
     run = detach(far, 'echo one >"$result/checkpoint"; echo up; sleep 300')
     until(lambda: far.plain("logs", run).stdout == "up\n")

@@ -147,10 +147,18 @@ def option_words(platform: Platform, facts: Facts) -> tuple[str, ...]:
             if not rest:
                 raise refuse(option, f"'{word}' wants a value", "give it as the next item of the list")
             value = rest.pop(0)
-            words += [word, value] if letter != "o" else _setting(option, value, word)
+            words += [word, _found(letter, value, facts)] if letter != "o" else _setting(option, value, word)
+        elif letter == "o":
+            words += _setting(option, value)
         else:
-            words += [word] if letter != "o" else _setting(option, value)
+            words.append(word.removesuffix(value) + _found(letter, value, facts))
     return tuple(words)
+
+
+def _found(letter: str, value: str, facts: Facts) -> str:
+    """The value; of `-F` a whole path, since later commands of the same run may be given in another directory."""
+    named = letter == "F" and value not in ("none", "") and not value.startswith("/")
+    return f"{facts.cwd.rstrip('/')}/{value}" if named else value
 
 
 def _letter(option: Option, word: str) -> tuple[str, str]:
