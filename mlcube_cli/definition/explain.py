@@ -187,6 +187,10 @@ def _too_small(fault: _Fault) -> Iterator[Problem]:
     yield fault.problem(f"{fault.name()} must be {fault.rule} or more, not {fault.value}", "bad-value", fault.example())
 
 
+def _too_big(fault: _Fault) -> Iterator[Problem]:
+    yield fault.problem(f"{fault.name()} must be {fault.rule} or less, not {fault.value}", "bad-value", fault.example())
+
+
 def _empty(fault: _Fault) -> Iterator[Problem]:
     yield fault.problem(f"{fault.name()} must not be empty", "bad-value", fault.example())
 
@@ -197,8 +201,8 @@ def _other(fault: _Fault) -> Iterator[Problem]:
 
 _FAULTS: dict[str, Callable[[_Fault], Iterator[Problem]]] = {
     "type": _wrong_type, "additionalProperties": _unknown_key, "required": _missing_key, "enum": _not_in_list,
-    "const": _not_in_list, "pattern": _pattern, "minimum": _too_small, "minItems": _empty, "minLength": _empty,
-    "minProperties": _empty,
+    "const": _not_in_list, "pattern": _pattern, "minimum": _too_small, "maximum": _too_big, "minItems": _empty,
+    "minLength": _empty, "minProperties": _empty,
 }
 
 

@@ -27,7 +27,8 @@ _ALWAYS = "the cube, the inputs and the outputs always travel, as far as they ch
 _NO_TOOL = "nothing of ours is installed on the other machine"
 # What has no use any more, and why. An `env` with one of `_DIRECTORY` is the tool's directory, else it holds variables.
 NO_USE: Mapping[str, str] = {
-    "interpreter": _NO_TOOL, "runtime": _NO_TOOL, "remote_local": _NO_TOOL, "env": _NO_TOOL, "authentication": "",
+    "interpreter": _NO_TOOL, "runtime": _NO_TOOL, "remote_local": _NO_TOOL, "env": _NO_TOOL,
+    "authentication": "",  # what else stands there is an unknown key
     "mlcube": _ALWAYS, "mlbox": _ALWAYS, "sync": _ALWAYS,
 }
 _OF_THE_MACHINE = ("setup", "modules")  # lists; `env` is a map
@@ -52,7 +53,7 @@ def canonical_ssh(options: Mapping[str, Node], path: str) -> tuple[dict[str, Nod
                 rest[name] = item
             elif is_set(item):
                 problems += _move(kept, target, item, f"{_dotted(path, section)}.{name}")
-        if _says_something(mapping(rest, node) if inner else node):
+        if NO_USE[section] and _says_something(mapping(rest, node) if inner else node):
             what = _listed(rest) if len(rest) < len(inner) else "it"
             problems.append(Problem(node.key, no_use(section), "unused-section", f"remove {what}", _dotted(path, section),
                                     "warning"))

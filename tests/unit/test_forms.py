@@ -146,6 +146,25 @@ def test_an_ssh_platform_that_says_one_thing_in_two_places(tmp_path: Path, text:
     assert "both are the option" in reading.problems[0].message
 
 
+@pytest.mark.parametrize(("text", "message"), [
+    ("port: 0", "'port' must be 1 or more, not 0"), ("port: 65536", "'port' must be 65535 or less, not 65536"),
+    ("reconnect: -1", "'reconnect' must be 0 or more, not -1"),
+    ("control_persist: -0.5", "'control_persist' must be 0 or more, not -0.5"),
+    ("sync: {bandwidth: lots}", "'bandwidth' must be a number a second, such as 500k, 20m or 1.5g, not the text 'lots'"),
+    ("sync: {bandwidth: 10m/s}", "'bandwidth' must be a number a second, such as 500k, 20m or 1.5g, not the text '10m/s'"),
+    ("authentication: {user: a, key: b}", "'key' is not a key that the 'authentication' section knows"),
+])
+def test_an_ssh_platform_whose_values_mean_nothing(tmp_path: Path, text: str, message: str) -> None:
+    reading = read(write_tree(tmp_path, {**STAGE_2A, "platforms/ssh.yaml": f"schema_type: mlcube_ssh\nhost: h\n{text}\n"}))
+    assert [problem.message for problem in reading.problems] == [message]
+
+
+@pytest.mark.parametrize("text", ["port: 65535", "reconnect: 0", "sync: {bandwidth: 100}", "sync: {bandwidth: 1.5MiB}"])
+def test_an_ssh_platform_at_the_ends_of_what_is_taken(tmp_path: Path, text: str) -> None:
+    reading = read(write_tree(tmp_path, {**STAGE_2A, "platforms/ssh.yaml": f"schema_type: mlcube_ssh\nhost: h\n{text}\n"}))
+    assert problems(reading) == []
+
+
 def test_sections_of_runners_of_old_are_named(tmp_path: Path) -> None:
     reading = read(write_tree(tmp_path, {
         "mlcube.yaml": "docker: {image: '${k8s.image}'}\nk8s: {pvc: data, image: x}\ngcp: {}\ntasks: {a: null}\n"}))
