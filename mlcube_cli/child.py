@@ -9,7 +9,7 @@ from typing import IO, Protocol
 
 from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.family import Family
-from mlcube_cli.streams import Fed, Sink, Tail, Tee, show
+from mlcube_cli.streams import Fed, Sink, Tail, Tee, Through, show
 
 _CHUNK = 65536
 _LAST_CHUNKS = 64  # read at the end, whatever still writes
@@ -30,6 +30,7 @@ class Manner:
     passes_on: bool = False  # it passes TERM on itself
     logs: tuple[int, int] | None = None  # a payload's stdout and stderr go to these descriptors, too
     feed: Callable[[bytes], object] | None = None  # takes the captured stdout as it comes; the tail is stderr's
+    outlets: tuple[Tee, ...] = ()  # what `feed` writes to, as fast as somebody reads there
 
     @property
     def foreground(self) -> bool:
@@ -102,7 +103,7 @@ class Child:
             ours = (1 if manner.stdout is None else manner.stdout, 2)
             return Tee(ours[number], manner.logs[number])
         if manner.feed is not None and number == 0:
-            return Fed(manner.feed)
+            return Through(manner.feed, manner.outlets) if manner.outlets else Fed(manner.feed)
         return Fed(self._tail.feed, show) if manner.forward else Fed(self._tail.feed)
 
     def __enter__(self) -> Child:
@@ -142,6 +143,15 @@ class Child:
     def deserted(self) -> bool:
         """Has somebody gone who was to read what the child writes?"""
         return any(sink.deserted for sink in self._all)
+
+    def patience(self, ended: bool, received: Sequence[int], little: float) -> float:
+        """Seconds to wait for whoever reads our streams, now that it has gone, by itself (`ended`) or after signals.
+
+        What outlets hold is not lost with the child.
+        """
+        if ended and not received:
+            return float("inf")
+        return 0.0 if self.manner.outlets and not ended else little
 
     def faults(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(sink.fault for sink in self._all if sink.fault))

@@ -90,7 +90,8 @@ def _answer(question: Question, environment: Mapping[str, str], starting: bool) 
     if isinstance(question, Tool):
         return find_executable(question.name, environment)
     if isinstance(question, Probe):
-        from mlcube_cli.process import ask, get_ready
+        from mlcube_cli.process import ask
+        from mlcube_cli.starting import get_ready
 
         if starting:
             return ask(question.command, environment=environment, meanwhile=get_ready)

@@ -19,17 +19,13 @@ from mlcube_cli.outcome import Outcome as Outcome
 from mlcube_cli.signals import Watch
 from mlcube_cli.signals import die_by as die_by
 from mlcube_cli.starting import start
+from mlcube_cli.streams import Tee
 
 TIMED_OUT = 124
 _PROBE = 60.0  # seconds for a question
 _SLACK = 10.0  # seconds that an engine may need beyond the grace period, and for any other of its commands
 _LONGEST_TIDY = 600.0  # seconds for a command that removes what a step leaves
 _BACKGROUND = 1.0  # seconds between TERM and KILL for what a finished task left running
-
-
-def get_ready() -> None:
-    """Import what starting a step takes: 30 ms that pass unnoticed while a tool is being waited for."""
-    import plumbum.machines.local  # noqa: F401, TID251 - this is the place
 
 
 def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str] | None = None,
@@ -117,13 +113,16 @@ class Session:
         """
         return self._timed(lambda: self._run(step, manner_of(step, limits, stdout, self._forward, logs)))
 
-    def stream(self, command: Command, feed: Callable[[bytes], object], foreground: bool = False) -> Outcome:
+    def stream(self, command: Command, feed: Callable[[bytes], object], foreground: bool = False,
+               outlets: tuple[Tee, ...] = ()) -> Outcome:
         """Run a command whose stdout goes to `feed` as it comes; the outcome's tail is what it said on stderr.
 
         The first signal that nobody heeded ends it at once: "cancelled". What `feed` raises ends it, too, and is
-        raised. `foreground`: it keeps the terminal, for questions; Ctrl-C is then its own affair.
+        raised. `foreground`: it keeps the terminal, for questions; Ctrl-C is then its own affair. `outlets`: what `feed`
+        writes to; when nobody reads there any more, that is a SIGPIPE of ours.
         """
-        return self._timed(lambda: self._execute(command, Manner(feed=feed, interactive=foreground, grace=0.0)))
+        return self._timed(lambda: self._execute(
+            command, Manner(feed=feed, interactive=foreground, grace=0.0, outlets=outlets)))
 
     def _timed(self, work: Callable[[], Outcome]) -> Outcome:
         began = time.monotonic()
@@ -217,7 +216,7 @@ class Session:
                 self._tidy(child)
             else:
                 self._end(child)
-            self._hand_over(child, float("inf") if ended else _SLACK / 2)
+            self._hand_over(child, child.patience(ended, self._watch.received, _SLACK / 2))
         for fault in child.faults():
             self._tell(fault)
         code = exit_code(child.poll() or 0)
@@ -248,7 +247,7 @@ class Session:
             if left <= 0 or self._count(child.manner) > known:
                 return False
             child.serve(*self._watch.wait(left, child.readers, child.writers))
-            if child.deserted and signal.SIGPIPE not in self._watch.received:
+            if child.deserted and not self._watch.received:  # in a pipeline Ctrl-C ends the reader as well
                 self._watch.received.append(signal.SIGPIPE)  # as if it had written there itself (RULINGS 26)
         return True
 

@@ -11,6 +11,11 @@ from mlcube_cli.executables import find_executable
 from mlcube_cli.family import MARKER
 
 
+def get_ready() -> None:
+    """Import what starting a step takes: 30 ms that pass unnoticed while a tool is being waited for."""
+    import plumbum.machines.local  # noqa: F401, TID251 - this is the place
+
+
 def start(command: Command, manner: Manner) -> Child:
     """Start it through plumbum, with all that plumbum's own defaults would change said outright.
 

@@ -6,12 +6,13 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 LINES = 25
 _LONGEST_LINE = 4096  # bytes of a line that are kept, the last ones
 _ENOUGH = 1 << 16  # bytes on their way to a slow reader, beyond which no more are read from the child
+_MOST = 1 << 20  # bytes that are kept for a slow reader in a hurry
 _AT_ONCE = 4096  # bytes that a descriptor which is ready takes without making us wait (PIPE_BUF)
 
 
@@ -21,8 +22,10 @@ class Sink(Protocol):
     `full`: nothing more is to be read for it now. `deserted`: who was to read it has gone.
     """
 
-    deserted: bool
     fault: str  # what went wrong, in a sentence; empty: nothing
+
+    @property
+    def deserted(self) -> bool: ...
 
     @property
     def target(self) -> int | None: ...
@@ -68,18 +71,47 @@ class Fed:
         """There is nothing that waits."""
 
 
+class Through:
+    """A sink that hands all it gets to a function, which passes it on to `outlets`: it waits for whoever reads those."""
+
+    fault = ""
+
+    def __init__(self, function: Callable[[bytes], object], outlets: Sequence[Tee]) -> None:
+        self._function = function
+        self._outlets = outlets
+
+    @property
+    def deserted(self) -> bool:
+        return any(outlet.deserted for outlet in self._outlets)
+
+    @property
+    def target(self) -> int | None:
+        return next((outlet.target for outlet in self._outlets if outlet.target is not None), None)
+
+    @property
+    def full(self) -> bool:
+        return any(outlet.full for outlet in self._outlets)
+
+    def take(self, data: bytes) -> None:
+        self._function(data)
+
+    def write_on(self) -> None:
+        next(outlet for outlet in self._outlets if outlet.target is not None).write_on()
+
+
 class Tee:
-    """A task's stream: into a log at once, and to a descriptor of ours as fast as somebody reads there.
+    """A task's stream: into a log at once (None: there is none), and to a descriptor of ours as fast as somebody reads there.
 
     Our own streams belong to others too, so they cannot be made non-blocking: only what surely fits is written, and only
     when `select` says so. Whoever reads slowly slows the task down, as if it wrote there itself. What cannot be written
     to either (a full disk) is a `fault`, and the other one goes on.
     """
 
-    def __init__(self, ours: int, log: int) -> None:
+    def __init__(self, ours: int, log: int | None = None) -> None:
         self._ours: int | None = ours
-        self._log: int | None = log
+        self._log = log
         self._unsent = b""
+        self.hurried = False  # it must not keep the child from ending: a reader who is too slow misses the rest
         self.deserted = False
         self.fault = ""
         try:
@@ -93,7 +125,7 @@ class Tee:
 
     @property
     def full(self) -> bool:
-        return len(self._unsent) > _ENOUGH
+        return len(self._unsent) > _ENOUGH and not self.hurried
 
     def take(self, data: bytes) -> None:
         if self._log is not None:
@@ -102,7 +134,7 @@ class Tee:
             except OSError as error:
                 self._log = None
                 self.fault = f"the log of the task ends early: {error.strerror}"
-        if self._ours is None:
+        if self._ours is None or (self.hurried and len(self._unsent) > _MOST):
             return
         self._unsent += data
         if self._plain:  # a file never makes anybody wait

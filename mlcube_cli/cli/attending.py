@@ -32,6 +32,8 @@ from mlcube_cli.process import Session, ask
 from mlcube_cli.records import run_directory
 from mlcube_cli.run_index import Supervised, state_directory
 from mlcube_cli.run_log import opened_logs
+from mlcube_cli.streams import Tee, write_all
+from mlcube_cli.streams import show as show_bytes
 from mlcube_cli.supervision.requests import remove, start, start_and_follow
 from mlcube_cli.supervision.state import TaskState
 from mlcube_cli.there import new_nonce
@@ -111,6 +113,7 @@ class _Attended:
     recorders: dict[str, Recorder] = field(default_factory=dict)
     states: dict[str, TaskState] = field(default_factory=dict)
     logs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    outlets: tuple[Tee, Tee] = field(default_factory=lambda: (Tee(1), Tee(2)))  # our own stdout and stderr
 
     def go(self, session: Session) -> None:
         """All of it. What went wrong is raised or left in the result."""
@@ -189,15 +192,18 @@ class _Attended:
         return Following(
             session, self.trip.remote.way, self.trip.layout.directory, self.trip.runs,
             self._write, _show_preparation, self._changed,
-            patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0)
+            patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0, outlets=self.outlets)
 
     def _write(self, run_id: str, stream: str, data: bytes) -> None:
         """What a task printed: to our own stdout or stderr, and into its log here."""
         error = stream == "stderr"
         if run_id in self.logs:
-            with contextlib.suppress(OSError):
-                _write_all(self.logs[run_id][1 if error else 0], data)
-        _write_all(2 if error or self.arguments.json else 1, data)
+            try:
+                write_all(self.logs[run_id][1 if error else 0], data)
+            except OSError as fault:
+                output.warn(f"the log of the task ends early: {fault.strerror or fault}")
+                del self.logs[run_id]
+        self.outlets[1 if error or self.arguments.json else 0].take(data)
 
     def _changed(self, state: TaskState) -> None:
         """A task has begun, or ended."""
@@ -240,7 +246,8 @@ class _Attended:
         if end.status != "succeeded":
             failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
             self.result.message = ended_sentence(str(failed["task"]), end.status, code) if failed else end.message
-            output.say(self.result.message)
+            if following.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
+                output.say(self.result.message)
         if isinstance(trouble, Interrupted):
             self._stop_fetching(trouble)
         elif trouble is not None and end.status != "succeeded":
@@ -294,9 +301,4 @@ class _Attended:
 
 def _show_preparation(data: bytes) -> None:
     if output.on_terminal() and not output.QUIET:
-        _write_all(2, data)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data):]
+        show_bytes(data)

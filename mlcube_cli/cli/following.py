@@ -15,6 +15,7 @@ from mlcube_cli.frames import Frames
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Way
 from mlcube_cli.process import Session
+from mlcube_cli.streams import Tee
 from mlcube_cli.supervision.requests import answer_of, cancel, follow
 from mlcube_cli.supervision.state import CommandState, TaskState, parse_end, parse_task
 from mlcube_cli.there import new_nonce
@@ -40,6 +41,7 @@ class Following:
     prepare: Callable[[bytes], object]
     changed: Callable[[TaskState], object]
     patience: float = 300.0  # seconds for which a lost connection is tried again
+    outlets: tuple[Tee, ...] = ()  # of ours, that `write` writes to: when nobody reads there any more, the run is ended
     offsets: dict[str, int] = field(default_factory=dict)
     end: CommandState | None = None
     signal: int | None = None  # that ended it, or us
@@ -101,7 +103,7 @@ class Following:
                 seen[0] = True
                 self._take(frame.name, frame.data)
 
-        outcome = self.session.stream(self.way.place.command(script(nonce)), feed)
+        outcome = self.session.stream(self.way.place.command(script(nonce)), feed, outlets=self.outlets)
         return seen[0], outcome
 
     def _again(self, nonce: str) -> str:
@@ -130,9 +132,12 @@ class Following:
         """The first signal cancels the run, a second one lets go; a hang-up does nothing to it (RULINGS 26)."""
         again, self.signal = self.signal is not None, self.signal or self.session.signal
         self.session.heed()
+        for outlet in self.outlets:
+            outlet.hurried = True
         if self.signal == signal.SIGHUP:
             return False
-        output.say(f"cancelling on {self.way.place.name}" + ("; not waiting for it" if again else "; once more lets go"))
+        if self.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
+            output.say(f"cancelling on {self.way.place.name}" + ("; not waiting for it" if again else "; once more lets go"))
         self._ask_to_end(hard=again)
         return not again
 

@@ -137,7 +137,7 @@ class Started:
     def end(self, timeout: float = 60) -> Outcome:
         """Waits for it."""
         stdout, stderr = self.process.communicate(timeout=timeout)
-        return Outcome(self.process.returncode, os.fsdecode(stdout), os.fsdecode(stderr))
+        return Outcome(self.process.returncode, os.fsdecode(stdout or b""), os.fsdecode(stderr))
 
 
 def until(holds: Callable[[], bool], seconds: float = 20, what: str = "it") -> None:

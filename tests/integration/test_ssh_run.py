@@ -117,6 +117,19 @@ def test_ctrl_c_ends_the_task_there_and_fetches_what_is_there(far: Far, inside: 
     assert far.record()["status"] == "cancelled"
 
 
+def test_when_nobody_reads_what_it_prints_the_task_there_is_ended_and_its_outputs_come_home(far: Far) -> None:
+    far.script('trap \'echo 1 >"$result/ended"; exit 1\' TERM\nwhile :; do echo line; sleep 0.1; done\n')
+    with far.started("--task", "work") as started:
+        assert started.process.stdout and started.process.stdout.readline() == b"line\n"
+        started.process.stdout.close()
+        started.process.stdout = None
+        done = started.end()
+    assert done.exit_code == -signal.SIGPIPE and "cancel" not in done.stderr
+    assert (far.result / "ended").exists()
+    assert (far.record()["status"], far.record()["exit_code"]) == ("cancelled", 141)
+    assert far.there("runs") == set()
+
+
 def test_two_tasks_travel_once_and_what_is_between_them_stays(far: Far) -> None:
     far.script(COPY, "again.sh")
     far.run("--task", "again")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from mlcube_cli.command import Command, Step, Stop, TaskPlan, Variable
 from mlcube_cli.process import Session, ask
-from mlcube_cli.streams import Tail
+from mlcube_cli.streams import Tail, Tee
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = TaskPlan("t", "run-1", ())
@@ -183,6 +184,17 @@ def test_a_task_with_a_log_is_ended_when_nobody_reads_our_stdout_any_more(tmp_pa
     assert driven.left(5) == []
 
 
+def test_a_reader_who_dies_of_the_same_ctrl_c_leaves_the_task_its_grace_period(tmp_path):
+    script = "trap 'echo saving; sleep 0.5; echo saved >>{}; exit 1' TERM; echo 1; while :; do sleep 0.05; done"
+    driven = Driven(tmp_path, argv=shell(script.format(tmp_path / "saved")), logs=logs_in(tmp_path)).start()
+    driven.process.stdout.readline()
+    driven.send(signal.SIGTERM)
+    driven.process.stdout.close()
+    driven.process.stdout = None
+    assert driven.end()["exit_code"] == 143
+    assert (tmp_path / "saved").read_text() == "saved\n"
+
+
 def test_a_reader_that_does_not_read_keeps_nobody_from_ending_a_task_with_a_log(tmp_path):
     driven = Driven(tmp_path, argv=shell("yes"), logs=logs_in(tmp_path), timeout=1).start()
     driven.process.wait(timeout=30)  # and nobody has read stdout so far
@@ -239,6 +251,43 @@ def test_a_signal_ends_a_stream_and_what_answers_it_goes_on_once_it_is_heeded():
         os.kill(os.getpid(), signal.SIGINT)
         assert session.run(Step("x", Command(("true",)))).exit_code == 130
         assert session.signal == signal.SIGTERM
+
+
+def test_a_stream_whose_reader_has_gone_is_ended_as_by_sigpipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    outlet = Tee(writer)
+    with Session() as session:
+        outcome = session.stream(Command(("sh", "-c", "echo; sleep 60")), outlet.take, outlets=(outlet,))
+        assert (outcome.status, outcome.exit_code, session.signal) == ("cancelled", 141, signal.SIGPIPE)
+        session.heed()
+        assert session.stream(Command(("echo", "more")), outlet.take, outlets=(outlet,)).status == "succeeded"
+    os.close(writer)
+
+
+def test_a_reader_that_does_not_read_holds_a_stream_up_until_a_signal_comes_and_then_gets_the_rest():
+    reader, writer = os.pipe()
+    outlet, got = Tee(writer), []
+
+    def take(data: bytes) -> None:
+        got.append(data)
+        outlet.take(data)
+
+    with Session() as session:
+        alarm = threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM))
+        alarm.start()
+        outcome = session.stream(Command(("sh", "-c", "yes | head -c 5000000; sleep 60")), take, outlets=(outlet,))
+        assert (outcome.status, outcome.seconds < 20) == ("cancelled", True)
+        held = sum(map(len, got))
+        assert held < 5_000_000
+        session.heed()
+        outlet.hurried = True
+        outcome = session.stream(Command(("sh", "-c", "yes | head -c 5000000")), take, outlets=(outlet,))
+        assert (outcome.status, sum(map(len, got))) == ("succeeded", held + 5_000_000)
+    os.set_blocking(reader, False)
+    assert os.read(reader, 4) == b"y\ny\n"
+    os.close(reader)
+    os.close(writer)
 
 
 def test_what_the_feed_of_a_stream_raises_ends_its_command(tmp_path):
