@@ -69,7 +69,11 @@ def ssh_absence() -> str | None:
         return f"there is no {' and no '.join(absent)} command"
     asked = subprocess.run(["docker", "container", "inspect", "--format", "{{.State.Running}}", GPU_BOX], capture_output=True,
                            text=True, check=False, timeout=60)
-    return None if asked.stdout.strip() == "true" else f"the container {GPU_BOX} does not run"
+    if asked.stdout.strip() == "true":
+        return None
+    lines = asked.stderr.strip().splitlines()
+    unknown = lines and "o such" not in lines[-1]
+    return lines[-1] if unknown else f"the container {GPU_BOX} does not run"
 
 
 ENGINES = {"docker": docker_absence, "podman": podman_absence, "singularity": singularity_absence, "ssh": ssh_absence}
