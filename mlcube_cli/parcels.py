@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlcube_cli.command import Reason, Step
+from mlcube_cli.errors import TransferError
 from mlcube_cli.place import Place
 from mlcube_cli.relocation import is_at_or_below
 
@@ -44,10 +45,16 @@ class Load:
     rsync: str = ""  # what `rsync --version` says there; empty: not known
     name: str = ""  # the cube's, without control characters: the marker's second line, which clones of the cube share
 
-    def is_marked(self, marker: object) -> bool:
-        """Does this text of the marker file say that the directory is this cube's, or that of a clone of it?"""
-        lines = marker.split(b"\n") if isinstance(marker, bytes) else []
-        return lines[1:] == [self.name.encode("utf-8", "surrogateescape"), b""]
+    def is_marked(self, marker: object, machine: str) -> bool:
+        """Does this text of the marker file there say that the directory is this cube's, or that of a clone of it?
+
+        Raises TransferError where it is another cube's (RULINGS 34).
+        """
+        lines = marker.decode("utf-8", "surrogateescape").split("\n") if isinstance(marker, bytes) else []
+        if lines[2:] == [""] and lines[0] != self.identifier and lines[1] != self.name:
+            raise TransferError(f"{self.root} on {machine} belongs to another cube: {lines[1]}",
+                                "name another directory: -Prunner.remote_root=DIRECTORY")
+        return lines[1:] == [self.name, ""]
 
     def is_of_code(self, parcel: Parcel) -> bool:
         """Does it lie in the cube's directory, and is no part of a workspace? Then it travels with the code."""

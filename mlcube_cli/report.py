@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in safe)
 
 
+def on_one_line(text: str) -> str:
+    """`printable`, where a line is one thing and a name must not pass for two."""
+    return printable(text).replace("\n", "\\n")
+
+
 # --- errors --------------------------------------------------------------------------------------------------------
 
 

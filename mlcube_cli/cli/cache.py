@@ -14,7 +14,7 @@ from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.words import parse_duration
 from mlcube_cli.errors import MachineError, UsageError
 from mlcube_cli.records import rfc3339
-from mlcube_cli.report import printable
+from mlcube_cli.report import on_one_line
 
 _PATIENCE = 1.0  # seconds of silence on a terminal
 
@@ -152,7 +152,7 @@ def _lines(gone: Sequence[tuple[Item, str]], dry_run: bool) -> list[str]:
 
 def _print(lines: Iterable[str]) -> None:
     """The lines to stdout; a name that holds the end of a line stays on one."""
-    output.result("".join(printable(line).replace("\n", "\\n") + "\n" for line in lines))
+    output.result("".join(on_one_line(line) + "\n" for line in lines))
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mlcube_cli.cli.listed import here
 from mlcube_cli.errors import UsageError
 from mlcube_cli.process import ask
 from mlcube_cli.records import rfc3339
-from mlcube_cli.report import printable
+from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import Entry, Index, RunTask, read_index
 from mlcube_cli.run_log import log_paths
 from mlcube_cli.run_states import Standing, is_attended, look_at
@@ -57,7 +57,7 @@ def _print(standings: Sequence[Standing]) -> None:
     if len(rows) == 1:
         output.say("nothing was started so far")
         return
-    shown = [tuple(printable(word).replace("\n", "\\n") for word in row) for row in rows]
+    shown = [tuple(on_one_line(word) for word in row) for row in rows]
     widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]
     output.result("".join("  ".join(f"{word:<{width}}" for word, width in zip(row, widths)).rstrip() + "\n" for row in shown))
 

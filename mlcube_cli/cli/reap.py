@@ -12,7 +12,7 @@ from mlcube_cli.cli.listed import here
 from mlcube_cli.errors import MachineError, UsageError
 from mlcube_cli.process import ask
 from mlcube_cli.remains import ENTRY, Remnant, clear, find_remains, remains_of, remove_remnant
-from mlcube_cli.report import printable
+from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import Entry, read_index
 from mlcube_cli.run_states import look_at
 
@@ -48,7 +48,7 @@ def end_rest(entry: Entry) -> int:
 
 def _line(remnant: Remnant) -> str:
     where = f" on {remnant.place}" if remnant.place else ""
-    return printable(f"{remnant.kind}{where}: {remnant.name} (run {remnant.run})").replace("\n", "\\n") + "\n"
+    return on_one_line(f"{remnant.kind}{where}: {remnant.name} (run {remnant.run})") + "\n"
 
 
 def _agreed(arguments: Arguments) -> bool:

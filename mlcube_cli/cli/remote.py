@@ -37,7 +37,7 @@ from mlcube_cli.process import Session, ask
 from mlcube_cli.records import RUNS
 from mlcube_cli.relocation import Relocation, is_at_or_below, looking_at_both, looking_before_moving, moved
 from mlcube_cli.remembered import recall, remember
-from mlcube_cli.report import printable
+from mlcube_cli.report import on_one_line
 from mlcube_cli.resolve import Wish
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS, Carrier, load_carrier, load_runner
@@ -288,10 +288,10 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     inputs, outputs = _parcels(cube, jobs, relocation)
     own = tuple(dict.fromkeys((cube.workspace, os.path.join(cube.root, "workspace"))))
     load = Load(root, identifier, (cube.root, mirror), workspace, own, inputs, outputs, rsync=near.machine.rsync,
-                name=printable(cube.name))
+                name=on_one_line(cube.name))
     marker, *directories = carrier.places(load)
     found = near.machine.look((FileText(marker), *map(PathKind, directories)))
-    load = replace(load, made=load.is_marked(found[FileText(marker)]) and all(
+    load = replace(load, made=load.is_marked(found[FileText(marker)], near.machine.place.name) and all(
         isinstance(fact := found[PathKind(path)], PathFact) and fact.kind != "absent" for path in directories))
     return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
 

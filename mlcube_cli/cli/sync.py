@@ -29,7 +29,7 @@ from mlcube_cli.observe import home_of, machine, with_facts
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Listed
 from mlcube_cli.process import Session
-from mlcube_cli.report import printable
+from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import state_directory
 from mlcube_cli.runner import REMOTE, RUNNERS, Carrier
 
@@ -233,7 +233,7 @@ def _lines(name: str, transfer: _Transfer | None) -> list[str]:
         return [f"{name}: nothing; all is as it should be"]
     kept = frozenset(transfer.kept)
     lines = [f"  {'kept' if item.path in kept else item.change:<8} {_size(item.size) if item.kind == 'file' else '':>9}  "
-             f"{printable(item.path)}" for item in transfer.items]
+             f"{on_one_line(item.path)}" for item in transfer.items]
     if os.isatty(1) and len(lines) > _SHOWN:
         lines = [*lines[:_SHOWN], f"  ... and {len(lines) - _SHOWN} more (all of them with --json, or in a pipe)"]
     return [f"{name}: {_summary(transfer)}", *lines]

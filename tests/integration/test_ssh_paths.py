@@ -301,6 +301,45 @@ def test_a_copied_cube_and_one_of_the_same_name_have_directories_of_their_own(fa
     assert len(far.box.text('ls "$1"/.mlcube/cubes', far.far_home).splitlines()) == 3
 
 
+def test_clones_of_a_cube_may_share_a_directory_and_another_cube_may_not(far: Far) -> None:
+    far.options = ("-Pssh.remote_root=~/shared",)
+    far.run()
+    clone, other = far.cube.parent / "clone", far.cube.parent / "other"
+    shutil.copytree(far.cube, clone, ignore=shutil.ignore_patterns(".mlcube", "result"))
+    shutil.copytree(far.cube, other)
+    write_tree(other, {"mlcube.yaml": (other / "mlcube.yaml").read_text().replace("name: far", "name: near")})
+    write_tree(clone, {"workspace/data/one": "of the clone\n"})
+    home = far.cube.parent / "other laptop"
+    home.mkdir()
+    for _ in range(2):
+        far.box.forget_calls()
+        done = far.run_mlcube("run", str(clone), "--platform", "ssh", "--task", "work", *far.options,
+                              env={**far.environment, "HOME": str(home)})
+        assert done.exit_code == 0, done.stderr
+        assert (clone / "workspace/result/one").read_text() == "of the clone\n"
+    assert len([call for call in far.box.ssh_calls() if "exec sh -s" in call]) == 3  # look, run, tidy: nothing is made anew
+    before = far.box.root('find "$1/shared" -printf "%p %T@\\n"', far.far_home)
+    for words in (("run", "--task", "work"), ("run", "--task", "work", "--dry-run"), ("sync", "push"), ("sync", "pull"),
+                  ("sync", "status")):
+        done = far.run_mlcube(*words, "--mlcube", str(other), "--platform", "ssh", *far.options, env=far.environment)
+        assert (done.exit_code, done.stdout) == (6, "") and "belongs to another cube: far" in done.stderr, words
+    assert far.box.root('find "$1/shared" -printf "%p %T@\\n"', far.far_home) == before
+
+
+def test_two_runs_of_a_cube_that_send_its_code_at_the_same_time(far: Far) -> None:
+    (far.cube / "weights").write_bytes(os.urandom(3_000_000))
+    far.script('cksum <weights >"$result/sum"\n')
+    with far.started("--task", "work", "-Pssh.sync.bandwidth=1m") as slow:
+        far.box.until('[ "$(find "$1/.mlcube" -type f -size +100k | wc -l)" -gt 0 ]', far.far_home)
+        assert not [name for name in far.there("code") if "weights" in name]  # no task sees it by any name
+        done = far.run_mlcube("run", str(far.cube), "--platform", "ssh", "--task", "work", env=far.environment)
+        assert done.exit_code == 0, done.stderr
+        ended = slow.end()
+    assert ended.exit_code == 0, ended.stderr
+    assert (far.result / "sum").read_text().split()[1] == "3000000"
+    assert far.there("partial") == set()
+
+
 def test_a_moved_cube_keeps_its_directory(far: Far) -> None:
     far.run()
     far.cube.rename(far.cube.parent / "moved")

@@ -52,6 +52,11 @@ def test_a_push_sends_code_and_inputs_and_a_dry_run_only_says_so(far: Far) -> No
     assert again.stdout == "push: nothing; all is as it should be\n"
 
 
+def test_a_name_takes_one_line_of_the_list(far: Far) -> None:
+    (far.workspace / "data/a\n  new  b").write_text("x")
+    assert f"{far.workspace}/data/a\\n  new  b\n" in sync(far, "push", "--task", "work", "--dry-run").stdout
+
+
 def test_a_push_looks_at_every_file_once(far: Far) -> None:
     sync(far, "push", "--task", "work")
     (far.workspace / "data/new\rname").write_text("x")

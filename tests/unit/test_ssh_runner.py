@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlcube_cli.command import Step, quote
-from mlcube_cli.errors import DefinitionError, MachineError
+from mlcube_cli.errors import DefinitionError, MachineError, TransferError
 from mlcube_cli.facts import Facts
 from mlcube_cli.parcels import Load, Parcel
 from mlcube_shell import ssh
@@ -141,8 +141,10 @@ def test_a_clone_of_the_cube_and_the_cube_by_another_name_may_use_it(tmp_path: P
     done = make(some)
     assert done.returncode == 0, done.stderr
     assert (root / ".mlcube-remote").read_text() == left
-    assert some.is_marked(left.encode()) and some.is_marked(text.encode()) == (left == text)
-    assert not some.is_marked(b"ffffffff\nfaces\n") and not some.is_marked(None)
+    assert some.is_marked(left.encode(), "box") and some.is_marked(text.encode(), "box") == (left == text)
+    assert not some.is_marked(None, "box")
+    with pytest.raises(TransferError, match="on box belongs to another cube: faces"):
+        some.is_marked(b"ffffffff\nfaces\n", "box")
 
 
 def test_a_file_in_its_place_stays(tmp_path: Path) -> None:
