@@ -101,6 +101,32 @@ def test_mlcube_killed_while_the_task_runs(broken_far: Far) -> None:
     assert far.record()["status"] == "succeeded"
 
 
+def test_a_container_survives_a_lost_connection_and_is_gone_at_the_end(broken_far: Far) -> None:
+    far = broken_far
+    far.box.root("docker-up tiny")
+    far.options = ("-Pssh.platform=docker",)
+    far.script('echo before; : >"$result/begun"; until [ -e "$result/go" ]; do sleep 0.1; done; echo after\n')
+    with far.started("--task", "work") as started:
+        begun(far, started)
+        far.box.restart_sshd()
+        far.box.root('for result in "$1"/.mlcube/cubes/*/workspace/result; do : >"$result/go"; done', far.far_home)
+        done = started.end()
+    assert done.exit_code == 0 and done.stdout.splitlines() == ["before", "after"], done.stderr
+    assert far.box.text("docker ps --all --quiet") == ""
+
+
+def test_a_closed_terminal_leaves_the_run_alone(broken_far: Far) -> None:
+    far = broken_far
+    far.script(LONG)
+    with far.started("--task", "work") as started:
+        begun(far, started)
+        os.killpg(started.process.pid, signal.SIGHUP)
+        assert started.end().exit_code == -signal.SIGHUP
+    let_go(far)
+    assert far.plain("wait").exit_code == 0
+    assert far.plain("fetch").exit_code == 0 and (far.result / "one").exists()
+
+
 def test_a_machine_that_died_has_lost_its_run(broken_far: Far) -> None:
     far = broken_far
     far.script(LONG)
@@ -132,6 +158,20 @@ def test_a_push_that_was_cut_leaves_no_half_file_and_resumes(broken_far: Far) ->
     far.run()
     assert (far.result / "big").read_bytes() == content
     assert not far.box.text(waiting, far.root)
+
+
+def test_ctrl_c_while_inputs_are_sent_starts_nothing_and_leaves_no_half_file(broken_far: Far) -> None:
+    far = broken_far
+    (far.workspace / "data/big").write_bytes(os.urandom(6_000_000))
+    far.options = ("-Pssh.sync.bandwidth=1m",)
+    with far.started("--task", "work") as started:
+        far.box.until('find "$1"/.mlcube -size +300k 2>/dev/null | grep -q .', far.far_home)
+        started.interrupt()
+        done = started.end()
+    assert done.exit_code in (130, -signal.SIGINT), done.stderr
+    assert not far.box.exists(f"{far.root}/workspace/data/big") and not far.result.exists()
+    assert "Traceback" not in done.stderr
+    far.box.until("! pgrep -u ada rsync >/dev/null")
 
 
 def test_a_pull_that_was_cut_leaves_no_half_file_and_is_fetched_later(broken_far: Far) -> None:
