@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from mlcube_cli.definition.model import Cube
 from mlcube_cli.errors import DefinitionError, Problem
@@ -22,6 +23,16 @@ def paths_of_here(cube: Cube, wish: Wish, facts: Facts, absolute_inputs: bool = 
     return tuple(item.path for item in bound
                  if item.is_path and ((absolute_inputs and item.parameter.direction == "input")
                                       or not os.path.isabs(expand(item.text, cube.workspace, facts))))
+
+
+def of_machine(problem: Problem, machine: str) -> Problem:
+    """The problem of a path, with the name of the other machine that the path lies on, and how one of this machine is named."""
+    own = f"absolute paths mean {machine}'s own"
+    if problem.code == "missing-input":
+        return replace(problem, message=f"{problem.message} on {machine}",
+                       hint=f"{own}; to send yours write {problem.path}=./PATH, or say 'absolute: push' in the platform's sync "
+                            "section")
+    return replace(problem, message=f"on {machine}: {problem.message}", hint=f"{problem.hint} ({own})")
 
 
 def arguments_of(cube: Cube, wish: Wish, facts: Facts) -> tuple[Argument, ...]:

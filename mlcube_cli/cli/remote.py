@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from mlcube_cli.bound import arguments_of, paths_of_here
+from mlcube_cli.bound import arguments_of, of_machine, paths_of_here
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import choose_platform
@@ -258,13 +258,9 @@ def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Ne
     try:
         return with_facts(lambda known: jobs_of(cube, platform, wishes, known), near.mixed, near.look(cube))[0]
     except DefinitionError as error:
-        name = near.machine.place.name
         raise DefinitionError(error.message, error.hint, problems=[
             problem if not re.search(r"(?<=\s)/", problem.message) or near.names_own(cube, problem.message) else
-            replace(problem, message=f"{problem.message} on {name}",
-                    hint=f"absolute paths mean {name}'s own; to send yours write {problem.path}=./PATH, or say "
-                         "'absolute: push' in the platform's sync section")
-            for problem in error.problems]) from None
+            of_machine(problem, near.machine.place.name) for problem in error.problems]) from None
 
 
 def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: Cube, jobs: tuple[Job, ...]) -> Remote:

@@ -66,6 +66,17 @@ def test_an_absolute_path_that_is_absent_there_names_the_machine_and_says_how_to
     assert not far.box.exists(f"{far.far_home}/.mlcube/cubes")
 
 
+@pytest.mark.parametrize(("path", "message"), [
+    ("/root/x", "output 'result' cannot be created: /root does not let you"),
+    ("/etc/passwd/x", "output 'result' cannot be created: /etc/passwd is a file, not a directory"),
+    ("/etc/passwd", "output 'result' must be a directory, but /etc/passwd is a file"),
+])
+def test_an_output_that_cannot_be_made_there_names_the_machine(far: Far, path: str, message: str) -> None:
+    done = far("run", "--task=work", f"result={path}")
+    assert done.exit_code == 3
+    assert f"error: on {far.user}: {message}\n" in done.stderr and "absolute: push" not in done.stderr
+
+
 def test_an_absent_path_of_this_machine_is_not_said_to_be_the_others(far: Far) -> None:
     done = far("run", "--task=work", "data=./no such directory")
     assert done.exit_code == 3
