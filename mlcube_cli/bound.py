@@ -25,6 +25,16 @@ def paths_of_here(cube: Cube, wish: Wish, facts: Facts, absolute_inputs: bool = 
                                       or not os.path.isabs(expand(item.text, cube.workspace, facts))))
 
 
+def with_outputs_of(cube: Cube, wish: Wish, there: Facts) -> Wish:
+    """The wish with `~` and `$NAME` in its outputs' values read as on the machine that absolute outputs lie on (RULINGS 35)."""
+    faults: list[Problem] = []
+    outputs = [item for parameter in wish.task.parameters if parameter.direction == "output"
+               for item in bind(cube, parameter, wish, there, faults)]
+    named = {item.parameter.name: item.path.replace("$", "$$") + "/" * item.text.endswith("/") for item in outputs
+             if item.is_path and (item.text.startswith("~") or "$" in item.text)}
+    return replace(wish, values={**wish.values, **named})
+
+
 def of_machine(problem: Problem, machine: str) -> Problem:
     """The problem of a path, with the name of the other machine that the path lies on, and how one of this machine is named."""
     own = f"absolute paths mean {machine}'s own"

@@ -94,6 +94,9 @@ def test_absolute_inputs_are_sent_where_that_is_asked_for(far: Far) -> None:
         far.options = ("-Pssh.sync.absolute=push",)
         far.run()
         assert (far.result / "one").read_text() == "of this machine\n"
+        define(far, result="~/models")  # which stays there, and means that machine's home
+        far.run("script=$WORKSPACE/script.sh")
+        assert far.box.read(f"{far.far_home}/models/one") == b"of this machine\n"
     finally:
         far.box.root('rm -rf "$1"', str(here))
 
