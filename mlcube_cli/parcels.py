@@ -28,6 +28,7 @@ class Way:
     connect: Step
     feed: tuple[str, ...] = ()  # words that reach a shell which reads the length of a script, the script, and leaves the rest
     reasons: tuple[Reason, ...] = ()  # what the words of a failed connection mean
+    socket: str = ""  # whoever is connected to it keeps the connection up; empty: it is not ours
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mlcube_cli.cli import output
-from mlcube_cli.cli.remote import connect
+from mlcube_cli.cli.connecting import connect
 from mlcube_cli.errors import Interrupted, MachineError
 from mlcube_cli.frames import Frames
 from mlcube_cli.outcome import Outcome

@@ -9,9 +9,9 @@ from typing import Any
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.compared import listed_by, written_over
+from mlcube_cli.cli.connecting import connect
 from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
-from mlcube_cli.cli.remote import connect
 from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.command import Step
 from mlcube_cli.definition.model import Option, Platform

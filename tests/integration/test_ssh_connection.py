@@ -16,14 +16,17 @@ from typing import Any
 
 import pytest
 
+from mlcube_cli.cli.connecting import connect, let_go
 from mlcube_cli.command import Command, rsync_shell, ssh_value
 from mlcube_cli.observe import machine, with_facts
-from mlcube_cli.process import ask
+from mlcube_cli.parcels import Way
+from mlcube_cli.process import Session, ask
 from mlcube_shell.ssh_connection import (
     Connection,
     check_command,
     close_command,
     connect_command,
+    connect_step,
     connection_of,
     place_of,
     remote_shell,
@@ -162,6 +165,22 @@ def test_the_socket_of_a_killed_master_is_taken_over(desk: Desk) -> None:
     assert desk.run(connect_command(found)).returncode == 0
     assert desk.run(check_command(found)).returncode == 0
     assert len(masters_at(found.control_path)) == 1
+
+
+def test_the_master_stays_up_as_long_as_the_command_line_however_short_it_would_persist(
+        desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in desk.environment.items():
+        monkeypatch.setenv(name, value)
+    found = desk.connection("ada", control_persist=0)
+    way = Way(place_of(found), connect_step(found), socket=found.control_path)
+    with Session() as session:
+        for _ in range(2):  # as after a lost connection
+            connect(way, session)
+    time.sleep(2.5)
+    assert desk.run(check_command(found)).returncode == 0, "nobody is asked for a password in the middle"
+    let_go(found.control_path)
+    time.sleep(2.5)
+    assert desk.run(check_command(found)).returncode != 0
 
 
 def test_without_a_master_the_words_still_lead_there(desk: Desk) -> None:

@@ -59,7 +59,8 @@ mkdir -p {directories}
 def way(platform: Platform, facts: Facts) -> Way:
     """How the machine is reached: one connection that is kept, for all that follows. Raises DefinitionError, MachineError."""
     connection = connection_of(platform, facts)
-    return Way(place_of(connection), connect_step(connection), feed_of(connection), reasons_of(connection))
+    return Way(place_of(connection), connect_step(connection), feed_of(connection), reasons_of(connection),
+               connection.control_path)
 
 
 def root(platform: Platform, name: str, there: Facts) -> str:
