@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlcube_cli import TYPE_CHECKING, __version__
@@ -115,6 +115,16 @@ class Ending:
     ended: float  # seconds since the epoch
     found: Mapping[str, object] = field(default_factory=dict)  # as in Beginning
     measured: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # inputs and outputs, by name
+
+
+def made_before(jobs: Sequence[Job], number: int) -> frozenset[str]:
+    """The inputs of the job of that number (from 0) that an earlier one of the same command writes, or writes into, by name
+    (RULINGS 4). Pure."""
+    from mlcube_cli.relocation import is_at_or_below
+
+    outputs = [argument.host_path for job in jobs[:number] for argument in job.paths if argument.direction == "output"]
+    return frozenset(argument.name for argument in jobs[number].paths if argument.direction == "input" and any(
+        is_at_or_below(argument.host_path, output) or is_at_or_below(output, argument.host_path) for output in outputs))
 
 
 def begin_record(beginning: Beginning) -> str:

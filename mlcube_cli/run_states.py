@@ -144,8 +144,9 @@ def _recorded(task: RunTask) -> RunTask:
 
 def _complete(task: RunTask, here: bool) -> None:
     """Raises OSError, DefinitionError for a record that is not there."""
-    outputs = () if here else entries_of(read_record(task.directory), "outputs")
-    measured = {str(entry.get("name")): _NOT_HERE for entry in outputs if not entry.get("kind")}
+    record = {} if here else read_record(task.directory)
+    measured = {str(entry.get("name")): _NOT_HERE for which in ("inputs", "outputs")
+                for entry in entries_of(record, which) if not entry.get("kind")}
     seconds = None if task.started is None or task.ended is None else max(0.0, task.ended - task.started)
     code = LOST_CODE if task.exit_code is None else task.exit_code
     finish_record(task.directory, Ending(task.status, code, seconds, task.ended or time.time(), measured=measured))

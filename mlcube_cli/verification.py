@@ -38,7 +38,25 @@ def verify(found: Found) -> list[Verdict]:
 
 def verify_some(found: Found, which: str) -> list[Verdict]:
     """The `inputs` or the `outputs` of the run, each looked at now."""
+    if which not in found.record:
+        return [_untold(found, argument) for argument in _planned(found.record) if argument.get("direction") == which[:-1]]
     return [_judge(found, which[:-1], entry) for entry in entries_of(found.record, which)]
+
+
+def _untold(found: Found, argument: Mapping[str, object]) -> Verdict:
+    """An input or output of a record that has none: there is only the plan."""
+    name, direction, path = (_text(argument, key) for key in ("name", "direction", "host_path"))
+    return Verdict(name, direction, found.here(path), UNKNOWN, NONE,
+                   reason="an older version wrote the record, without what it was")
+
+
+def _planned(record: Mapping[str, object]) -> list[dict[str, object]]:
+    """The paths among the arguments of a record's plan."""
+    plan = record.get("plan")
+    tasks = plan.get("tasks") if isinstance(plan, dict) else None
+    arguments = tasks[0].get("arguments") if isinstance(tasks, list) and tasks and isinstance(tasks[0], dict) else None
+    listed = arguments if isinstance(arguments, list) else []
+    return [one for one in listed if isinstance(one, dict) and _text(one, "host_path")]
 
 
 def _judge(found: Found, direction: str, entry: Mapping[str, object]) -> Verdict:

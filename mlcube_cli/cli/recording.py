@@ -30,6 +30,7 @@ from mlcube_cli.records import (
     begin_record,
     entries_of,
     finish_record,
+    made_before,
     read_record,
     run_directory,
     write_record,
@@ -118,13 +119,20 @@ class Recorder:
         except OSError as error:
             output.warn(f"this run leaves no record: {error.strerror or error}")
             return None
-        staying = _staying(self.prepared, self.job)
+        not_now = self._not_now()
         self._measured = measure_inputs(
-            self.job, self._hashing, lambda argument: argument.mode == "rw" and argument.name not in staying, self.hurry)
+            self.job, self._hashing, lambda argument: argument.mode == "rw" and argument.name not in not_now, self.hurry)
         self._gatherings = (Gathering(self._of_files(), self._keep), Gathering(self._of_the_machine(), self._keep))
         for gathering in self._gatherings:
             gathering.start()
         return self.path
+
+    def _not_now(self) -> frozenset[str]:
+        """The inputs that are not here, or not yet: those that stay on another machine, and, while this one does not see the
+        tasks begin, those that an earlier task makes."""
+        jobs = here_of(self.prepared)
+        unseen = self.detached or self.prepared.remote is not None
+        return _staying(self.prepared, self.job) | (made_before(jobs, self.number) if unseen else frozenset())
 
     def leave(self) -> None:
         """The record of a detached run gets what was learnt within a moment; whoever sees its end learns the rest."""
@@ -176,14 +184,14 @@ class Recorder:
     # --- what is learnt meanwhile ------------------------------------------------------------------------------------
 
     def _of_files(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
-        job, hashing, staying = self.job, self._hashing, _staying(self.prepared, self.job)
+        job, hashing, not_now = self.job, self._hashing, self._not_now()
         wanted: list[tuple[str, Callable[[Callable[[], bool]], object]]] = [
             ("code", lambda stop: code_data(job.root, job.workspace, hashing, stop))]
         image = self.plan.tasks[0].image
         if image is not None and (not image[1] or os.path.isabs(image[0])):  # not looked at yet, or a file
             wanted.append(("image", lambda stop: self._image(self.plan.tasks[0])))
         return [*wanted, ("inputs", lambda stop: measure_inputs(
-            job, hashing, lambda argument: argument.mode != "rw" and argument.name not in staying, stop))]
+            job, hashing, lambda argument: argument.mode != "rw" and argument.name not in not_now, stop))]
 
     def _of_the_machine(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
         job, environment = self.job, dict(os.environ)

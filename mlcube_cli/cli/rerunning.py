@@ -16,6 +16,7 @@ from mlcube_cli.definition.tree import Node
 from mlcube_cli.errors import DefinitionError, UsageError
 from mlcube_cli.measures import differences, load_manifest
 from mlcube_cli.provenance import definition_data, measure_code
+from mlcube_cli.records import made_before
 from mlcube_cli.report import plan_data
 from mlcube_cli.verification import verify_some
 
@@ -145,8 +146,10 @@ def _texts(data: object) -> list[str]:
 
 def _judge(found: Sequence[Found], prepared: Prepared, plans: Sequence[Plan], strict: bool) -> None:
     """Say what differs from the records. Raises DefinitionError where that is to be refused."""
+    jobs = prepared.remote.jobs if prepared.remote else prepared.jobs  # with this machine's paths
     different = list(dict.fromkeys(
-        sentence for run, plan in zip(found, plans) for sentence in _differences(run, prepared, plan)))
+        sentence for number, (run, plan) in enumerate(zip(found, plans))
+        for sentence in _differences(run, prepared, plan, made_before(jobs, number))))
     if different and strict:
         raise DefinitionError("this would not be the same run: " + "; ".join(different),
                               "leave --strict out to run it as it is now")
@@ -154,14 +157,15 @@ def _judge(found: Sequence[Found], prepared: Prepared, plans: Sequence[Plan], st
         output.warn(f"not as in run {found[0].run_id}: {sentence}")
 
 
-def _differences(run: Found, prepared: Prepared, plan: Plan) -> list[str]:
+def _differences(run: Found, prepared: Prepared, plan: Plan, made: frozenset[str]) -> list[str]:
+    """What is not as in the record. `made`: the inputs that an earlier task of this very command makes anew."""
     sentences = _definition_differences(run, prepared)
     sentences += _code_differences(run)
     before, now = run.record.get("image"), plan.tasks[0].image
     if isinstance(before, dict) and now and before.get("id") and now[1] and before["id"] != now[1]:
         sentences.append(f"image {now[0]} is another one: it was {before['id']}, and is {now[1]}")
     sentences += [f"{one.direction} '{one.name}' {_VERBS[one.verdict]}: {one.path}"
-                  for one in verify_some(run, "inputs") if one.differs]
+                  for one in verify_some(run, "inputs") if one.differs and one.name not in made]
     return sentences + _plan_differences(run, plan)
 
 

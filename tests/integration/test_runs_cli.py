@@ -233,6 +233,16 @@ def test_a_run_in_the_background_has_the_same_record(run_mlcube: RunMLCube, cube
     assert verdicts(run_mlcube, cube) == (3, {"data": "same", "one": "changed", "out": "same", "file": "same"})
 
 
+def test_in_the_background_too_a_later_tasks_inputs_are_what_an_earlier_one_made(run_mlcube: RunMLCube, cube: Path) -> None:
+    write_tree(cube, {"workspace/out/a": "of an earlier run\n"})
+    (cube / "make.sh").write_text(f"sleep 1{MAKE}")
+    assert run_mlcube("run", ".", "--task", "make,read", "--detach", cwd=cube).exit_code == 0
+    assert run_mlcube("wait", cwd=cube).exit_code == 0
+    made, read = records(cube)
+    assert made["outputs"][0]["sha256"] == read["inputs"][0]["sha256"] is not None
+    assert verdicts(run_mlcube, cube, read["run_id"]) == (0, {"from": "same"})
+
+
 # --- list and show ---------------------------------------------------------------------------------------------------
 
 
@@ -390,6 +400,9 @@ def test_rerun_of_a_command_runs_its_tasks_in_order(run_mlcube: RunMLCube, cube:
     assert [record["task"] for record in records(cube)] == ["make", "read", "make", "read"]
     assert run_mlcube("runs", "rerun", f"{command}-2", cwd=cube).stdout == "a\n"
     assert json.loads(run_mlcube("runs", "rerun", "--json", cwd=cube).stdout)["tasks"][0]["task"] == "read"
+    shutil.rmtree(cube / "workspace/out")  # the first one makes it again
+    strict = run_mlcube("runs", "rerun", command, "--strict", cwd=cube)
+    assert (strict.exit_code, strict.stdout) == (0, "printed\na\n"), strict.stderr
 
 
 def test_rerun_says_what_differs_and_runs_it_as_it_is_now(run_mlcube: RunMLCube, cube: Path) -> None:
@@ -433,3 +446,4 @@ def test_a_record_of_an_older_version_cannot_be_run_again(run_mlcube: RunMLCube,
     assert run_mlcube("runs", cwd=cube).exit_code == run_mlcube("runs", "show", cwd=cube).exit_code == 0
     done = run_mlcube("runs", "rerun", cwd=cube)
     assert done.exit_code == 3 and "an older version wrote it" in done.stderr
+    assert verdicts(run_mlcube, cube) == (3, dict.fromkeys(("data", "one", "out", "file"), "unknown"))

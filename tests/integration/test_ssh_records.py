@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from tests.conftest import CHECKOUT
+from tests.cubes import write_tree
 from tests.integration.far import Far
 
 pytestmark = pytest.mark.ssh
@@ -45,6 +46,19 @@ def test_the_record_of_a_detached_run_is_as_whole(far: Far) -> None:
     assert record["status"] == "succeeded" and record["inputs"] == early["inputs"]
     assert {entry["hash"] for entry in record["outputs"]} == {"full"}
     assert far.plain("runs", "verify").exit_code == 3
+
+
+@pytest.mark.parametrize("words", [(), ("--detach",)])
+def test_what_one_task_makes_for_the_next_is_known_when_it_has_come_home(far: Far, words: tuple[str, ...]) -> None:
+    far.script("echo of now >$result/new\n", "again.sh")
+    write_tree(far.result, {"one": "of an earlier run\n"})
+    done = far("run", "--task", "work,again", *words)
+    assert done.exit_code == 0, done.stderr
+    assert far.plain("wait").exit_code == far.plain("fetch").exit_code == 0
+    made, used = (json.loads(path.read_text()) for path in sorted(far.workspace.glob(".mlcube/runs/*/record.json")))
+    assert (far.result / "one").read_text() == "first\n"
+    assert made["outputs"][0]["sha256"] == used["inputs"][1]["sha256"] is not None
+    assert far.plain("runs", "verify").exit_code == 0
 
 
 def test_what_travelled_is_in_the_record_word_for_word(far: Far) -> None:
