@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from mlcube_cli.bound import arguments_of, of_machine, paths_of_here
+from mlcube_cli.bound import arguments_of, of_machine, paths_of_here, with_outputs_of
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import choose_platform
@@ -104,7 +104,7 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd))
     wishes = wishes_of(arguments, asked)
     near = _near(cube, asked.platform, wishes, facts, machine)
-    jobs = _jobs_here(cube, platform, wishes, near)
+    jobs = _jobs_here(cube, platform, near.wishes, near)
     lock = lock_of(cube, facts)
     remote = replace(_remote(asked.platform, carrier, way, near, cube, jobs), key=key)
     look = looking_at_both(remote.relocation, ways_to_look(arguments), machine.look)
@@ -128,7 +128,7 @@ def find_travelling(arguments: Arguments, cube: Cube, reading: Reading, asked: A
 
     def jobs_of_wishes(known: Facts) -> tuple[Job, ...]:
         return tuple(Job("", cube.name, cube.root, cube.workspace, cube.calling, wish.task.name, None,
-                         arguments_of(cube, wish, known), asked.platform) for wish in wishes)
+                         arguments_of(cube, wish, known), asked.platform) for wish in near.wishes)
 
     jobs, _ = with_facts(jobs_of_wishes, near.mixed, near.look(cube))
     remote = _remote(asked.platform, carrier, way, near, cube, jobs)
@@ -217,6 +217,7 @@ class _Near:
     machine: There
     paths: tuple[str, ...]  # outside of the cube
     mixed: Facts  # what `~` and `$NAME` mean in a definition
+    wishes: tuple[Wish, ...]  # whose values mean in them what they should
 
     def is_here(self, cube: Cube, path: str) -> bool:
         return any(is_at_or_below(path, one) for one in (cube.workspace, cube.root, *self.paths))
@@ -235,10 +236,11 @@ def _near(cube: Cube, platform: Platform, wishes: Sequence[Wish], here: Facts, m
     """`~` and `$NAME` mean what they mean on the machine that holds the path (RULINGS 35)."""
     sync = platform.option("sync")
     pushed = isinstance(sync, dict) and sync.get("absolute") == "push"
-    environment = here.environment if pushed else {**here.environment, **machine.facts.environment}
-    mixed = replace(here, home=here.home if pushed else machine.facts.home, environment=environment)
-    paths = tuple(dict.fromkeys(path for wish in wishes for path in paths_of_here(cube, wish, mixed, pushed)))
-    return _Near(here, machine, paths, mixed)
+    there = replace(here, home=machine.facts.home, environment={**here.environment, **machine.facts.environment})
+    mixed = here if pushed else there
+    named = tuple(with_outputs_of(cube, wish, there) if pushed else wish for wish in wishes)
+    paths = tuple(dict.fromkeys(path for wish in named for path in paths_of_here(cube, wish, mixed, pushed)))
+    return _Near(here, machine, paths, mixed, named)
 
 
 def _jobs_here(cube: Cube, platform: Platform, wishes: Sequence[Wish], near: _Near) -> tuple[Job, ...]:
