@@ -86,7 +86,7 @@ def test_a_machine_that_is_not_reached_is_exit_code_4(far: Far, words: tuple[str
 def test_a_second_factor_is_asked_for_only_where_there_is_a_terminal(gpu_box: Box, far: Far) -> None:
     done = far("run", "--task=work", "-Pssh.host=prompted")
     assert done.exit_code == 4
-    assert "the host does not let you in" in done.stderr
+    assert "there was no terminal to ask for it on" in done.stderr
 
 
 # --- the cube's directory there --------------------------------------------------------------------------------------
