@@ -284,12 +284,15 @@ class _Attended:
         """The run goes on there, and we do not see it any more."""
         again = f"mlcube logs -f {self.trip.identifier}"
         if how == LET_GO and following.signal is not None:
-            self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
-            if following.signal == signal.SIGHUP:
-                self.result.status = "running"
-            else:
+            goes_on = following.owed or following.signal == signal.SIGHUP
+            self.result.status, self.result.exit_code = "running" if goes_on else "cancelled", 128 + following.signal
+            if following.owed:
+                self.result.message = f"{self.trip.remote.name} could not be told to end it: what was started there goes on"
+                self.result.hint = f"mlcube cancel {self.trip.identifier} ends it, once {self.trip.remote.name} can be reached"
+            elif not goes_on:
                 self.result.message = f"it is being ended on {self.trip.remote.name}, and nothing was fetched"
                 self.result.hint = f"mlcube fetch {self.trip.identifier} brings home what it has written"
+            if self.result.message:
                 output.say(f"{self.result.message}; {self.result.hint}")
             self.result.listed = None  # what becomes of it there, the next one who looks is told
             return

@@ -76,7 +76,7 @@ class Following:
                 continue  # an earlier attempt had started it, whose answer was lost
             if heard or lost is None:
                 lost, pause = time.monotonic(), _FIRST_PAUSE
-                output.say(f"the connection to {self.way.place.name} is lost ({_last_words(outcome)})"
+                output.say(f"the connection to {self.way.place.name} is lost{_last_words(outcome)}"
                            + ("; the run goes on there" if self.started else ""))
             self.tried = True
             if time.monotonic() - lost > self.patience:
@@ -152,4 +152,4 @@ class Following:
 
 
 def _last_words(outcome: Outcome) -> str:
-    return outcome.tail[-1] if outcome.tail else f"exit code {outcome.exit_code}"
+    return f" ({outcome.tail[-1]})" if outcome.tail else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -59,17 +60,39 @@ def test_a_machine_that_cannot_be_reached_again_leaves_the_run_alone_and_says_ho
         far.box.stop_sshd()
         done = started.end()
     assert done.exit_code == 6, done.stderr
-    assert "mlcube wait" in done.stderr or "mlcube fetch" in done.stderr or "mlcube logs" in done.stderr
+    seen, home = (re.search(rf"mlcube ({verb} \S+) ", done.stderr) for verb in ("logs -f", "fetch"))
+    assert seen and home, done.stderr
     assert far.box.processes("begun") or far.box.processes("sleep 0.05") or far.box.processes("script.sh")
     let_go(far)
     far.box.start_sshd()
+    logs = far.plain(*seen[1].split())
+    assert logs.stdout.splitlines() == ["before", "after"]
     waited = far.plain("wait")
     assert waited.exit_code == 0, waited.stderr
-    fetched = far.plain("fetch")
+    fetched = far.plain(*home[1].split())
     assert fetched.exit_code == 0 and (far.result / "one").read_text() == "first\n", fetched.stderr
-    logs = far.plain("logs")
-    assert logs.stdout.splitlines() == ["before", "after"]
     assert far.record()["status"] == "succeeded"
+
+
+def test_ctrl_c_while_the_machine_is_away_is_no_promise_that_it_ends_there(broken_far: Far) -> None:
+    far = broken_far
+    far.script(LONG)
+    with far.started("--task", "work", "--json") as started:
+        begun(far, started)
+        far.box.stop_sshd()
+        time.sleep(1)
+        started.interrupt()
+        time.sleep(2)
+        started.interrupt()
+        done = started.end()
+    assert done.exit_code == -signal.SIGINT, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["status"], result["exit_code"]) == ("running", 130) and "goes on" in result["message"]
+    again = re.search(r"mlcube (cancel \S+) ", result["hint"])
+    assert again, result
+    far.box.start_sshd()
+    assert far.plain(*again[1].split()).exit_code == 0
+    assert far.plain("wait").exit_code == 143
 
 
 def test_a_silent_network_is_noticed_and_waited_for(broken_far: Far) -> None:

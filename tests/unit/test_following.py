@@ -100,6 +100,12 @@ class Line:
         worker.join(20)
         return how
 
+    def until_told(self) -> None:
+        """Until it is known here that it was started: a task may begin before that."""
+        deadline = time.monotonic() + 10
+        while (self.following is None or not self.following.started) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def _write(self, run_id: str, stream: str, data: bytes) -> None:
         assert run_id == RUN
         self.written[stream] = self.written.get(stream, b"") + data
@@ -242,6 +248,7 @@ def test_patience_ends(line: Line, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_a_signal_while_the_machine_is_away_counts_when_it_is_back(line: Line, tmp_path: Path) -> None:
     def away() -> None:
         wait_for(tmp_path / "here")
+        line.until_told()
         line.set("down")
         line.cut()
         until_more_than(line, len(line.calls))
@@ -257,6 +264,7 @@ def test_a_signal_while_the_machine_is_away_counts_when_it_is_back(line: Line, t
 def test_a_second_signal_leaves_a_machine_that_is_away(line: Line, tmp_path: Path) -> None:
     def away() -> None:
         wait_for(tmp_path / "here")
+        line.until_told()
         line.set("down")
         line.cut()
         for _ in range(2):
@@ -264,6 +272,7 @@ def test_a_second_signal_leaves_a_machine_that_is_away(line: Line, tmp_path: Pat
             interrupt()
 
     assert line.go(one_task(task(f"echo here >{tmp_path}/here; sleep 60")), away) == LET_GO
+    assert line.following is not None and line.following.owed
     assert line.run.state().status == "running"
 
 
