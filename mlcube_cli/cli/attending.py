@@ -298,7 +298,8 @@ class _Attended:
             return
         self.result.status, self.result.exit_code = "running", 6
         self.result.message = f"{self.trip.remote.name} cannot be reached any more; the run goes on there"
-        self.result.hint = f"{again} shows it, mlcube fetch {self.trip.identifier} brings its outputs home"
+        self.result.hint = (f"mlcube cancel {self.trip.identifier} ends it, once there is a connection" if following.signal else
+                            f"{again} shows it, mlcube fetch {self.trip.identifier} brings its outputs home")
         output.show_error(TransferError(self.result.message, self.result.hint))
 
 
