@@ -492,6 +492,21 @@ def test_a_secret_of_this_machine_is_in_no_word_and_no_file_there(far: Far, insi
     assert "tok'en" not in shown.stdout and "TOKEN:?" in shown.stdout
 
 
+@pytest.mark.parametrize("token", ["tok'en $x\nsecond", "''", "-n \\0 %s <the value of TOKEN>"])
+def test_the_script_of_a_dry_run_passes_a_secret_on(far: Far, token: str) -> None:
+    far.extra = {"TOKEN": token}
+    far.options = ("-Plocal.env={TOKEN: null}",)
+    far.script('printf "%s" "$TOKEN" >"$result/it"\n')
+    script = far.cube.parent / "script.sh"
+    script.write_text(far.run("--dry-run").stdout)
+    assert token not in script.read_text() or token == "''"
+    ran = subprocess.run(["sh", str(script)], env={**os.environ, **far.environment}, capture_output=True, check=False,
+                         timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert (far.result / "it").read_text() == token
+    assert not any(token in word for call in far.box.ssh_calls() for word in call)
+
+
 def test_overrides_and_flags_mean_what_runs_there(far: Far) -> None:
     far.options = ("-Pssh.platform=docker",)
     far.script('echo "$A"; cat /sys/fs/cgroup/memory.max 2>/dev/null || :\n')
