@@ -14,10 +14,10 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
 from mlcube_cli.cli.executing import finish_for_make, why_failed
-from mlcube_cli.cli.following import LET_GO, Following
+from mlcube_cli.cli.following import LET_GO, Following, not_started
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
-from mlcube_cli.cli.listed import Listed, entry_for, keep_entry
+from mlcube_cli.cli.listed import Listed, entry_for, here, keep_entry
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
 from mlcube_cli.cli.sending import look_before_sending
@@ -28,13 +28,13 @@ from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, MLCubeError, PreparationError, TransferError
 from mlcube_cli.observe import home_of
-from mlcube_cli.process import Session, ask
+from mlcube_cli.process import Outcome, Session, ask
 from mlcube_cli.records import run_directory
-from mlcube_cli.run_index import Supervised, state_directory
+from mlcube_cli.run_index import Supervised, forget, state_directory
 from mlcube_cli.run_log import opened_logs
 from mlcube_cli.streams import Tee, write_all
 from mlcube_cli.streams import show as show_bytes
-from mlcube_cli.supervision.requests import remove, start, start_and_follow
+from mlcube_cli.supervision.requests import answer_of, remove, start, start_and_follow
 from mlcube_cli.supervision.state import TaskState
 from mlcube_cli.there import new_nonce
 
@@ -142,7 +142,9 @@ class _Attended:
 
     def _step(self, session: Session, step: Step) -> bool:
         """A step of this machine: a copy, a transfer. False when a signal ended it. Raises TransferError."""
-        outcome = run_transfer(session, step)
+        return self._went_well(step, run_transfer(session, step))
+
+    def _went_well(self, step: Step, outcome: Outcome) -> bool:
         if outcome.status == "cancelled":
             self.result.status, self.result.exit_code, self.result.signal = outcome.status, outcome.exit_code, outcome.signal
             self.result.message = f"cancelled: {step.title}"
@@ -171,10 +173,17 @@ class _Attended:
         entry = entry_for(self.prepared, supervised=supervised_of(self.trip),
                           fetch=homeward.as_data())
         keep_entry(entry)
+        nonce, said = new_nonce(), list[bytes]()
         step = Step(f"start it on {self.trip.remote.name}", self.trip.remote.way.place.command(
-            start(self.trip.layout, self.trip.program, self.trip.secrets, new_nonce())), reasons=self.trip.remote.way.reasons)
-        if not self._step(session, step):
-            return
+            start(self.trip.layout, self.trip.program, self.trip.secrets, nonce)), reasons=self.trip.remote.way.reasons)
+        if not self._went_well(step, session.stream(step.command, said.append)):
+            return  # perhaps it runs: it stays in the index
+        answer = answer_of(b"".join(said).decode("utf-8", "replace"), nonce)
+        if answer != "started":
+            forget(here(), entry.id)
+            for recorder in recorders:
+                recorder.end(MachineError.status, MachineError.exit_code, 0.0)
+            raise not_started(self.trip.remote.name, answer or "it gave no answer")
         for recorder in recorders:
             recorder.leave()
         self.result.status = "running"

@@ -65,8 +65,7 @@ class Following:
             if self.end is not None:
                 return "ended"
             if self.refused:
-                raise MachineError(f"the run could not be started on {self.way.place.name}: {self.refused}",
-                                   "is the disk full, or the directory another user's?")
+                raise not_started(self.way.place.name, self.refused)
             if self.session.interrupted:
                 known, self.started = self.started, True  # or it never will be
                 if not self._cancel() or (self.owed and not known):
@@ -149,6 +148,12 @@ class Following:
         outcome = self.session.stream(self.way.place.command(script), said.append)
         self.owed = not answer_of(b"".join(said).decode("utf-8", "replace"), nonce)
         return outcome
+
+
+def not_started(machine: str, answer: str) -> MachineError:
+    """What another machine answers when a run is to be started there, and is not."""
+    return MachineError(f"the run could not be started on {machine}: {answer.partition('failed ')[2] or answer}",
+                        "is the disk full, or the directory another user's?")
 
 
 def _last_words(outcome: Outcome) -> str:

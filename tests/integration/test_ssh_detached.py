@@ -70,6 +70,17 @@ def test_a_way_that_the_environment_and_the_current_directory_name_is_found_agai
     assert [path for path in kept if b"s3cret" in path.read_bytes()] == []
 
 
+def test_a_run_that_cannot_be_started_there_is_said_not_to_run(far: Far) -> None:
+    far.run()
+    far.box.root('chmod 500 "$1/runs"', far.root)
+    for words in ((), ("--detach",)):
+        done = far.run(*words, code=4)
+        assert done.stdout == "" and "could not be started" in done.stderr and "Permission denied" in done.stderr
+    assert far.record()["status"] == "environment"
+    far.box.root('chmod 700 "$1/runs"', far.root)
+    assert [run["status"] for run in json.loads(far.plain("ps", "--json").stdout)["runs"]] == ["environment", "succeeded"]
+
+
 def test_checkpoints_are_fetched_in_the_middle_of_a_run(far: Far) -> None:
     run = detach(far, 'echo one >"$result/checkpoint"; echo up; sleep 300')
     until(lambda: far.plain("logs", run).stdout == "up\n")
