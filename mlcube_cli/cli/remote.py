@@ -23,12 +23,12 @@ from mlcube_cli.cli.running import (
     with_flags,
 )
 from mlcube_cli.cli.used import Used, judge_problems, used_files
-from mlcube_cli.command import Step
+from mlcube_cli.command import Command, Step
 from mlcube_cli.cube_id import find_id
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import Cube, Option, Platform
 from mlcube_cli.errors import DefinitionError, MachineError, UsageError
-from mlcube_cli.facts import Answer, Facts, FileText, PathFact, PathKind, Question
+from mlcube_cli.facts import Answer, Facts, FileText, Observation, PathFact, PathKind, Probe, Question
 from mlcube_cli.job import Job
 from mlcube_cli.lock_file import under
 from mlcube_cli.observe import Look, with_facts
@@ -276,9 +276,11 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     load = Load(root, identifier, (cube.root, mirror), workspace, own, inputs, outputs, rsync=near.machine.rsync,
                 name=on_one_line(cube.name))
     marker, *directories = carrier.places(load)
-    found = near.machine.look((FileText(marker), *map(PathKind, directories)))
+    ours = Probe(Command(("find", "-H", root, marker, "-prune", "-user", str(near.machine.facts.uid))))  # prints them
+    found = near.machine.look((FileText(marker), ours, *map(PathKind, directories)))
     load = replace(load, made=load.is_marked(found[FileText(marker)], near.machine.place.name) and all(
-        isinstance(fact := found[PathKind(path)], PathFact) and fact.kind != "absent" for path in directories))
+        isinstance(fact := found[PathKind(path)], PathFact) and fact.kind != "absent" for path in directories)
+        and isinstance(seen := found[ours], Observation) and seen.stdout == f"{root}\n{marker}\n")
     return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
 
 

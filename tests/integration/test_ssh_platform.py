@@ -112,10 +112,32 @@ def test_a_directory_of_another_cube_is_left_alone(far: Far, tmp_path: Path) -> 
     far.run()
     far.run()
     other = tmp_path / "other"
-    write_tree(other, {"mlcube.yaml": (far.cube / "mlcube.yaml").read_text(), "workspace/script.sh": "echo other\n",
+    definition = (far.cube / "mlcube.yaml").read_text().replace("name: far", "name: other")
+    write_tree(other, {"mlcube.yaml": definition, "workspace/script.sh": "echo other\n",
                        "workspace/data/x": ""})
     done = far.run_mlcube("run", str(other), "--platform=ssh", "--task=work", *far.options, env=far.environment)
     assert done.exit_code == 6, done.stderr
-    assert f"{far.far_home}/one belongs to another cube" in done.stderr
+    assert f"{far.far_home}/one on {far.user} belongs to another cube: far" in done.stderr
     assert "-Prunner.remote_root=DIRECTORY" in done.stderr
     assert far.box.read(f"{far.far_home}/one/workspace/script.sh") == b"echo one\n"
+
+
+@pytest.mark.parametrize("marker", ["far", None])
+def test_a_directory_of_another_user_is_left_alone(far: Far, marker: str | None) -> None:
+    """Whoever knows the cube's name can write our marker, and open a directory for everybody."""
+    place = f"/tmp/planted-{far.user}"
+    far.script("echo ran\n")
+    far.box.root('mkdir -p "$1" && cd "$1" && mkdir code workspace runs partial && echo precious >code/precious', place)
+    try:
+        if marker is None:
+            far.box.root('rm -r "$1"/*', place)
+        else:
+            far.box.root('printf %s "$2" >"$1/.mlcube-remote"', place, f"00000000\n{marker}\n")
+        far.box.root('chown -R dash: "$1" && chmod -R 777 "$1"', place)
+        before = far.box.root('find "$1" -ls', place)
+        done = far("run", "--task=work", "-Pssh.platform=local", f"-Pssh.remote_root={place}")
+        assert done.exit_code == 6, done.stderr
+        assert f"{place} belongs to another user" in done.stderr
+        assert far.box.root('find "$1" -ls', place) == before
+    finally:
+        far.box.root('rm -r "$1"', place)

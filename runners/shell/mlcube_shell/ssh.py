@@ -27,13 +27,19 @@ from mlcube_shell.travel import IGNORE_FILE, UNFINISHED, bring_outputs, send_cod
 MARKER = ".mlcube-remote"  # in the cube's directory there: made by us, so that we may delete below it (RULINGS 34)
 
 # Nothing is deleted and nothing of anybody else's is written over: a directory that is not empty must bear the marker, with the
-# cube's id or its name. So clones of one cube may share it, and another cube may not.
+# cube's id or its name, and both are this user's. So clones of one cube may share it; another cube, or another user, may not.
 _MAKE = """\
 set -eu
 umask 077
 root={root}
 marker=$root/{marker}
 cube={name}
+for one in "$root" "$marker"; do
+  if [ -e "$one" ] && [ -z "$(find -H "$one" -prune -user "$(id -u)")" ]; then
+    printf '%s belongs to another user\\n' "$one" >&2
+    exit 3
+  fi
+done
 if [ ! -e "$marker" ] && [ -e "$root" ] && {{ ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }}; then
   printf '%s is there already, and mlcube did not make it\\n' "$root" >&2
   exit 3

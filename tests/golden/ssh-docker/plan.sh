@@ -13,6 +13,12 @@ umask 077
 root=/home/ada/.mlcube/cubes/mnist-1a2b3c4d
 marker=$root/.mlcube-remote
 cube=digits
+for one in "$root" "$marker"; do
+  if [ -e "$one" ] && [ -z "$(find -H "$one" -prune -user "$(id -u)")" ]; then
+    printf '"'"'%s belongs to another user\n'"'"' "$one" >&2
+    exit 3
+  fi
+done
 if [ ! -e "$marker" ] && [ -e "$root" ] && { ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }; then
   printf '"'"'%s is there already, and mlcube did not make it\n'"'"' "$root" >&2
   exit 3
