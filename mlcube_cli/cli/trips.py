@@ -50,7 +50,7 @@ class Trip:
         command = self.remote.way.place.command(start_and_follow(self.layout, self.program, stand_ins, "0" * 12, plain=True))
         there = Step(f"run {', '.join(task.task for task in self.plan.tasks) or 'the preparation'} on {self.remote.name}",
                      replace(command, env=tuple(hidden.values())))
-        tidy = self.remote.way.place.command(remove(self.layout.directory, "0" * 12))
+        tidy = self.remote.way.place.command(remove(self.layout.directory, "0" * 12, plain=True))
         fetch = self.homeward.steps((), self.remote.here) if self.plan.tasks else ()
         there = replace(there, after=(*(step.command for step in fetch), tidy))
         return replace(self.plan, steps=(self.remote.way.connect, *self.before, there), run_id=self.identifier)

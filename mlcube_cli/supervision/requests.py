@@ -93,12 +93,13 @@ def cancel(directory: str, hard: bool, nonce: str, signal: int = 15) -> str:
                       f"mlc_cancel {quote(directory)} {signal} {'hard' if hard else 'soft'} {nonce}", ""))
 
 
-def remove(directory: str, nonce: str) -> str:
+def remove(directory: str, nonce: str, plain: bool = False) -> str:
     """Remove the command's directory, when it bears our mark and nobody works there (RULINGS 34).
 
     Answers `removed`, `absent`, `unmarked`, `busy`, `foreign` (another machine's), or `left` when something would not go.
+    `plain`: for a person who carries out the script by hand: without an answer.
     """
-    return "\n".join((_begin(nonce), COMMON, REMOVE, "mlc_identify", f"mlc_remove {quote(directory)}", ""))
+    return "\n".join(("exec >/dev/null" if plain else _begin(nonce), COMMON, REMOVE, "mlc_identify", f"mlc_remove {quote(directory)}", ""))
 
 
 def answer_of(text: str, nonce: str) -> str | None:

@@ -293,7 +293,8 @@ def test_a_dry_run_writes_nothing_there_and_its_script_does_what_a_run_does(far:
     ran = subprocess.run(["sh", str(script)], env={**os.environ, **far.environment}, capture_output=True, check=False,
                          timeout=60)
     assert ran.returncode == 0, ran.stderr
-    assert (far.result / "one").read_text() == "first\n" and b"copied" in ran.stdout
+    assert (far.result / "one").read_text() == "first\n" and ran.stdout == b"copied\n"
+    assert far.there("runs") == set()
 
 
 def test_a_second_ctrl_c_lets_go_and_fetch_brings_home_what_is_there(far: Far) -> None:

@@ -189,7 +189,7 @@ def test_a_machine_that_is_away_at_first_is_tried_again(line: Line, capsys: pyte
 def test_what_cannot_be_started_is_an_error_with_the_reason(line: Line, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     line.run.name = "file/run"
-    with pytest.raises(MachineError, match=r"could not be started on box: failed .*file"):
+    with pytest.raises(MachineError, match=r"could not be started on box: mkdir: .*file"):
         line.go(one_task(task("echo said")))
 
 
