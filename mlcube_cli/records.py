@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from mlcube_cli import TYPE_CHECKING, __version__
 from mlcube_cli.atomic import write_text
-from mlcube_cli.errors import DefinitionError, MachineError
+from mlcube_cli.errors import DefinitionError
 
 if TYPE_CHECKING:
     from mlcube_cli.command import Plan
@@ -26,7 +26,7 @@ RUNS = os.path.join(".mlcube", "runs")  # below the workspace
 SCHEMA = "mlcube.record.v1"
 RECORD = "record.json"
 REMOTE = "remote"  # the kind of an input or output that stays on the machine where the task runs
-LOST = "lost"
+QUEUED, RUNNING, LOST = "queued", "running", "lost"
 
 
 def new_run_id(now: float, salt: bytes) -> str:
@@ -96,6 +96,7 @@ class Beginning:
     started: float  # seconds since the epoch
     execution: Execution
     owner: Owner | None = None  # the process here that ends with the run; None: something else looks after it
+    status: str = RUNNING  # or QUEUED: another task of the command comes first
     definition: Mapping[str, object] = field(default_factory=dict)  # provenance.definition_data
     asked: Mapping[str, object] = field(default_factory=dict)  # the command line, as `mlcube runs rerun` gives it again
     hashing: str = "auto"  # of measures.HASHINGS
@@ -152,19 +153,30 @@ def finish_record(directory: str, ending: Ending, give_up: Callable[[], bool] = 
     return write_record(directory, record)
 
 
-def lose_record(directory: str) -> str:
-    """Note that nobody will complete the record in the run directory any more: when it ended, and what it left, nobody knows.
+def start_record(directory: str, started: float | None) -> str:
+    """Note that the task of a record, queued so far, has begun; `started`: seconds since the epoch, None: not known.
 
     Returns its path. Raises OSError, DefinitionError for a broken record.
     """
     record = read_record(directory)
-    if status_of(record) != LOST:
+    if record.get("status") != QUEUED:
+        return os.path.join(directory, RECORD)
+    return write_record(directory, {**record, "status": RUNNING, **({} if started is None else {"started": rfc3339(started)})})
+
+
+def close_record(directory: str, status: str, exit_code: int | None, why: str) -> str:
+    """End the record of a run of which nothing more can be learnt: when it ended, and what it left. What is known stays.
+
+    `why`: for what was not measured. A record that has ended is left alone. Returns its path. Raises OSError,
+    DefinitionError for a broken record.
+    """
+    record = read_record(directory)
+    if record.get("status") not in (QUEUED, RUNNING):
         return os.path.join(directory, RECORD)
     for entry in (*entries_of(record, "inputs"), *entries_of(record, "outputs")):
         if not entry.get("kind"):
-            entry["note"] = "the run was lost before it was measured"
-    record.update(status=LOST, exit_code=MachineError.exit_code)
-    return write_record(directory, record)
+            entry["note"] = why
+    return write_record(directory, {**record, "status": status, "exit_code": exit_code})
 
 
 def _begun(beginning: Beginning) -> dict[str, object]:
@@ -177,7 +189,7 @@ def _begun(beginning: Beginning) -> dict[str, object]:
         "workspace": job.workspace, "definition": dict(beginning.definition), "task": job.task,
         "parameters": [_parameter(argument) for argument in job.arguments],
         "platform": beginning.plan.platform, "runner": job.platform.runner,
-        "status": "running", "exit_code": None, "started": rfc3339(beginning.started), "ended": None, "seconds": None,
+        "status": beginning.status, "exit_code": None, "started": rfc3339(beginning.started), "ended": None, "seconds": None,
         "timeout": job.timeout, "image": {"name": task.image[0], "id": task.image[1]} if task.image else None,
         "host": execution.host, "user": execution.user, "execution": vars(execution).copy(),
         "owner": _owner_data(beginning.owner), "engines": [], "gpus": None, "git": None, "code": None,
@@ -246,7 +258,7 @@ def status_of(record: Mapping[str, object]) -> str:
     from mlcube_cli.locks import myself
 
     status, execution = _text(record, "status"), record.get("execution")
-    if status != "running" or (isinstance(execution, dict) and execution.get("place")):
+    if status != RUNNING or (isinstance(execution, dict) and execution.get("place")):
         return status
     owner = owner_of(record)
     return LOST if owner is not None and owner.is_dead(myself()) else status

@@ -13,7 +13,16 @@ from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Observation
 from mlcube_cli.locks import myself
 from mlcube_cli.place import Place
-from mlcube_cli.records import Ending, entries_of, finish_record, lose_record, read_record
+from mlcube_cli.records import (
+    LOST,
+    RUNNING,
+    Ending,
+    close_record,
+    entries_of,
+    finish_record,
+    read_record,
+    start_record,
+)
 from mlcube_cli.run_index import ENDED, Entry, RunTask, concluded, with_tasks, write_entry
 from mlcube_cli.supervision.requests import states
 from mlcube_cli.supervision.state import CommandState, TaskState, parse_states
@@ -83,8 +92,6 @@ def settle(directory: str, entry: Entry, fetched: bool = False) -> Entry:
     assert entry.supervised is not None
     here = not entry.supervised.place or fetched
     for task in entry.tasks:
-        if task.started is None and task.status == "cancelled":
-            continue
         try:
             _complete(task, here)
         except (OSError, DefinitionError):
@@ -115,13 +122,24 @@ def _stand(directory: str, entry: Entry, answer: CommandState | str | None) -> S
     if entry.supervised is None:
         entry = replace(_orphaned(entry), settled=True)
         for task in entry.tasks:
-            with contextlib.suppress(OSError, DefinitionError):
-                lose_record(task.directory)
+            if task.status == LOST:
+                with contextlib.suppress(OSError, DefinitionError):
+                    _complete(task, True)
     elif answer is not None:
         entry = refreshed(entry, answer)
+        _note_begun(before, entry)
     if entry != before:
         keep(directory, entry)
     return Standing(settle(directory, entry) if entry.supervised else entry)
+
+
+def _note_begun(before: Entry, now: Entry) -> None:
+    """The records of the tasks that have begun since. Where that cannot be written, their end will be."""
+    here = now.supervised is None or not now.supervised.place
+    for old, task in zip(before.tasks, now.tasks):
+        if task.status == RUNNING and old.status != RUNNING:
+            with contextlib.suppress(OSError, DefinitionError):
+                start_record(task.directory, task.started if here else None)
 
 
 def _orphaned(entry: Entry) -> Entry:
@@ -144,12 +162,18 @@ def _recorded(task: RunTask) -> RunTask:
 
 def _complete(task: RunTask, here: bool) -> None:
     """Raises OSError, DefinitionError for a record that is not there."""
+    if task.status == LOST:
+        close_record(task.directory, LOST, LOST_CODE, "the run was lost before it was measured")
+        return
+    if task.started is None and task.status == "cancelled":
+        close_record(task.directory, task.status, None, "the task never started")
+        return
     record = {} if here else read_record(task.directory)
     measured = {str(entry.get("name")): _NOT_HERE for which in ("inputs", "outputs")
                 for entry in entries_of(record, which) if not entry.get("kind")}
     seconds = None if task.started is None or task.ended is None else max(0.0, task.ended - task.started)
-    code = LOST_CODE if task.exit_code is None else task.exit_code
-    finish_record(task.directory, Ending(task.status, code, seconds, task.ended or time.time(), measured=measured))
+    finish_record(task.directory, Ending(
+        task.status, task.exit_code or 0, seconds, task.ended or time.time(), measured=measured))
 
 
 def keep(directory: str, entry: Entry) -> None:

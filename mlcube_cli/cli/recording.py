@@ -24,6 +24,8 @@ from mlcube_cli.observe import with_facts
 from mlcube_cli.process import ask
 from mlcube_cli.provenance import PATIENCE, Gathering, code_data, definition_data, engine_data, git_data, gpu_data
 from mlcube_cli.records import (
+    QUEUED,
+    RUNNING,
     Beginning,
     Ending,
     Execution,
@@ -113,7 +115,7 @@ class Recorder:
         beginning = replace(beginning_of(self.arguments, self.prepared, self.number, self.plan, started), found=self.found)
         self._hashing = beginning.hashing
         if self.detached:
-            beginning = replace(beginning, owner=None)
+            beginning = replace(beginning, owner=None, status=QUEUED if self.number else RUNNING)
         try:
             self.path = begin_record(beginning)
         except OSError as error:

@@ -243,6 +243,21 @@ def test_in_the_background_too_a_later_tasks_inputs_are_what_an_earlier_one_made
     assert verdicts(run_mlcube, cube, read["run_id"]) == (0, {"from": "same"})
 
 
+def test_in_the_background_a_task_waits_and_never_starts_after_a_failure(run_mlcube: RunMLCube, cube: Path) -> None:
+    def listed() -> list[tuple[str, str, int | None]]:
+        runs = check_schema("mlcube.runs.v1", run_mlcube("runs", "--json", cwd=cube).stdout)["runs"]
+        return sorted((run["task"], run["status"], run["exit_code"]) for run in runs)
+
+    (cube / "workspace/out").mkdir()
+    (cube / "make.sh").write_text("while test ! -e go; do sleep 0.1; done; exit 7\n")
+    assert run_mlcube("run", ".", "--task", "make,read", "--detach", cwd=cube).exit_code == 0
+    assert listed() == [("make", "running", None), ("read", "queued", None)]
+    (cube / "go").touch()
+    assert run_mlcube("wait", cwd=cube).exit_code == 7
+    assert listed() == [("make", "failed", 7), ("read", "cancelled", None)]
+    assert "the task never started" in run_mlcube("runs", "verify", cwd=cube).stdout
+
+
 # --- list and show ---------------------------------------------------------------------------------------------------
 
 

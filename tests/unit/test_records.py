@@ -22,11 +22,13 @@ from mlcube_cli.records import (
     Ending,
     Execution,
     begin_record,
+    close_record,
+    entries_of,
     finish_record,
-    lose_record,
     read_record,
     rfc3339,
     seconds_of,
+    start_record,
     status_of,
 )
 from mlcube_cli.runner import load_runner
@@ -104,7 +106,8 @@ def test_what_is_not_known_here_yet_can_be_measured_by_a_second_end(workspace: P
     absent = {"out": {"kind": "", "note": "not fetched yet"}}
     first = finished(workspace, beginning(workspace), replace(ENDING, measured=absent))
     assert told(first)["out"] == ("", "none")
-    assert read_record(finish_record(str(workspace / ".mlcube/runs" / RUN_ID), ENDING))["outputs"][0]["kind"] == "directory"
+    second = read_record(finish_record(str(workspace / ".mlcube/runs" / RUN_ID), ENDING))
+    assert entries_of(second, "outputs")[0]["kind"] == "directory"
 
 
 def test_a_run_is_lost_when_its_owner_is_gone_for_sure(workspace: Path) -> None:
@@ -125,21 +128,25 @@ def test_on_another_machine_a_run_goes_on_without_who_started_it(workspace: Path
 
 def test_a_lost_run_keeps_what_is_known_of_it(workspace: Path) -> None:
     known = {"kind": "file", "hash": "full", "sha256": "sha256:2", "note": ""}
-    start = beginning(workspace, owner=replace(myself(), boot="0" * 32), measured={"data": known})
-    directory = os.path.dirname(begin_record(start))
-    record = read_record(lose_record(directory))
+    directory = os.path.dirname(begin_record(beginning(workspace, measured={"data": known})))
+    record = read_record(close_record(directory, "lost", 4, "why"))
     assert (record["status"], record["exit_code"], record["ended"], record["seconds"]) == ("lost", 4, None, None)
-    assert [(one["name"], one["kind"], one["note"]) for one in (*record["inputs"], *record["outputs"])] == [  # type: ignore
-        ("data", "file", ""), ("cache", "", "the run was lost before it was measured"),
-        ("out", "", "the run was lost before it was measured")]
+    entries = (*entries_of(record, "inputs"), *entries_of(record, "outputs"))
+    assert [(one["name"], one["kind"], one["note"]) for one in entries] == [
+        ("data", "file", ""), ("cache", "", "why"), ("out", "", "why")]
 
 
-def test_only_a_run_that_is_lost_for_sure_is_noted_as_lost(workspace: Path) -> None:
-    for owner in (myself(), replace(myself(), host="elsewhere", boot="0" * 32)):
-        directory = os.path.dirname(begin_record(beginning(workspace, owner=owner)))
-        assert read_record(lose_record(directory))["status"] == "running"
-    finish_record(directory, ENDING)
-    assert read_record(lose_record(directory))["status"] == "succeeded"
+def test_a_run_that_has_ended_is_not_lost(workspace: Path) -> None:
+    directory = os.path.dirname(finish_record(os.path.dirname(begin_record(beginning(workspace))), ENDING))
+    assert read_record(close_record(directory, "lost", 4, "why"))["status"] == "succeeded"
+
+
+def test_a_task_that_waits_is_queued_until_it_begins(workspace: Path) -> None:
+    directory = os.path.dirname(begin_record(beginning(workspace, status="queued")))
+    assert status_of(read_record(directory)) == "queued"
+    for started in (950.0, 990.0):  # the second one comes too late
+        record = read_record(start_record(directory, started))
+        assert (record["status"], record["started"]) == ("running", rfc3339(950.0))
 
 
 def test_a_run_is_nobody_elses_to_read(workspace: Path) -> None:
