@@ -108,10 +108,16 @@ def choose_platform(cube: Cube, named: str | None, runner: str | None,
     if not platforms:
         kind = f"{runner} platform" if runner else "platform"
         name = runner or "docker"
+        if _is_remote(name):
+            raise UsageError(f"this cube has no {kind}", "name one of your settings, or a platform file: --platform NAME")
         raise UsageError(f"this cube has no {kind}", f"name one, and what it runs: --platform {name} -P{name}.image=NAME; "
                                                      "or give a platform file: --platform FILE")
-    if len(platforms) == 1:
+    distant = [platform.name for platform in platforms if _is_remote(platform.runner)]
+    if len(platforms) == 1 and (runner or not distant):
         return platforms[0], ""
+    if len(distant) == len(platforms):
+        raise UsageError("which machine is meant? Tasks run on another one only where it is named",
+                         "one of: " + ", ".join(f"--platform {name}" for name in distant))
     reasons: list[str] = []
     for kind in (CONTAINER, HOST):
         for platform in platforms:
@@ -126,3 +132,9 @@ def choose_platform(cube: Cube, named: str | None, runner: str | None,
     raise MachineError("this machine can run none of the cube's platforms: " + ("; ".join(reasons) or ", ".join(
         f"{platform.name} needs the runner '{platform.runner}'" for platform in platforms)),
         "install an engine, or choose with --platform")
+
+
+def _is_remote(runner: str) -> bool:
+    from mlcube_cli.runner import REMOTE, RUNNERS
+
+    return runner in RUNNERS and RUNNERS[runner].kind == REMOTE

@@ -152,6 +152,17 @@ def test_a_container_that_answers_comes_before_local() -> None:
 def test_a_remote_platform_is_never_chosen_for_the_user() -> None:
     with pytest.raises(MachineError):
         choose_platform(cube(TRAIN, platforms=("ssh", "slurm")), None, None, reasons())
+    with pytest.raises(UsageError) as caught:
+        choose_platform(cube(TRAIN, platforms=("ssh",)), None, None, reasons())  # not even where it is the only one
+    assert "which machine is meant?" in caught.value.message and "--platform ssh" in (caught.value.hint or "")
+    assert choose_platform(cube(TRAIN, platforms=("ssh", "docker")), None, "ssh", reasons())[0].name == "ssh"
+
+
+def test_an_applet_without_a_platform_of_its_kind() -> None:
+    for runner, hint in (("docker", "-Pdocker.image=NAME"), ("ssh", "one of your settings")):
+        with pytest.raises(UsageError, match=f"this cube has no {runner} platform") as caught:
+            choose_platform(cube(TRAIN, platforms=("local",)), None, runner, reasons())
+        assert hint in (caught.value.hint or "")
 
 
 def test_a_named_platform_must_be_there_and_of_the_applets_kind() -> None:
