@@ -144,8 +144,9 @@ def finish_record(directory: str, ending: Ending, give_up: Callable[[], bool] = 
     record = read_record(directory)
     hashing = lighter(_text(record, "hashing")) if ending.status == "cancelled" else _text(record, "hashing")
     began = seconds_of(_text(record, "started"))
+    ended = max(ending.ended, began + (ending.seconds or 0.0))  # another machine's clock is known to a second
     record.update(
-        status=ending.status, exit_code=ending.exit_code, ended=rfc3339(ending.ended),
+        status=ending.status, exit_code=ending.exit_code, ended=rfc3339(ended),
         seconds=round(ending.ended - began if ending.seconds is None else ending.seconds, 3),
         inputs=_measured(record, "inputs", ending, hashing, give_up),
         outputs=_measured(record, "outputs", ending, hashing, give_up),

@@ -49,6 +49,7 @@ class Supervised:
     place: str  # as the user knows the machine; empty: this one
     directory: str  # the command directory there
     tasks: Mapping[str, str]  # run id -> task directory there
+    ahead: float = 0.0  # seconds that the clock there is ahead of ours
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def as_data(entry: Entry) -> dict[str, Any]:
         "tasks": [dict(vars(task)) for task in entry.tasks],
         "owner": {name: value for name, value in vars(entry.owner).items() if name != "token"} if entry.owner else None,
         "supervised": {"reach": list(supervised.reach), "place": supervised.place, "directory": supervised.directory,
-                       "tasks": dict(supervised.tasks)} if supervised else None,
+                       "tasks": dict(supervised.tasks), "ahead": supervised.ahead} if supervised else None,
         "fetch": entry.fetch, "settled": entry.settled, "message": entry.message, "cleared": entry.cleared,
         "processes": {run_id: dict(vars(one)) for run_id, one in entry.processes.items()},
         "leftovers": [{"title": one.title, "find": _command_data(one.find) if one.find else None,
@@ -277,8 +278,9 @@ def _owner(data: Mapping[str, Any]) -> Owner:
 
 
 def _supervised(data: Mapping[str, Any]) -> Supervised:
-    return Supervised(tuple(str(word) for word in data["reach"]), str(data["place"]), str(data["directory"]),
-                      {str(run_id): str(directory) for run_id, directory in data["tasks"].items()})
+    tasks = {str(run_id): str(directory) for run_id, directory in data["tasks"].items()}
+    return Supervised(tuple(str(word) for word in data["reach"]), str(data["place"]), str(data["directory"]), tasks,
+                      float(data.get("ahead", 0.0)))
 
 
 def _task(data: Mapping[str, Any]) -> RunTask:

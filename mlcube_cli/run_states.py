@@ -74,12 +74,14 @@ def refreshed(entry: Entry, state: CommandState) -> Entry:
 
 
 def told(entry: Entry, state: TaskState) -> Entry:
-    """The entry with what is said of one of its tasks. Pure."""
+    """The entry with what is said of one of its tasks; times become those of our clock. Pure."""
     task = next((task for task in entry.tasks if task.run_id == state.run_id), None)
     if task is None or not state.status:
         return entry
+    ahead = entry.supervised.ahead if entry.supervised else 0.0
+    started, ended = (None if moment is None else moment - ahead for moment in (state.started, state.ended))
     return with_tasks(entry, {task.run_id: replace(
-        task, status=state.status, exit_code=state.exit_code, started=state.started or task.started, ended=state.ended)})
+        task, status=state.status, exit_code=state.exit_code, started=started or task.started, ended=ended)})
 
 
 def settle(directory: str, entry: Entry, fetched: bool = False) -> Entry:
@@ -135,11 +137,10 @@ def _stand(directory: str, entry: Entry, answer: CommandState | str | None) -> S
 
 def _note_begun(before: Entry, now: Entry) -> None:
     """The records of the tasks that have begun since. Where that cannot be written, their end will be."""
-    here = now.supervised is None or not now.supervised.place
     for old, task in zip(before.tasks, now.tasks):
         if task.status == RUNNING and old.status != RUNNING:
             with contextlib.suppress(OSError, DefinitionError):
-                start_record(task.directory, task.started if here else None)
+                start_record(task.directory, task.started)
 
 
 def _orphaned(entry: Entry) -> Entry:

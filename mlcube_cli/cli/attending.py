@@ -91,7 +91,8 @@ def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequ
 def supervised_of(trip: Trip) -> Supervised:
     """Where the command line's run is, for the index."""
     place = trip.remote.way.place
-    return Supervised(place.reach, place.name, trip.layout.directory, dict(trip.layout.tasks))
+    return Supervised(place.reach, place.name, trip.layout.directory, dict(trip.layout.tasks),
+                      trip.remote.machine.skew)
 
 
 def travel_data(trip: Trip) -> dict[str, object]:

@@ -73,6 +73,7 @@ def test_whoever_sees_the_end_completes_the_record(workspace: Path) -> None:
     assert told(record) == {"data": ("directory", "full"), "cache": ("", "none"), "out": ("directory", "full")}
     assert "before the task could change it" in record["inputs"][1]["note"]
     assert finished(workspace, beginning(workspace), replace(ENDING, seconds=None))["seconds"] == 100.25
+    assert finished(workspace, beginning(workspace), replace(ENDING, ended=899.5))["ended"] == "1970-01-01T00:15:01.500Z"
 
 
 def test_what_was_measured_elsewhere_is_taken_as_it_is(workspace: Path) -> None:

@@ -31,7 +31,7 @@ def entry_of(identifier: str = ID, tasks: int = 1, **fields: object) -> Entry:
 
 def test_an_entry_comes_back_as_it_was_whatever_bytes_are_in_its_paths(tmp_path):
     owner = replace(myself(), token="")
-    there = Supervised(("ssh", "-T", "box", "exec sh -s"), "box", "/r/d\n\udcfe", {f"{ID}-1": "/r/d/t"})
+    there = Supervised(("ssh", "-T", "box", "exec sh -s"), "box", "/r/d\n\udcfe", {f"{ID}-1": "/r/d/t"}, -3.5)
     for entry in (entry_of(), entry_of(owner=owner), entry_of(supervised=there, fetch={"any": [1]}, message="no", settled=True),
                   entry_of(tasks=2)):
         write_entry(str(tmp_path), entry)

@@ -105,6 +105,13 @@ def test_what_a_supervisor_tells(status: str, code: int | None, tasks: tuple, ex
     assert stands(refreshed(entry_of(2), CommandState("/d", status, code, tasks=told))) == expected
 
 
+def test_times_of_another_machine_are_told_by_our_clock() -> None:
+    there = entry_of(1, supervised=replace(supervised("box", ("ssh", "box")), ahead=-10800.0))
+    (task,) = refreshed(there, CommandState("/d", "succeeded", 0, tasks=(
+        TaskState(f"{ID}-1", "succeeded", 0, 1000.0, 1002.5),))).tasks
+    assert (task.started, task.ended) == (11800.0, 11802.5)
+
+
 def test_a_conclusion_keeps_what_is_known() -> None:
     entry = concluded(entry_of(2), "running", 1)  # no end that there is
     assert stands(entry) == [("lost", 1), ("cancelled", None)]
