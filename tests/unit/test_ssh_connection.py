@@ -395,3 +395,11 @@ def test_every_reason_can_be_found_and_names_the_host() -> None:
         assert find_reason(connect_step(found), [reason.text.upper()]) is not None
         assert reason.text == reason.text.lower()
     assert any("ssh box" in reason.hint for reason in reasons_of(found))
+
+
+def test_what_to_try_by_hand_leads_to_the_same_machine() -> None:
+    found = connection({"user": "ada", "port": 2222, "jump": "login", "identity_file": "/a b"})
+    words = """ssh -p 2222 -J login -o 'IdentityFile="/a b"' ada@box"""
+    assert connect_step(found).hint == f"try it by hand: {words}"
+    assert words in (trouble(Observation(255, "", "never heard of"), found).hint or "")
+    assert any(words in reason.hint for reason in reasons_of(found))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mlcube_cli.command import Command, Reason, Step, find_reason, rsync_shell
+from mlcube_cli.command import Command, Reason, Step, find_reason, quote, rsync_shell
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import MachineError, MLCubeError
 from mlcube_cli.facts import Facts, Observation, PathKind, Tool
@@ -63,9 +63,11 @@ class Connection:
     uid: int = 0  # who we are on this machine, and whose the socket's directory has to be
 
     @property
-    def destination(self) -> str:
-        """What to type behind `ssh` to get there, as far as words without options say it."""
-        return f"{self.user}@{self.host}" if self.user else self.host
+    def by_hand(self) -> str:
+        """What to type behind `ssh` to get there."""
+        words = (*(("-p", str(self.port)) if self.port else ()), *(("-J", self.jump) if self.jump else ()),
+                 *ssh_words.identity_words(self.identity_file), f"{self.user}@{self.host}" if self.user else self.host)
+        return " ".join(map(quote, words))
 
 
 def connection_of(platform: Platform, facts: Facts) -> Connection:
@@ -151,8 +153,8 @@ def close_command(connection: Connection) -> Command | None:
 def connect_step(connection: Connection) -> Step:
     """The step that makes the master where it is not up: once, when several runs start together."""
     return Step(f"connect to {connection.name}", connect_command(connection), unless=check_command(connection),
-                lock=f"ssh {connection.control_path or connection.destination}", reasons=reasons_of(connection),
-                hint=f"try it by hand: ssh {connection.destination}")
+                lock=f"ssh {connection.control_path or connection.by_hand}", reasons=reasons_of(connection),
+                hint=f"try it by hand: ssh {connection.by_hand}")
 
 
 def place_of(connection: Connection) -> Place:
@@ -207,7 +209,7 @@ def _common(connection: Connection) -> tuple[str, ...]:
 
 def reasons_of(connection: Connection) -> tuple[Reason, ...]:
     """What ssh's last lines mean, with this host's name in what to type."""
-    return tuple(replace(reason, hint=reason.hint.replace("HOST", connection.destination)) for reason in REASONS)
+    return tuple(replace(reason, hint=reason.hint.replace("HOST", connection.by_hand)) for reason in REASONS)
 
 
 def trouble(observation: Observation, connection: Connection) -> MLCubeError:
@@ -216,5 +218,5 @@ def trouble(observation: Observation, connection: Connection) -> MLCubeError:
     last = lines[-1].strip() if lines else f"ssh ended with exit code {observation.exit_code} and said nothing"
     found = find_reason(Step("", Command(()), reasons=reasons_of(connection)), lines)
     if found is None:
-        return MachineError(f"{connection.name} cannot be reached: {last}", f"try it by hand: ssh {connection.destination}")
+        return MachineError(f"{connection.name} cannot be reached: {last}", f"try it by hand: ssh {connection.by_hand}")
     return MachineError(f"{connection.name} cannot be reached: {found.sentence} ({last})", found.hint)
