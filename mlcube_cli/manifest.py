@@ -170,16 +170,9 @@ def _leads_out(path: str, inputs: tuple[str, ...]) -> str | None:
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Size:
-    files: int
-    bytes: int
-
-
-def measure(paths: Iterable[str]) -> Size:
-    """How much lies at and below the paths, links not followed but for the paths themselves."""
-    sizes = [found.st_size for top in dict.fromkeys(paths) for _, found in _below(top) if stat.S_ISREG(found.st_mode)]
-    return Size(len(sizes), sum(sizes))
+def measure(paths: Iterable[str]) -> int:
+    """How many bytes lie in files at and below the paths, links not followed but for the paths themselves."""
+    return sum(found.st_size for top in dict.fromkeys(paths) for _, found in _below(top) if stat.S_ISREG(found.st_mode))
 
 
 def _below(top: str) -> Iterator[tuple[str, os.stat_result]]:

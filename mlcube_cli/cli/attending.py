@@ -20,7 +20,7 @@ from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.listed import Listed, entry_for, here, keep_entry
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
-from mlcube_cli.cli.sending import look_before_sending
+from mlcube_cli.cli.sending import look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.cli.trips import Trip, plan_trip
 from mlcube_cli.command import Plan, Step, as_data, merge
@@ -50,6 +50,7 @@ def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -
     plans = [replace(without_making(plan, shipped) if shipped else plan, platform=prepared.platform_name) for plan in plans]
     trip = plan_trip(prepared, merge(plans))
     if arguments.dry_run:
+        look_for_links(trip.remote)
         trip.remote.keep_questions(trip.identifier)
         return show(trip.as_plan(), arguments.json)
     return _carry_out(arguments, prepared, trip, plans)

@@ -14,7 +14,7 @@ from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.remote import Remote, find_travelling
 from mlcube_cli.cli.running import Asked, read_request
-from mlcube_cli.cli.sending import look_before_sending
+from mlcube_cli.cli.sending import look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_told, run_transfer
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, sort_out
@@ -62,6 +62,8 @@ def sync(arguments: Arguments) -> int:
     arguments.mount, arguments.interactive, arguments.grace, arguments.timeout = None, False, 10.0, None
     remote = _remote(arguments, sort_out(arguments.words[1:], arguments.mlcube, arguments.task))
     only_told = arguments.dry_run or action == "status"
+    if action == "push" and only_told:
+        look_for_links(remote)
     push = _push(remote, only_told) if action in ("push", "status") else None
     pull = _pull(remote) if action in ("pull", "status") else None
     if not only_told:

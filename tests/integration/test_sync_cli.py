@@ -68,17 +68,52 @@ def test_a_push_looks_at_every_file_once(far: Far) -> None:
 
 def test_a_push_on_a_terminal_shows_its_progress_and_tells_what_was_sent(far: Far) -> None:
     (far.workspace / "data/big").write_bytes(bytes(range(256)) * 12_000)
+    code, shown = on_a_terminal(far, "sync", "push", "--task", "work", "-Pssh.sync.bandwidth=1m")
+    assert code == 0, shown
+    assert shown.endswith(b"\n") and re.search(rb"\r\x1b\[K\S*mlcube:", shown), shown  # the line is gone
+    assert re.search(rb"send inputs to \S+: +[\d.,]+[A-Z]? +\d+%", shown), shown
+    assert b"4 files, 3.1 MB sent to" in shown and b"<f+++" not in shown, shown
+
+
+def on_a_terminal(far: Far, *words: str, answer: bytes = b"") -> tuple[int, bytes]:
+    """The exit code and all that is shown; a question gets that answer."""
     main, terminal = pty.openpty()
-    words = ("sync", "push", str(far.cube), "--platform", "ssh", "--task", "work", "-Pssh.sync.bandwidth=1m")
-    child = subprocess.Popen([sys.executable, "-m", "mlcube_cli", *words], stdin=terminal, stdout=terminal, stderr=terminal,
+    child = subprocess.Popen([sys.executable, "-m", "mlcube_cli", *words, "--mlcube", str(far.cube), "--platform", "ssh"],
+                             stdin=terminal, stdout=terminal, stderr=terminal,
                              env={**clean_environment(far.home), **far.environment})
     os.close(terminal)
     shown = b""
     while part := _read(main):
         shown += part
-    assert child.wait(60) == 0, shown
-    assert re.search(rb"send inputs to \S+: +[\d.,]+[A-Z]? +\d+%", shown), shown
-    assert b"4 files, 3.1 MB sent to" in shown and b"<f+++" not in shown, shown
+        if answer and shown.endswith(b"[y/N] "):
+            os.write(main, answer)
+    os.close(main)
+    return child.wait(60), shown
+
+
+def test_nothing_of_a_transfer_is_shown_where_that_is_asked_for_or_nobody_looks(far: Far) -> None:
+    (far.workspace / "data/big").write_bytes(os.urandom(2_000_000))
+    assert on_a_terminal(far, "--quiet", "sync", "push", "--task", "work", "-Pssh.sync.bandwidth=1m") == (0, b"")
+    (far.workspace / "data/big").write_bytes(os.urandom(2_000_000))
+    said = sync(far, "push", "--task", "work", "-Pssh.sync.bandwidth=1m").stderr
+    assert said.endswith(f"mlcube: 1 file, 2.0 MB sent to {far.user}\n") and "\r" not in said and "%" not in said
+
+
+def test_much_that_is_sent_for_the_first_time_is_asked_about(far: Far) -> None:
+    for place in (far.workspace / "data/much", far.cube / "weights", far.cube / "left-out", far.workspace / "not-sent"):
+        with place.open("wb") as file:
+            file.truncate(600_000_000)
+    (far.cube / ".mlcubeignore").write_text("left-out\n")
+    for words in (("sync", "push"), ("run",), ("--quiet", "run")):
+        code, shown = on_a_terminal(far, *words, "--task", "work", answer=b"n\n")
+        assert code == 6 and b"send 1.2 GB to" in shown and b"nothing was sent" in shown, shown
+        assert (b"1.2 GB in 6 files are to be sent" in shown) == ("--quiet" not in words)
+    assert not far.box.exists(f"{far.far_home}/.mlcube")
+    code, shown = on_a_terminal(far, "sync", "push", "--task", "work", answer=b"\x04")  # the end of the input is a no
+    assert code == 6 and not far.box.exists(f"{far.far_home}/.mlcube"), shown
+    (far.cube / "weights").unlink()
+    code, shown = on_a_terminal(far, "sync", "push", "--task", "work", "--dry-run")
+    assert code == 0 and b"[y/N]" not in shown, shown
 
 
 def _read(terminal: int) -> bytes:
@@ -169,8 +204,9 @@ def test_an_input_beside_the_workspace_is_part_of_the_code(far: Far) -> None:
 
 def test_a_link_that_leads_out_is_refused_unless_it_is_left_out(far: Far) -> None:
     (far.workspace / "data/secret").symlink_to("/etc/passwd")
-    done = far.run(code=3)
-    assert "data/secret" in done.stderr and "sync.exclude" in done.stderr
+    for done in (far.run(code=3), far.run("--dry-run", code=3), sync(far, "push", "--task", "work", code=3),
+                 sync(far, "push", "--task", "work", "--dry-run", code=3)):
+        assert "data/secret" in done.stderr and "sync.exclude" in done.stderr and done.stdout == ""
     assert not far.box.exists(f"{far.far_home}/.mlcube")
     (far.cube / ".mlcubeignore").write_text("secret\n")
     far.run()

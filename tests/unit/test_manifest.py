@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mlcube_cli.manifest import (
     Escape,
-    Size,
     changed_since,
     find_escaping_links,
     last_known,
@@ -110,4 +109,4 @@ def test_sizes_count_files_and_not_what_links_lead_to(tmp_path: Path) -> None:
     make(tmp_path / "data", "aa", "b/cc")
     (tmp_path / "data/link").symlink_to("aa")
     make(tmp_path, "sole")
-    assert measure([str(tmp_path / "data"), str(tmp_path / "sole"), str(tmp_path / "sole")]) == Size(3, 2 + 4 + 4)
+    assert measure([str(tmp_path / "data"), str(tmp_path / "sole"), str(tmp_path / "sole")]) == 2 + 4 + 4
