@@ -20,7 +20,7 @@ from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.listed import Listed, entry_for, here, keep_entry
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
-from mlcube_cli.cli.sending import look_before_sending, look_for_links
+from mlcube_cli.cli.sending import alone, look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.cli.trips import Trip, plan_trip
 from mlcube_cli.command import Plan, Step, as_data, merge
@@ -115,10 +115,17 @@ class _Attended:
     recorders: dict[str, Recorder] = field(default_factory=dict)
     states: dict[str, TaskState] = field(default_factory=dict)
     logs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # until the run has its copy of the code
     outlets: tuple[Tee, Tee] = field(default_factory=lambda: (Tee(1), Tee(2)))  # our own stdout and stderr
 
     def go(self, session: Session) -> None:
         """All of it. What went wrong is raised or left in the result."""
+        with self.sending:
+            if self.plans:
+                self.sending.enter_context(alone(session, self.trip.remote))
+            self._go(session)
+
+    def _go(self, session: Session) -> None:
         output.say(f"sending to {self.trip.remote.name}")
         for step in self.trip.before:
             if not self._step(session, step):
@@ -202,7 +209,7 @@ class _Attended:
         option = self.trip.remote.platform.option("reconnect")
         return Following(
             session, self.trip.remote.way, self.trip.layout.directory, self.trip.runs,
-            self._write, _show_preparation, self._changed,
+            self._write, self._prepared, self._changed,
             patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0, outlets=self.outlets)
 
     def _write(self, run_id: str, stream: str, data: bytes) -> None:
@@ -216,9 +223,16 @@ class _Attended:
                 del self.logs[run_id]
         self.outlets[1 if error or self.arguments.json else 0].take(data)
 
+    def _prepared(self, data: bytes) -> None:
+        """What prepares the tasks there is said once there is the copy."""
+        self.sending.close()
+        if output.on_terminal() and not output.QUIET:
+            show_bytes(data)
+
     def _changed(self, state: TaskState) -> None:
         """A task has begun, or ended."""
         if state.status != "queued" and state.run_id not in self.states:
+            self.sending.close()
             self.states[state.run_id] = state
             record = self.recorders[state.run_id].begin(self._by_our_clock(state.started))
             task = next(job.task for job in self.trip.remote.jobs if job.run_id == state.run_id)
@@ -312,8 +326,3 @@ class _Attended:
         self.result.hint = (f"mlcube cancel {self.trip.identifier} ends it, once there is a connection" if following.signal else
                             f"{again} shows it, mlcube fetch {self.trip.identifier} brings its outputs home")
         output.show_error(TransferError(self.result.message, self.result.hint))
-
-
-def _show_preparation(data: bytes) -> None:
-    if output.on_terminal() and not output.QUIET:
-        show_bytes(data)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 
+from mlcube_cli.cache import lock_directory
 from mlcube_cli.cli import output
 from mlcube_cli.cli.compared import listed_by
 from mlcube_cli.cli.remote import Remote
 from mlcube_cli.command import Command
-from mlcube_cli.errors import DefinitionError, Location, Problem, TransferError
+from mlcube_cli.errors import DefinitionError, Interrupted, Location, Problem, TransferError
 from mlcube_cli.facts import Observation, PathFact, PathKind, Probe
+from mlcube_cli.locks import lock
 from mlcube_cli.manifest import Escape, find_escaping_links, measure
 from mlcube_cli.observe import with_facts
 from mlcube_cli.parcels import Listed
+from mlcube_cli.process import Session
 
+_PATIENCE = 24 * 3600.0  # seconds for which another command line's transfer is waited for
 MUCH = 1_000_000_000  # bytes of a first push that are said, and asked about
 
 
@@ -26,6 +32,23 @@ def look_before_sending(remote: Remote) -> None:
         root = remote.look_there(PathKind(remote.load.code[1]))
         if isinstance(root, PathFact) and root.kind != "directory":  # nothing was sent there so far
             _ask_about(remote, root.ancestor)
+
+
+@contextlib.contextmanager
+def alone(session: Session, remote: Remote) -> Iterator[None]:
+    """Of this machine's processes, be the only one that sends this cube there: until a run has its copy of the code, that is
+    no other's (RULINGS 36). Without a place for locks, go on without. Raises MachineError, Interrupted."""
+
+    def pause(seconds: float) -> None:
+        session.pause(seconds)
+        if session.interrupted:
+            raise Interrupted(session.signal or 2)
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(lock(lock_directory(os.environ, os.getuid()), f"sending to {remote.load.root} on {remote.name}",
+                                     _PATIENCE, output.say, pause))
+        yield
 
 
 def look_for_links(remote: Remote) -> None:

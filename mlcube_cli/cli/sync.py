@@ -14,7 +14,7 @@ from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.remote import Remote, find_travelling
 from mlcube_cli.cli.running import Asked, read_request
-from mlcube_cli.cli.sending import look_before_sending, look_for_links
+from mlcube_cli.cli.sending import alone, look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_told, run_transfer
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, sort_out
@@ -85,7 +85,8 @@ def _transfer(remote: Remote, push: _Transfer | None, pull: _Transfer | None) ->
         if push is not None:
             look_before_sending(remote)
             keep_id(remote.load.code[0], state_directory(os.environ, home_of(os.environ)), remote.load.identifier)
-            push = replace(push, items=_carry_out_telling(session, remote.carrier, push.steps))
+            with alone(session, remote):
+                push = replace(push, items=_carry_out_telling(session, remote.carrier, push.steps))
         if pull is not None:
             _carry_out(session, pull.steps)
             _agree(remote, pull.kept)

@@ -340,18 +340,36 @@ def test_clones_of_a_cube_may_share_a_directory_and_another_cube_may_not(far: Fa
     assert far.box.root('find "$1/shared" -printf "%p %T@\\n"', far.far_home) == before
 
 
-def test_two_runs_of_a_cube_that_send_its_code_at_the_same_time(far: Far) -> None:
+def test_two_runs_that_send_code_at_the_same_time_each_have_their_own(far: Far) -> None:
+    write_tree(far.cube, {"version": "first\n"})
+    (far.workspace / "data/big").write_bytes(os.urandom(3_000_000))
+    far.script('cp version "$result/$(cat version)"\n')
+    with far.started("--task", "work", "-Pssh.sync.bandwidth=1m") as slow:
+        far.box.until('[ -e "$1"/.mlcube/cubes/*/code/version ]', far.far_home)  # the code is there, the input is on its way
+        write_tree(far.cube, {"version": "second\n"})
+        done = far.run_mlcube("run", str(far.cube), "--platform", "ssh", "--task", "work", env=far.environment)
+        assert done.exit_code == 0 and "waiting for process" in done.stderr, done.stderr
+        ended = slow.end()
+    assert ended.exit_code == 0, ended.stderr
+    assert {path.name: path.read_text() for path in far.result.iterdir()} == {"first": "first\n", "second": "second\n"}
+
+
+def test_two_clones_that_send_code_at_the_same_time_do_not_break_each_others_transfers(far: Far) -> None:
+    far.options = ("-Pssh.remote_root=~/shared",)
     (far.cube / "weights").write_bytes(os.urandom(3_000_000))
     far.script('cksum <weights >"$result/sum"\n')
+    home = far.cube.parent / "other laptop"
+    home.mkdir()
     with far.started("--task", "work", "-Pssh.sync.bandwidth=1m") as slow:
-        far.box.until('[ "$(find "$1/.mlcube" -type f -size +100k | wc -l)" -gt 0 ]', far.far_home)
-        assert not [name for name in far.there("code") if "weights" in name]  # no task sees it by any name
-        done = far.run_mlcube("run", str(far.cube), "--platform", "ssh", "--task", "work", env=far.environment)
+        far.box.until('[ "$(find "$1/shared" -type f -size +100k | wc -l)" -gt 0 ]', far.far_home)
+        assert far.box.text('ls -A "$1/shared/code"', far.far_home) == "mlcube.yaml"  # no task sees it by any name
+        done = far.run_mlcube("run", str(far.cube), "--platform", "ssh", "--task", "work", *far.options,
+                              env={**far.environment, "HOME": str(home)})
         assert done.exit_code == 0, done.stderr
         ended = slow.end()
     assert ended.exit_code == 0, ended.stderr
     assert (far.result / "sum").read_text().split()[1] == "3000000"
-    assert far.there("partial") == set()
+    assert far.box.text('ls -A "$1/shared/partial"', far.far_home) == ""
 
 
 def test_a_moved_cube_keeps_its_directory(far: Far) -> None:

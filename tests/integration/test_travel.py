@@ -123,7 +123,7 @@ def load_of(here: Path, there: Path, inputs: Iterable[str] = (), outputs: Iterab
 
 
 def push(travel: Travel, load: Load) -> None:
-    for directory in ("code", "workspace"):
+    for directory in ("code", "workspace", "partial"):
         (Path(load.root) / directory).mkdir(exist_ok=True)
     facts = machine(os.environ)
     carry(send_code(travel, load), *with_facts(lambda known: send_inputs(travel, load, known), facts)[0])
