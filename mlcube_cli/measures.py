@@ -117,11 +117,18 @@ def load_manifest(workspace: str, name: str) -> bytes | None:
 
 
 def differences(before: bytes, now: bytes) -> list[tuple[str, str]]:
-    """(path, `changed` | `gone` | `new`) of the entries of two manifests that differ, sorted by path."""
+    """(path, `changed` | `gone` | `new`) of the entries of two manifests that differ, sorted by path. One that could not be
+    read, then or now, differs where its size does."""
     old, new = _parse(before), _parse(now)
-    found = [(path, "gone" if path not in new else "changed") for path in old if new.get(path) != old[path]]
+    found = [(path, "gone" if path not in new else "changed") for path in old
+             if new.get(path) != old[path] and not _may_be_equal(old[path], new.get(path, b""))]
     found += [(path, "new") for path in new if path not in old]
     return sorted((os.fsdecode(path), change) for path, change in found)
+
+
+def _may_be_equal(one: bytes, other: bytes) -> bool:
+    (what, _, mark), (what_now, _, mark_now) = one.rpartition(b" "), other.rpartition(b" ")
+    return what == what_now and b"?" in (mark, mark_now)
 
 
 def _parse(manifest: bytes) -> dict[bytes, bytes]:

@@ -29,11 +29,11 @@ _BACKGROUND = 1.0  # seconds between TERM and KILL for what a finished task left
 
 
 def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str] | None = None,
-        meanwhile: Callable[[], None] = lambda: None) -> Observation:
+        meanwhile: Callable[[], None] = lambda: None, give_up: Callable[[], bool] | None = None) -> Observation:
     """What a read-only command says. Never raises for what the command does. `meanwhile` is done while it works.
 
-    Exit code 127 when the program is absent, 126 when it cannot be executed, 124 after `timeout` seconds, 128+n after
-    signal n. The command stays in our process group: Ctrl-C reaches it, and `sudo` may ask for a password.
+    Exit code 127 when the program is absent, 126 when it cannot be executed, 124 after `timeout` seconds or soon after
+    `give_up` says so, 128+n after signal n. The command stays in our process group: Ctrl-C reaches it, and `sudo` may ask.
     """
     import subprocess  # noqa: TID251 - this is the place
 
@@ -46,7 +46,15 @@ def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str
         return Observation(code, "", why_not_started(command, error))
     try:
         meanwhile()
-        stdout, stderr = process.communicate(command.stdin or None, timeout)
+        stdin, until = command.stdin or None, time.monotonic() + timeout
+        while True:
+            try:
+                stdout, stderr = process.communicate(stdin, 0.05 if give_up else timeout)
+                break
+            except subprocess.TimeoutExpired:
+                if give_up is None or give_up() or time.monotonic() > until:
+                    raise
+                stdin = None  # it is being written
     except subprocess.TimeoutExpired:
         return Observation(TIMED_OUT, "", f"{command.argv[0]} gave no answer within {timeout:g} seconds")
     finally:

@@ -75,7 +75,8 @@ def _image_files(root: str) -> list[str]:
 # --- git -----------------------------------------------------------------------------------------------------------
 
 
-def git_data(root: str, workspace: str, environment: Mapping[str, str]) -> dict[str, object] | None:
+def git_data(root: str, workspace: str, environment: Mapping[str, str],
+             give_up: Callable[[], bool] | None = None) -> dict[str, object] | None:
     """The commit of the repository that the cube lies in, and whether the cube (its workspace aside) differs from it.
 
     None without a repository, without git, or where git does not answer. A stranger's repository must not start anything
@@ -86,7 +87,7 @@ def git_data(root: str, workspace: str, environment: Mapping[str, str]) -> dict[
     if configuration is None or find_executable("git", environment) is None:
         return None
     plain = not re.search(rb"\[\s*(filter|include|includeif)\b", configuration, re.IGNORECASE)  # anywhere in a line
-    said = ask(git_command(root, workspace, plain), _ANSWER)
+    said = ask(git_command(root, workspace, plain), _ANSWER, give_up=give_up)
     return parse_git(said.stdout, plain) if said.exit_code == 0 else None
 
 

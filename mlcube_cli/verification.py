@@ -103,7 +103,8 @@ def _compare_directories(found: Found, entry: Mapping[str, object],
     before = load_manifest(found.workspace, name)
     if before is None:
         return CHANGED, (), "which of its files cannot be told: their list is not kept in the workspace any more"
-    return CHANGED, tuple(differences(before, now.manifest)), now.note
+    files = tuple(differences(before, now.manifest))
+    return (CHANGED if files else UNKNOWN), files, now.note or _text(entry, "note")
 
 
 def _weak(same_by_size: bool) -> str:

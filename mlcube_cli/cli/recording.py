@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 
 from mlcube_cli.cli import output
@@ -197,14 +198,14 @@ class Recorder:
 
     def _of_the_machine(self) -> list[tuple[str, Callable[[Callable[[], bool]], object]]]:
         job, environment = self.job, dict(os.environ)
-        return [("git", lambda stop: git_data(job.root, job.workspace, environment)),
-                ("engines", lambda stop: engine_data(self._questions(), self._ask)),
-                ("gpus", lambda stop: gpu_data(self._has, self._ask))]
+        return [("git", lambda stop: git_data(job.root, job.workspace, environment, stop)),
+                ("engines", lambda stop: engine_data(self._questions(), partial(self._ask, stop))),
+                ("gpus", lambda stop: gpu_data(self._has, partial(self._ask, stop)))]
 
-    def _ask(self, command: Command, seconds: float) -> Observation:
-        """Ask the machine that the task runs on."""
+    def _ask(self, stop: Callable[[], bool], command: Command, seconds: float) -> Observation:
+        """Ask the machine that the task runs on; a tool of this one is ended when it has to stop."""
         if self.prepared.remote is None:
-            return ask(command, seconds)
+            return ask(command, seconds, give_up=stop)
         answer = self.prepared.look((Probe(command),))[Probe(command)]
         assert isinstance(answer, Observation)
         return answer

@@ -207,6 +207,13 @@ def test_a_file_that_changes_while_it_is_read_has_no_digest(tmp_path: Path) -> N
 # --- manifests -------------------------------------------------------------------------------------------------------
 
 
+def test_what_could_not_be_read_differs_only_by_its_size() -> None:
+    entries = {"read": b"f 3 %s a\0" % (b"0" * 64), "unread": b"f 3 ? a\0", "longer": b"f 4 ? a\0"}
+    assert differences(entries["read"], entries["unread"]) == differences(entries["unread"], entries["read"]) == []
+    assert differences(entries["read"], entries["longer"]) == [("a", "changed")]
+    assert differences(b"", entries["unread"]) == [("a", "new")] and differences(entries["unread"], b"") == [("a", "gone")]
+
+
 def test_differences_are_named(tmp_path: Path) -> None:
     root, workspace = tmp_path / "d", tmp_path / "w"
     (root / "sub").mkdir(parents=True)

@@ -14,6 +14,7 @@ import pytest
 
 from mlcube_cli.command import Command
 from mlcube_cli.facts import Observation
+from mlcube_cli.process import ask
 from mlcube_cli.provenance import (
     Gathering,
     code_data,
@@ -189,6 +190,16 @@ def test_a_machine_without_their_tools_has_no_gpus() -> None:
     assert gpu_data(lambda name: None, never) is None
     assert gpu_data(lambda name: name, lambda command, _: Observation(9, "", "no driver")) is None
     assert (gpu_data(lambda name: name == "rocm-smi", lambda command, _: Observation(0, AMD)) or {})["vendor"] == "amd"
+
+
+def test_a_tool_that_hangs_is_ended_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    began, mark = time.monotonic(), tmp_path / "started"
+    said = ask(Command(("sh", "-c", f"echo $$ >{mark}; exec sleep 60")), 50, give_up=lambda: mark.exists() and mark.read_text().endswith("\n"))
+    assert said.exit_code == 124 and time.monotonic() - began < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    whole = ask(Command(("sh", "-c", "echo one; sleep 0.3; cat"), stdin=b"two"), 50, give_up=lambda: False)
+    assert (whole.exit_code, whole.stdout) == (0, "one\ntwo")
 
 
 # --- in the background -----------------------------------------------------------------------------------------------
