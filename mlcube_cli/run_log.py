@@ -15,19 +15,22 @@ def log_paths(directory: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def opened_logs(directory: str) -> Iterator[tuple[int, int]]:
+def opened_logs(directory: str, anew: bool = True) -> Iterator[tuple[int, int]]:
     """Descriptors to write a task's stdout and stderr to, mode 0600; the directory is made where it is absent.
 
-    Raises OSError when they cannot be made. A log that was there, and a link in its place, is replaced.
+    Raises OSError when they cannot be made. A log that was there, and a link in its place, is replaced; not `anew`: a log is
+    gone on with, and a link is an error.
     """
     os.makedirs(directory, mode=0o700, exist_ok=True)
     descriptors: list[int] = []
     try:
         for name in NAMES:
             path = os.path.join(directory, name)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            descriptors.append(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600))
+            if anew:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            own = os.O_EXCL if anew else os.O_NOFOLLOW
+            descriptors.append(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | own, 0o600))
         yield descriptors[0], descriptors[1]
     finally:
         for descriptor in descriptors:

@@ -10,7 +10,7 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.listed import here
 from mlcube_cli.cli.ps import seconds_of
-from mlcube_cli.cli.watching import Watching
+from mlcube_cli.cli.watching import NO_PREPARATION, Watching
 from mlcube_cli.errors import Interrupted, MachineError, UsageError
 from mlcube_cli.locks import myself
 from mlcube_cli.process import Session, ask, die_by
@@ -190,7 +190,7 @@ def _complete(entry: Entry) -> None:
     assert entry.supervised is not None
     for task in entry.tasks:
         if task.started is not None:
-            _bring_logs(entry, task)
+            bring_logs(entry, task)
     if settle(here(), entry, fetched=True).settled:
         _tidy(entry)
 
@@ -200,7 +200,13 @@ def _tidy(entry: Entry) -> None:
         ask(place_of(entry).command(remove(entry.supervised.directory, new_nonce())))
 
 
-def _bring_logs(entry: Entry, task: RunTask) -> None:
-    with Session(tell=output.say) as session, opened_logs(task.directory) as logs:
+def bring_logs(entry: Entry, task: RunTask) -> None:
+    """What the task's logs here lack of those where it is supervised: what was seen of it here is in them already.
+
+    Raises MLCubeError, OSError.
+    """
+    with Session(tell=output.say) as session, opened_logs(task.directory, anew=False) as logs:
+        seen = {f"{kind}:{task.run_id}": os.fstat(log).st_size for kind, log in zip("oe", logs)}
         wanted = frozenset((task.run_id,))
-        Watching(session, entry, wanted, lambda descriptor, data: write_all(logs[descriptor - 1], data)).now()
+        Watching(session, entry, wanted, lambda descriptor, data: write_all(logs[descriptor - 1], data),
+                 {**seen, **NO_PREPARATION}).now()

@@ -53,7 +53,7 @@ def _stream(prepared: Prepared, image: Identity) -> Step:
     load = with_facts(lambda known: prepared.runner.image_commands(there, known), remote.facts, prepared.look)[0][1]
     words = ("sh", "-c", _PIPE, "mlcube", f"gzip -dc | {shell_line(load)}", shell_line(save), *remote.way.feed)
     return Step(f"send image {image.name} to {remote.name}", Command(words), reasons=remote.way.reasons,
-                hint="is there room for it on the other machine?")
+                hint="the connection was cut, or there is no room for it on the other machine")
 
 
 def without_making(plan: Plan, image: str) -> Plan:

@@ -40,10 +40,10 @@ def _as_it_is(watching: Watching, tasks: tuple[RunTask, ...]) -> None:
     """From the files here; from its place where the run is on another machine, and its logs did not come home so far."""
     entry = watching.entry
     elsewhere = entry.supervised is not None and bool(entry.supervised.place)
-    if elsewhere and not entry.settled:
+    if elsewhere and not entry.settled and not entry.cleared:
         watching.now()
         return
-    if entry.supervised is not None:
+    if entry.supervised is not None and not elsewhere:
         to_our_streams(2, _preparation(entry.supervised.directory))
     for task in tasks:
         if not any(os.path.exists(path) for path in log_paths(task.directory).values()) and task.started is not None:

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.listed import here
-from mlcube_cli.errors import MachineError, UsageError
+from mlcube_cli.errors import MachineError, MLCubeError, UsageError
 from mlcube_cli.process import ask
-from mlcube_cli.remains import ENTRY, Remnant, clear, find_remains, remains_of, remove_remnant
+from mlcube_cli.remains import DIRECTORY, ENTRY, Remnant, clear, find_remains, remains_of, remove_remnant
 from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import Entry, read_index
-from mlcube_cli.run_states import look_at
+from mlcube_cli.run_states import look_at, new_nonce, place_of
+from mlcube_cli.supervision.requests import cancel
 
 
 def reap(arguments: Arguments) -> int:
@@ -65,10 +66,30 @@ def _remove(found: Sequence[Remnant], entries: dict[str, Entry]) -> dict[Remnant
     for entry in entries.values():
         own = {entry.id, *(task.run_id for task in entry.tasks)}
         mine = [remnant for remnant in found if remnant.run in own]
+        obstacle = _save_logs(entry) if any(remnant.kind == DIRECTORY and remnant.place for remnant in mine) else ""
+        if obstacle:
+            results.update({remnant: obstacle for remnant in mine if remnant.kind == DIRECTORY})
+            mine = [remnant for remnant in mine if remnant.kind != DIRECTORY]
         if mine:
             results.update(clear(here(), entry, mine, ask))
     results.update({remnant: remove_remnant(remnant, None, here(), ask) for remnant in found if remnant not in results})
     return results
+
+
+def _save_logs(entry: Entry) -> str:
+    """Before the directory of a lost run goes, on another machine: what still runs there is ended, and what it printed is
+    brought here. Empty, or why that could not be done."""
+    from mlcube_cli.cli.ending import bring_logs
+
+    assert entry.supervised is not None
+    ask(place_of(entry).command(cancel(entry.supervised.directory, True, new_nonce())))
+    try:
+        for task in entry.tasks:
+            if task.started is not None:
+                bring_logs(entry, task)
+    except (MLCubeError, OSError) as error:
+        return f"its logs could not be brought here: {on_one_line(str(error))}"
+    return ""
 
 
 def _tell(results: dict[Remnant, str]) -> int:

@@ -70,7 +70,8 @@ def plan_trip(prepared: Prepared, plan: Plan) -> Trip:
         first=(_snapshot(remote),) if plan.tasks else (),
         needs={job.run_id: tuple(argument.host_path for argument in job.paths if argument.direction == "input")
                for job in prepared.jobs[1:]})
-    plan = replace(plan, platform=remote.platform.name, notes=(*plan.notes, *_notes(remote)))
+    said_there = (f"on {remote.name}: {note}" for note in plan.notes)
+    plan = replace(plan, platform=remote.platform.name, notes=(*said_there, *_notes(remote)))
     here = tuple(step for job in remote.jobs for step in with_copies(Plan("", ()), job).steps)
     push, facts = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
     before = (*dict.fromkeys(here), *push, *remote.shipping)

@@ -25,6 +25,7 @@ _PATIENCE = 300.0  # seconds for which a lost connection is tried again
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts
 _FIRST_NAP, _LONGEST_NAP = 0.05, 0.5  # seconds between two looks at files
 _ALL_OF_IT = 1 << 62  # an offset that no log reaches: nothing of it is wanted
+NO_PREPARATION = {"p": _ALL_OF_IT, "t": _ALL_OF_IT}  # among the offsets: only what the tasks themselves print
 
 Write = Callable[[int, bytes], object]  # a descriptor of ours, and what is to be written there
 
@@ -159,7 +160,7 @@ class Watching:
         """How far everything was seen. What was not asked for counts as seen: it need not travel."""
         silent = {f"{kind}:{task.run_id}": _ALL_OF_IT for task in self.entry.tasks for kind in "oe"
                   if not self.write or task.run_id not in self.wanted}
-        return {**self.offsets, **silent, **({} if self.write else {"p": _ALL_OF_IT, "t": _ALL_OF_IT})}
+        return {**self.offsets, **silent, **({} if self.write else NO_PREPARATION)}
 
     def _take(self, frame: Frame) -> None:
         kind, _, run_id = frame.name.partition(":")

@@ -99,7 +99,8 @@ def remove(directory: str, nonce: str, plain: bool = False) -> str:
     Answers `removed`, `absent`, `unmarked`, `busy`, `foreign` (another machine's), or `left` when something would not go.
     `plain`: for a person who carries out the script by hand: without an answer.
     """
-    return "\n".join(("exec >/dev/null" if plain else _begin(nonce), COMMON, REMOVE, "mlc_identify", f"mlc_remove {quote(directory)}", ""))
+    first = "exec >/dev/null" if plain else _begin(nonce)
+    return "\n".join((first, COMMON, REMOVE, "mlc_identify", f"mlc_remove {quote(directory)}", ""))
 
 
 def answer_of(text: str, nonce: str) -> str | None:

@@ -110,6 +110,7 @@ def test_a_killed_supervisor_there_is_lost_and_reap_ends_what_it_left(far: Far) 
     assert done.exit_code == 0, done.stderr
     assert far.box.text("pgrep -u \"$1\" -f 'sleep 97[5]' || echo none", far.user).strip() == "none"
     assert far.there("runs") == set() and "workspace/result/file" in far.there()
+    assert far.plain("logs", run).stdout == "up\n", "its log has come home before it went there"
 
 
 def test_a_run_whose_command_is_killed_goes_on_and_is_found_again(far: Far) -> None:
