@@ -194,7 +194,11 @@ def test_a_machine_without_their_tools_has_no_gpus() -> None:
 
 def test_a_tool_that_hangs_is_ended_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
     began, mark = time.monotonic(), tmp_path / "started"
-    said = ask(Command(("sh", "-c", f"echo $$ >{mark}; exec sleep 60")), 50, give_up=lambda: mark.exists() and mark.read_text().endswith("\n"))
+
+    def is_written() -> bool:
+        return mark.exists() and mark.read_text().endswith("\n")
+
+    said = ask(Command(("sh", "-c", f"echo $$ >{mark}; exec sleep 60")), 50, give_up=is_written)
     assert said.exit_code == 124 and time.monotonic() - began < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
