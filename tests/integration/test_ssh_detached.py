@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import clean_environment
+from tests.cubes import write_tree
 from tests.integration.far import Far, until
 
 pytestmark = pytest.mark.ssh
@@ -111,6 +112,19 @@ def test_a_killed_supervisor_there_is_lost_and_reap_ends_what_it_left(far: Far) 
     assert far.box.text("pgrep -u \"$1\" -f 'sleep 97[5]' || echo none", far.user).strip() == "none"
     assert far.there("runs") == set() and "workspace/result/file" in far.there()
     assert far.plain("logs", run).stdout == "up\n", "its log has come home before it went there"
+
+
+def test_what_prepares_a_run_is_not_in_the_log_of_its_task(far: Far) -> None:
+    write_tree(far.cube, {"build/Dockerfile": "FROM mlcube-test/tiny:latest\nENV A=1\n"})
+    far.options = ("-Pssh.platform=docker", f"-Pdocker.image=mlcube-test/built-{far.user}:1", "-Pdocker.build_context=build",
+                   "-Pdocker.build_strategy=always")
+    run = detach(far, "echo out; echo err >&2")
+    assert far.plain("wait").exit_code == 0
+    assert "Dockerfile" in far.plain("logs", run).stderr
+    assert far.plain("fetch").exit_code == 0
+    logs = far.workspace / f".mlcube/runs/{run}-1"
+    assert ((logs / "stdout.log").read_text(), (logs / "stderr.log").read_text()) == ("out\n", "err\n")
+    far.box.root('docker rmi "$1"', f"mlcube-test/built-{far.user}:1")
 
 
 def test_a_run_whose_command_is_killed_goes_on_and_is_found_again(far: Far) -> None:

@@ -236,6 +236,7 @@ def test_preparation_whose_supervisor_was_killed_is_ended_by_cancel(any_run, pid
     step = Step("build it", sh("echo $$ >\"$1\"; sleep 60", str(pid_file)))
     pids = started(any_run, one_task(task("true"), step), pid_file)
     os.kill(any_run.owner(), signal.SIGKILL)
+    assert gone(any_run.owner())
     assert any_run.cancel() == "gone" and gone(pids[0])
 
 
