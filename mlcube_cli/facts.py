@@ -71,6 +71,10 @@ class Observation:
     stdout: str = ""
     stderr: str = ""
 
+    def last_line(self, silent: str) -> str:
+        """The last line on stderr, where tools say what went wrong; `silent` where they said nothing."""
+        return (self.stderr.strip().splitlines() or [silent])[-1].strip()
+
 
 @dataclass(frozen=True)
 class PathFact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from mlcube_cli.command import Command
@@ -24,6 +25,11 @@ class Place:
 
 
 HERE = Place()
+
+
+def new_nonce() -> str:
+    """Letters and digits that nobody can know before: of one request alone."""
+    return os.urandom(12).hex()
 
 
 def answer_line(nonce: str) -> str:

@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mlcube_cli.child import Child, Manner, environment_of, exit_code, manner_of, why_not_started
+from mlcube_cli.asking import LONGEST, TIMED_OUT
+from mlcube_cli.asking import ask as ask
+from mlcube_cli.child import Child, Manner, exit_code, manner_of, why_not_started
 from mlcube_cli.command import Command, Step, Stop, TaskPlan
 from mlcube_cli.errors import Interrupted, MachineError
-from mlcube_cli.facts import Observation
 from mlcube_cli.family import Family
 from mlcube_cli.outcome import Outcome as Outcome
 from mlcube_cli.signals import Watch
@@ -21,51 +22,9 @@ from mlcube_cli.signals import die_by as die_by
 from mlcube_cli.starting import start
 from mlcube_cli.streams import Tee
 
-TIMED_OUT = 124
-_PROBE = 60.0  # seconds for a question
 _SLACK = 10.0  # seconds that an engine may need beyond the grace period, and for any other of its commands
 _LONGEST_TIDY = 600.0  # seconds for a command that removes what a step leaves
 _BACKGROUND = 1.0  # seconds between TERM and KILL for what a finished task left running
-
-
-def ask(command: Command, timeout: float = _PROBE, environment: Mapping[str, str] | None = None,
-        meanwhile: Callable[[], None] = lambda: None, give_up: Callable[[], bool] | None = None) -> Observation:
-    """What a read-only command says. Never raises for what the command does. `meanwhile` is done while it works.
-
-    Exit code 127 when the program is absent, 126 when it cannot be executed, 124 after `timeout` seconds or soon after
-    `give_up` says so, 128+n after signal n. The command stays in our process group: Ctrl-C reaches it, and `sudo` may ask.
-    """
-    import subprocess  # noqa: TID251 - this is the place
-
-    try:
-        process = subprocess.Popen(
-            command.argv, env=environment_of(command, environment), cwd=command.cwd, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, stdin=subprocess.PIPE if command.stdin else subprocess.DEVNULL)
-    except (OSError, ValueError) as error:
-        code = 126 if isinstance(error, PermissionError) else 127
-        return Observation(code, "", why_not_started(command, error))
-    try:
-        meanwhile()
-        stdin, until = command.stdin or None, time.monotonic() + timeout
-        while True:
-            try:
-                stdout, stderr = process.communicate(stdin, 0.05 if give_up else timeout)
-                break
-            except subprocess.TimeoutExpired:
-                if give_up is None or give_up() or time.monotonic() > until:
-                    raise
-                stdin = None  # it is being written
-    except subprocess.TimeoutExpired:
-        return Observation(TIMED_OUT, "", f"{command.argv[0]} gave no answer within {timeout:g} seconds")
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-    return Observation(exit_code(process.returncode), stdout.decode("utf-8", "surrogateescape"),
-                       stderr.decode("utf-8", "surrogateescape"))
 
 
 class Session:
@@ -179,7 +138,7 @@ class Session:
 
     def _holds(self, question: Command) -> bool:
         """Does this command succeed? Raises Interrupted."""
-        held = self._succeeds(question, _PROBE, 0)
+        held = self._succeeds(question, LONGEST, 0)
         self._check()
         return held
 

@@ -13,8 +13,9 @@ from mlcube_cli.command import Command
 from mlcube_cli.facts import Observation
 from mlcube_cli.family import Family, end, marked
 from mlcube_cli.locks import myself, start_time
+from mlcube_cli.place import new_nonce
 from mlcube_cli.run_index import Entry, Index, Leftover, RunTask, forget
-from mlcube_cli.run_states import Standing, is_attended, keep, new_nonce, place_of
+from mlcube_cli.run_states import Standing, is_attended, keep, place_of
 from mlcube_cli.supervision.requests import answer_of, cancel, remove
 
 Ask = Callable[[Command], Observation]
@@ -63,8 +64,7 @@ def remove_remnant(remnant: Remnant, entry: Entry | None, directory: str, ask: A
     said = Observation(0)
     for command in remnant.leftover.remove:
         said = ask(command)
-    lines = said.stderr.strip().splitlines()
-    return "" if said.exit_code == 0 else lines[-1] if lines else f"exit code {said.exit_code}"
+    return "" if said.exit_code == 0 else said.last_line(f"exit code {said.exit_code}")
 
 
 def cleared(entry: Entry, gone: Sequence[Remnant]) -> Entry:
@@ -141,8 +141,7 @@ def _remove_directory(entry: Entry, ask: Ask) -> str:
         said = ask(place.command(request))
         answer = answer_of(said.stdout, nonce)
         if answer is None:
-            lines = said.stderr.strip().splitlines()
-            return lines[-1] if lines else f"{place.name or 'sh'} gave no answer"
+            return said.last_line(f"{place.name or 'sh'} gave no answer")
         if answer == "foreign":
             return "another machine supervises it"
     return "" if answer in ("removed", "absent") else f"it is {answer}"

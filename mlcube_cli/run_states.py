@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from mlcube_cli.command import Command
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.facts import Observation
 from mlcube_cli.locks import myself
-from mlcube_cli.place import Place
+from mlcube_cli.place import Place, new_nonce
 from mlcube_cli.records import (
     LOST,
     RUNNING,
@@ -103,11 +102,6 @@ def settle(directory: str, entry: Entry, fetched: bool = False) -> Entry:
     return entry
 
 
-def new_nonce() -> str:
-    """Letters and digits that no other script's answer begins with."""
-    return os.urandom(6).hex()
-
-
 # --- one entry -----------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +189,5 @@ def _ask_place(entries: Sequence[Entry], ask: Ask) -> dict[str, CommandState | s
                      for entry in entries if entry.supervised}, nonce)
     answer = ask(place_of(entries[0]).command(script))
     found = {state.directory: state for state in parse_states(answer.stdout, nonce)}
-    lines = answer.stderr.strip().splitlines()
-    trouble = lines[-1] if lines else f"it gave no answer (exit code {answer.exit_code})"
+    trouble = answer.last_line(f"it gave no answer (exit code {answer.exit_code})")
     return {entry.id: found.get(entry.supervised.directory, trouble) for entry in entries if entry.supervised}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mlcube_cli.command import Command, Reason
 from mlcube_cli.errors import MachineError
 from mlcube_cli.facts import Answer, Facts, Observation, Question, Tool
-from mlcube_cli.place import Place
+from mlcube_cli.place import Place, new_nonce
 from mlcube_cli.there_answers import TIMED_OUT, Cut, Said, Space, match_answers, read_answer
 from mlcube_cli.there_script import SECONDS, base_request, is_answered_here, questions_request
 
@@ -93,11 +93,6 @@ def reach(place: Place, ask: Ask, roots: tuple[str, ...] = (), questions: tuple[
         return _there(look, said, roots, (began, time.time()))
     except (Cut, KeyError, ValueError):
         raise _unanswered(place, observation, Cut(True), reasons) from None
-
-
-def new_nonce() -> str:
-    """Letters and digits that nobody can know before."""
-    return os.urandom(12).hex()
 
 
 def _there(look: Looker, said: Said, roots: tuple[str, ...], window: tuple[float, float]) -> There:

@@ -28,6 +28,7 @@ from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, MLCubeError, PreparationError, TransferError
 from mlcube_cli.observe import home_of
+from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Outcome, Session, ask
 from mlcube_cli.records import run_directory
 from mlcube_cli.run_index import Supervised, forget, state_directory
@@ -36,7 +37,6 @@ from mlcube_cli.streams import Tee, write_all
 from mlcube_cli.streams import show as show_bytes
 from mlcube_cli.supervision.requests import answer_of, remove, start, start_and_follow
 from mlcube_cli.supervision.state import TaskState
-from mlcube_cli.there import new_nonce
 
 _ERRORS: Mapping[str, type[MLCubeError]] = {
     "preparation": PreparationError, "environment": MachineError, "invalid": DefinitionError}

@@ -17,12 +17,12 @@ from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.errors import MachineError
 from mlcube_cli.locks import Owner, myself
-from mlcube_cli.place import HERE
+from mlcube_cli.place import HERE, new_nonce
 from mlcube_cli.process import ask
 from mlcube_cli.records import run_directory
 from mlcube_cli.report import result_data
 from mlcube_cli.run_index import Supervised, forget
-from mlcube_cli.run_states import keep, new_nonce
+from mlcube_cli.run_states import keep
 from mlcube_cli.supervision.program import Layout, program, secrets_of
 from mlcube_cli.supervision.requests import answer_of, start
 

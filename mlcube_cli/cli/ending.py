@@ -13,11 +13,12 @@ from mlcube_cli.cli.ps import seconds_of
 from mlcube_cli.cli.watching import NO_PREPARATION, Watching
 from mlcube_cli.errors import Interrupted, MachineError, UsageError
 from mlcube_cli.locks import myself
+from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session, ask, die_by
 from mlcube_cli.report import result_data
 from mlcube_cli.run_index import Entry, RunTask, find_runs, read_index
 from mlcube_cli.run_log import opened_logs
-from mlcube_cli.run_states import is_attended, look_at, new_nonce, place_of, settle
+from mlcube_cli.run_states import is_attended, look_at, place_of, settle
 from mlcube_cli.streams import write_all
 from mlcube_cli.supervision import requests
 from mlcube_cli.supervision.requests import answer_of, remove
@@ -145,8 +146,7 @@ def _end_supervised(entry: Entry, at_once: bool) -> None:
     said = ask(place_of(entry).command(requests.cancel(entry.supervised.directory, at_once, nonce)))
     answer = answer_of(said.stdout, nonce)
     if answer is None:
-        lines = said.stderr.strip().splitlines()
-        raise MachineError(f"{name} cannot be asked to end run {entry.id}: {lines[-1] if lines else said.exit_code}",
+        raise MachineError(f"{name} cannot be asked to end run {entry.id}: {said.last_line(f'exit code {said.exit_code}')}",
                            "the run goes on there; try it again")
     if answer == "foreign":
         raise MachineError(f"run {entry.id} is supervised on another machine than {name}, which shares its disk",

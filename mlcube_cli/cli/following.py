@@ -14,11 +14,11 @@ from mlcube_cli.errors import Interrupted, MachineError
 from mlcube_cli.frames import Frames
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Way
+from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session
 from mlcube_cli.streams import Tee
 from mlcube_cli.supervision.requests import answer_of, cancel, follow
 from mlcube_cli.supervision.state import CommandState, TaskState, parse_end, parse_task
-from mlcube_cli.there import new_nonce
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to connect again
 LET_GO = "let go"  # the run goes on without us

@@ -10,11 +10,12 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.listed import here
 from mlcube_cli.errors import MachineError, MLCubeError, UsageError
+from mlcube_cli.place import new_nonce
 from mlcube_cli.process import ask
 from mlcube_cli.remains import DIRECTORY, ENTRY, Remnant, clear, find_remains, remains_of, remove_remnant
 from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import Entry, read_index
-from mlcube_cli.run_states import look_at, new_nonce, place_of
+from mlcube_cli.run_states import look_at, place_of
 from mlcube_cli.supervision.requests import cancel
 
 

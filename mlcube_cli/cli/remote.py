@@ -12,6 +12,7 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import choose_platform
 from mlcube_cli.cli.connecting import connect
+from mlcube_cli.cli.flags import with_flags
 from mlcube_cli.cli.running import (
     Asked,
     Prepared,
@@ -20,7 +21,6 @@ from mlcube_cli.cli.running import (
     lock_of,
     ways_to_look,
     wishes_of,
-    with_flags,
 )
 from mlcube_cli.cli.used import Used, judge_problems, used_files
 from mlcube_cli.command import Command, Step

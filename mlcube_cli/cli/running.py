@@ -11,11 +11,12 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
+from mlcube_cli.cli.flags import with_flags
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.definition import ReadRequest, read_cube
-from mlcube_cli.definition.model import Cube, Option, Platform
+from mlcube_cli.definition.model import Cube, Platform
 from mlcube_cli.errors import DefinitionError, MachineError, PreparationError, Problem, UsageError
 from mlcube_cli.exec_values import with_variables
 from mlcube_cli.facts import Facts
@@ -30,16 +31,6 @@ from mlcube_cli.trust import job_reach, platform_reach
 
 if TYPE_CHECKING:
     from mlcube_cli.cli.remote import Remote
-
-# Flags of `run` set options of the platform by its runner, whatever the platform is called (spec/dialects 3.9, 4.1). What
-# of a container's options local cannot honour, it says itself, and names the flag.
-_CONTAINER_FLAGS = {"gpus": "gpus", "memory": "memory", "cpu": "cpuset_cpus", "network": "network", "security": "security_opt"}
-_FLAGS = {
-    "docker": _CONTAINER_FLAGS,
-    "singularity": {"gpus": "gpus", "memory": "vm_ram", "cpu": "vm_cpu", "network": "network", "security": "security"},
-    "local": _CONTAINER_FLAGS,
-}
-_ALL_FLAGS = tuple(dict.fromkeys(flag for flags in _FLAGS.values() for flag in flags))
 
 
 @dataclass(frozen=True)
@@ -251,20 +242,6 @@ def read_request(arguments: Arguments, words: Words, facts: Facts) -> ReadReques
         where=words.cube, overrides=tuple(arguments.overrides), platform=arguments.platform,
         workspace=getattr(arguments, "workspace", None),
         run_files=words.tasks, environment=facts.environment, cwd=facts.cwd, cache=facts.cache, settings=True)
-
-
-def with_flags(platform: Platform, arguments: Arguments) -> Platform:
-    """The platform with what `run`'s flags say put over its own options. Raises UsageError for a flag that the platform's
-    runner has no option for."""
-    known = _FLAGS.get(platform.runner, {})
-    given = {flag: getattr(arguments, flag) for flag in _ALL_FLAGS if getattr(arguments, flag, None) is not None}
-    for flag in given:
-        if flag not in known:
-            raise UsageError(f"--{flag}: platform '{platform.name}' (runner {platform.runner}) cannot honour it",
-                             "leave it out, or choose another platform with --platform")
-    added = tuple(Option(known[flag], value, f"--{flag}") for flag, value in given.items())
-    kept = tuple(option for option in platform.options if option.name not in {one.name for one in added})
-    return replace(platform, options=kept + added)
 
 
 def wishes_of(arguments: Arguments, asked: Asked) -> tuple[Wish, ...]:

@@ -13,10 +13,11 @@ from mlcube_cli.cli.listed import here
 from mlcube_cli.errors import Interrupted, MachineError, TransferError
 from mlcube_cli.frames import Frame, Frames
 from mlcube_cli.outcome import Outcome
+from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session
 from mlcube_cli.run_index import Entry, RunTask, read_entry
 from mlcube_cli.run_log import NAMES, read_from
-from mlcube_cli.run_states import is_attended, keep, new_nonce, place_of, refreshed, settle, told
+from mlcube_cli.run_states import is_attended, keep, place_of, refreshed, settle, told
 from mlcube_cli.streams import write_all
 from mlcube_cli.supervision.requests import follow
 from mlcube_cli.supervision.state import parse_end, parse_task

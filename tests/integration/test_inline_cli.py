@@ -19,7 +19,7 @@ import pytest
 
 from mlcube_cli.cli import main
 from mlcube_cli.cli.arguments import Arguments
-from mlcube_cli.cli.running import with_flags
+from mlcube_cli.cli.flags import with_flags
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import Location, UsageError
 from tests.conftest import RunMLCube, clean_environment

@@ -24,7 +24,6 @@ from mlcube_cli.process import Session, ask
 from mlcube_shell.ssh_connection import (
     Connection,
     check_command,
-    close_command,
     connect_command,
     connect_step,
     connection_of,
@@ -108,7 +107,8 @@ def test_one_login_serves_all_that_follows(desk: Desk) -> None:
     assert sent.returncode == 0, sent.stderr
     assert desk.script(found, f"cat '/tmp/{desk.place.name} $x'; rm '/tmp/{desk.place.name} $x'").stdout == "1"
     assert desk.box.logins("dash") == before + 1
-    assert desk.run(close_command(found)).returncode == 0
+    subprocess.run(["ssh", "-o", f"ControlPath={found.control_path}", "-O", "exit", "dash"], env=dict(desk.environment),
+                   check=True, capture_output=True, timeout=60)
     assert desk.run(check_command(found)).returncode != 0
     assert masters_at(found.control_path) == []
 
@@ -199,7 +199,6 @@ def test_the_users_own_master_is_used_and_left_alone(desk: Desk) -> None:
         assert subprocess.run(theirs, env=dict(desk.environment), check=False, stdin=subprocess.DEVNULL).returncode == 0
         found = desk.connection("mine", ssh_options=options)
         assert found.control_path == ""
-        assert close_command(found) is None
         assert desk.run(check_command(found)).returncode == 0
         assert desk.script(found, SCRIPT).stdout == SAID
         assert desk.box.logins("ada") == before + 1

@@ -18,7 +18,6 @@ from mlcube_shell.ssh_connection import (
     REASONS,
     Connection,
     check_command,
-    close_command,
     connect_command,
     connect_step,
     connection_of,
@@ -222,9 +221,6 @@ def test_the_masters_words() -> None:
                                 f"ControlPath={path}", "-o", "ControlPersist=3600", *common, "box", "true")
     assert check_command(found).argv[3:] == ("sh", "/tmp/mlcube-1000", "1000", "ssh", "-O", "check", "-o",
                                              f"ControlPath={path}", *common, "box")
-    close = close_command(found)
-    assert close is not None
-    assert close.argv[3:] == ("sh", "/tmp/mlcube-1000", "1000", "ssh", "-O", "exit", "-o", f"ControlPath={path}", "box")
     step = connect_step(found)
     assert (step.title, step.unless, step.command) == ("connect to box", check_command(found), command)
     assert step.lock is not None and path in step.lock
@@ -244,7 +240,6 @@ def test_the_users_own_master_is_used_as_it_is() -> None:
     assert check_command(found) == Command(("ssh", "-O", "check", "-p", "23", *LAST, "box"))
     assert connect_command(found).argv[:4] == ("ssh", "-T", "-o", "ControlMaster=auto")
     assert not any("ControlPath" in word for word in connect_command(found).argv)
-    assert close_command(found) is None
 
 
 def test_where_the_users_own_master_is_not_up_there_is_one_of_ours() -> None:
@@ -277,8 +272,6 @@ def test_the_directory_is_made_for_us_alone(tmp_path: Path) -> None:
 
 def test_a_directory_that_could_be_anothers_is_not_used(tmp_path: Path) -> None:
     found = connection({})
-    close = close_command(found)
-    assert close is not None
     mine = tmp_path / "mine"
     mine.mkdir(mode=0o700)
     for name, mode in (("open", 0o777), ("group", 0o770), ("readable", 0o755)):
@@ -291,8 +284,7 @@ def test_a_directory_that_could_be_anothers_is_not_used(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == f"mlcube: others could write into {tmp_path}/{name}\n"
         assert find_reason(connect_step(found), done.stderr.splitlines()) is not None
-        for command in (check_command(found), close):
-            assert guard(tmp_path / name, command).stdout == ""
+        assert guard(tmp_path / name, check_command(found)).stdout == ""
     assert guard(mine, connect_command(found), uid=os.getuid() + 1).stdout == ""
     assert guard(tmp_path / "absent", check_command(found)).stdout == ""
     assert not (tmp_path / "absent").exists()

@@ -34,9 +34,9 @@ from mlcube_cli.facts import (
     TreeDigest,
 )
 from mlcube_cli.observe import look, machine, with_facts
-from mlcube_cli.place import HERE, Place
+from mlcube_cli.place import HERE, Place, new_nonce
 from mlcube_cli.process import ask
-from mlcube_cli.there import Looker, look_there, new_nonce, reach
+from mlcube_cli.there import Looker, look_there, reach
 from mlcube_cli.there_script import base_request, questions_request
 
 NOISE = "printf 'Welcome, \\377\\0 friend\\nmlcube-answer 0123\\nno newline'; echo warned >&2; exec sh -s"

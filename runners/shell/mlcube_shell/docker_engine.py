@@ -244,7 +244,7 @@ def _says(said: Observation, *texts: str) -> bool:
 def why_unreachable(engine: Engine, said: Observation) -> MLCubeError:
     """The error for an engine that did not answer, with what to type next."""
     name, words = engine.name, " ".join(engine.words)
-    last = (said.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    last = said.last_line("it said nothing")
     if "mlcube: setup ended" in said.stderr:
         return MachineError(f"the platform's setup lines failed: {last}", "try 'setup' and 'modules' in bash by hand")
     if said.exit_code == 127:

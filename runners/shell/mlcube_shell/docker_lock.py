@@ -106,7 +106,7 @@ def ask_registry(facts: Facts, image: str) -> tuple[str, str]:
         digest = _told(image, said.stdout) if said.exit_code == 0 else ""
         if digest:
             return digest, ""
-        last = (said.stderr.strip().splitlines() or ["it said no digest"])[-1]
+        last = said.last_line("it said no digest")
         tried.append(f"{' '.join(words[:2])}: {last}")
     why = f" ({'; '.join(tried)})" if tried else f", which {REGISTRY_TOOLS_TEXT} could"
     return "", (f"nobody here says which digest {image} has in its registry{why}; write it into the image's name "

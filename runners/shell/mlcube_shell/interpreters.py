@@ -109,7 +109,7 @@ def look_at_python(job: Job, facts: Facts) -> Interpreter:
     said = facts.probe(Command((executable, "-I", "-c", _QUESTION), cwd=job.root))
     fields = said.stdout.split("\n", 5)
     if said.exit_code != 0 or len(fields) != 6:
-        last = (said.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        last = said.last_line("it says nothing")
         raise MachineError(f"{executable} does not work: {last}", "name a Python 3 that works with 'python'")
     implementation, version, platform, soabi, makes, real = fields
     wanted = wanted_version(job.platform)

@@ -143,13 +143,6 @@ def check_command(connection: Connection) -> Command:
     return _guarded(connection, ("ssh", "-O", "check", *_socket(connection), *_common(connection), connection.host), _CHECK)
 
 
-def close_command(connection: Connection) -> Command | None:
-    """Ends the master; None where it is the user's own."""
-    if not connection.control_path:
-        return None
-    return _guarded(connection, ("ssh", "-O", "exit", *_socket(connection), connection.host), _CHECK)
-
-
 def connect_step(connection: Connection) -> Step:
     """The step that makes the master where it is not up: once, when several runs start together."""
     return Step(f"connect to {connection.name}", connect_command(connection), unless=check_command(connection),
@@ -214,9 +207,8 @@ def reasons_of(connection: Connection) -> tuple[Reason, ...]:
 
 def trouble(observation: Observation, connection: Connection) -> MLCubeError:
     """The error for a machine that did not answer: what ssh's words mean, its last line, and what to type."""
-    lines = observation.stderr.strip().splitlines()
-    last = lines[-1].strip() if lines else f"ssh ended with exit code {observation.exit_code} and said nothing"
-    found = find_reason(Step("", Command(()), reasons=reasons_of(connection)), lines)
+    last = observation.last_line(f"ssh ended with exit code {observation.exit_code} and said nothing")
+    found = find_reason(Step("", Command(()), reasons=reasons_of(connection)), observation.stderr.strip().splitlines())
     if found is None:
         return MachineError(f"{connection.name} cannot be reached: {last}", f"try it by hand: ssh {connection.by_hand}")
     return MachineError(f"{connection.name} cannot be reached: {found.sentence} ({last})", found.hint)
