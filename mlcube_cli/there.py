@@ -14,7 +14,7 @@ from mlcube_cli.command import Command, Reason
 from mlcube_cli.errors import MachineError
 from mlcube_cli.facts import Answer, Facts, Observation, Question, Tool
 from mlcube_cli.place import Place, new_nonce
-from mlcube_cli.there_answers import TIMED_OUT, Cut, Said, Space, match_answers, read_answer
+from mlcube_cli.there_answers import TIMED_OUT, Cut, Said, match_answers, read_answer
 from mlcube_cli.there_script import SECONDS, base_request, is_answered_here, questions_request
 
 Ask = Callable[[Command, float], Observation]  # process.ask: the command, and the seconds that it has
@@ -53,14 +53,9 @@ class There:
     place: Place
     facts: Facts
     look: Looker
-    system: str = ""  # as `uname -s` names it
-    boot: str = ""  # the id of its boot; empty where it cannot be learnt
     tools: Mapping[str, str | None] = field(default_factory=dict)  # there_script.TOOLS: absolute path, or None
     rsync: str = ""  # the first line of `rsync --version`; empty where there is none
-    spaces: Mapping[str, Space] = field(default_factory=dict)  # by the root that was asked for
     skew: float = 0.0  # seconds that its clock is ahead of ours, beyond what the round trip took
-    gpus: tuple[str, ...] = ()  # names of its NVIDIA GPUs, as far as the driver tells without being asked through a tool
-    driver: str = ""  # the version line of NVIDIA's driver
     noise: str = ""  # what its login shell prints before anything runs: rsync breaks of it (RULINGS 33)
 
 
@@ -81,34 +76,29 @@ def look_there(place: Place, ask: Ask, questions: tuple[Question, ...],
         raise _unanswered(place, Observation(0), cut, reasons) from None
 
 
-def reach(place: Place, ask: Ask, roots: tuple[str, ...] = (), questions: tuple[Question, ...] = (),
-          reasons: tuple[Reason, ...] = ()) -> There:
-    """The first round trip: what is always to be known, the room at `roots`, and the answers to `questions`, which are
-    those that the caller expects to need (`remembered.recall`). Raises MachineError as `look_there`."""
+def reach(place: Place, ask: Ask, questions: tuple[Question, ...] = (), reasons: tuple[Reason, ...] = ()) -> There:
+    """The first round trip: what is always to be known, and the answers to `questions`, which are those that the caller
+    expects to need (`remembered.recall`). Raises MachineError as `look_there`."""
     nonce = new_nonce()
     began = time.time()
-    said, observation = _exchange(place, ask, base_request(nonce, roots, questions), nonce, reasons)
+    said, observation = _exchange(place, ask, base_request(nonce, questions), nonce, reasons)
     try:
         look = Looker(place, ask, reasons, match_answers(questions, said))
-        return _there(look, said, roots, (began, time.time()))
+        return _there(look, said, (began, time.time()))
     except (Cut, KeyError, ValueError):
         raise _unanswered(place, observation, Cut(True), reasons) from None
 
 
-def _there(look: Looker, said: Said, roots: tuple[str, ...], window: tuple[float, float]) -> There:
+def _there(look: Looker, said: Said, window: tuple[float, float]) -> There:
     """Raises KeyError or ValueError for an answer that lacks something."""
     values = said.values
     uid, gid = (int(word) for word in values["ids"].split())
-    system, *host, processor = values["uname"].split()
-    models = [line.partition(":")[2].strip() for line in values["gpus"].splitlines() if line.startswith("Model:")]
+    *host, processor = values["uname"].split()
     facts = Facts(
         uid=uid, gid=gid, home=os.path.normpath(values["home"]), cwd=values["cwd"], environment=said.environment,
         cache=os.path.normpath(values["cache"]) if values["cache"] else None, processor=processor, host=" ".join(host),
         answers={Tool(name): path for name, path in said.tools.items()})
-    return There(
-        look.place, facts, look, system, values["boot"], said.tools, values.get("rsync", ""),
-        {root: said.spaces[number] for number, root in enumerate(roots)}, _skew(int(values["time"]), window),
-        tuple(models), values["driver"], said.noise)
+    return There(look.place, facts, look, said.tools, values.get("rsync", ""), _skew(int(values["time"]), window), said.noise)
 
 
 def _skew(second: int, window: tuple[float, float]) -> float:

@@ -13,7 +13,6 @@ from mlcube_cli.there_script import SECONDS, is_answered_here
 
 TIMED_OUT = 124
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-_ROOM = re.compile(r"\s(\d+)\s+(-?\d+)\s+(-?\d+)\s+\d+%\s")  # of df: all, used, left
 
 
 class Cut(Exception):  # noqa: N818 - what the reader of an answer says of it; the caller makes an error of it
@@ -26,15 +25,6 @@ class Cut(Exception):  # noqa: N818 - what the reader of an answer says of it; t
 
 
 @dataclass(frozen=True)
-class Space:
-    """The room on the file system where `directory` is, which exists. None: nobody could say."""
-
-    directory: str
-    bytes_left: int | None = None  # for us, in bytes
-    files_left: int | None = None  # inodes
-
-
-@dataclass(frozen=True)
 class Said:
     """All that one answer holds. `answers`: by the number of the question. `noise`: what a login shell printed before it."""
 
@@ -42,7 +32,6 @@ class Said:
     values: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, str | None] = field(default_factory=dict)
-    spaces: Mapping[int, Space] = field(default_factory=dict)
     answers: Mapping[int, Answer] = field(default_factory=dict)
 
 
@@ -87,20 +76,17 @@ def _read(reader: _Reader, noise: str) -> Said:
     values: dict[str, str] = {}
     environment: dict[str, str] = {}
     tools: dict[str, str | None] = {}
-    spaces: dict[int, Space] = {}
     answers: dict[int, Answer] = {}
     while (words := reader.field().split(" ")) != ["end"]:
         if words[0] == "value":
             values[words[1]] = reader.field()
         elif words[0] == "environment":
             environment = _environment(reader)
-        elif words[0] == "space":
-            spaces[int(words[1])] = Space(reader.field(), _room(reader.field(), 1024), _room(reader.field(), 1))
         elif words[0] == "tool" and not words[1].isdigit():
             tools[words[1]] = reader.field() or None
         else:
             answers[int(words[1])] = _answer(words, reader)
-    return Said(noise, values, environment, tools, spaces, answers)
+    return Said(noise, values, environment, tools, answers)
 
 
 def _environment(reader: _Reader) -> dict[str, str]:
@@ -110,14 +96,6 @@ def _environment(reader: _Reader) -> dict[str, str]:
         found[name] = value
     found.pop("_", None)  # what was started last, which was our own question
     return found
-
-
-def _room(text: str, unit: int) -> int | None:
-    """The number of units left, in what df said; 0 inodes of 0 means a file system that does not count them."""
-    rows = _ROOM.findall(text + "\n")
-    if not rows or (unit == 1 and rows[-1][0] == "0"):
-        return None
-    return max(0, int(rows[-1][2])) * unit
 
 
 def _answer(words: list[str], reader: _Reader) -> Answer:

@@ -213,15 +213,12 @@ mlc_find_cache() {
 }
 
 mlc_value() { mlc_field "value $1" "$2"; }
-mlc_first_line() { mlc_line=; { read -r mlc_line < "$1"; } 2>/dev/null; }
 
 # What is always to be known of a machine.
 mlc_machine() {
   mlc_value time "$(date +%s)"
   mlc_value ids "$(id -u) $(id -g)"
-  mlc_value uname "$(uname -snm)"
-  mlc_first_line /proc/sys/kernel/random/boot_id
-  mlc_value boot "$mlc_line"
+  mlc_value uname "$(uname -nm)"
   mlc_value home "$mlc_home"
   mlc_word_of pwd -P
   mlc_value cwd "$mlc_word"
@@ -230,9 +227,6 @@ mlc_machine() {
   mlc_field environment
   (mlc_plain; env -0 2>/dev/null || cat /proc/self/environ 2>/dev/null)
   printf '\0'
-  mlc_first_line /proc/driver/nvidia/version
-  mlc_value driver "$mlc_line"
-  mlc_value gpus "$(if [ -n "$mlc_line" ]; then cat /proc/driver/nvidia/gpus/*/information 2>/dev/null; fi)"
   if mlc_find rsync; then mlc_value rsync "$("$mlc_file" --version 2>/dev/null | head -n 1)"; fi
 }
 
@@ -245,17 +239,6 @@ mlc_go_home() {
        case $mlc_home in /*) ;; *) mlc_home=/;; esac;;
   esac
   cd -- "$mlc_home" 2>/dev/null || cd /
-}
-
-mlc_df() { LC_ALL=C df "$1" -- "$mlc_above" 2>/dev/null; }
-
-# How much room there is where this path is, or will be; it is relative to the home directory, which `~` means, too.
-mlc_space() {
-  case $2 in /*) mlc_above=$2;; '~'|'~/'*) mlc_above=${mlc_home%/}${2#?};; *) mlc_above=${mlc_home%/}/$2;; esac
-  mlc_above=${mlc_above%/}
-  mlc_above=${mlc_above:-/}
-  while [ ! -d "$mlc_above" ] && [ "$mlc_above" != / ]; do mlc_parent "$mlc_above"; done
-  mlc_field "space $1" "$mlc_above" "$(mlc_df -Pk)" "$(mlc_df -Pi)"
 }
 
 mlc_newline='

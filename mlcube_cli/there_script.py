@@ -20,12 +20,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _SHELLS_OWN = frozenset(("_", "UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"))  # bash lets nobody set them
 
 
-def base_request(nonce: str, roots: tuple[str, ...] = (), questions: tuple[Question, ...] = ()) -> str:
-    """A script that says what is always to be known of a machine, how much room there is at `roots` (`~` is the home
-    directory there), and the answers to `questions`."""
-    lines = ["mlc_machine", *(f"mlc_tool {name} {name}" for name in TOOLS),
-             *(f"mlc_space {number} {quote(root)}" for number, root in enumerate(roots)), *_lines(questions)]
-    return _script(nonce, lines)
+def base_request(nonce: str, questions: tuple[Question, ...] = ()) -> str:
+    """A script that says what is always to be known of a machine, and the answers to `questions`."""
+    return _script(nonce, ("mlc_machine", *(f"mlc_tool {name} {name}" for name in TOOLS), *_lines(questions)))
 
 
 def questions_request(nonce: str, questions: tuple[Question, ...], seconds: int = SECONDS) -> str:
