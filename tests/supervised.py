@@ -102,7 +102,7 @@ class Supervised:
     def remove(self) -> str | None:
         return requests.answer_of(self.ask(requests.remove(self.directory, NONCE)).stdout.decode(), NONCE)
 
-    def wait(self, within: float = 30) -> CommandState:
+    def wait(self, within: float = 60) -> CommandState:
         until = time.monotonic() + within
         while not (state := self.state()).over:
             assert time.monotonic() < until, state
@@ -122,7 +122,7 @@ def joined(frames: list[Frame], name: str) -> bytes:
     return b"".join(frame.data for frame in frames if frame.name == name)
 
 
-def wait_for(path: Path, within: float = 20) -> str:
+def wait_for(path: Path, within: float = 60) -> str:
     """The first line of a file, once it is there."""
     until = time.monotonic() + within
     while not (path.exists() and path.read_text().endswith("\n")):

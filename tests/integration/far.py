@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -113,7 +114,7 @@ class Far:
         found = self.box.root('cd "$1" && find . -mindepth 1 -print0', os.path.join(self.root, below))
         return {os.fsdecode(name[2:]) for name in found.split(b"\0") if name}
 
-    def wait_for(self, path: str, seconds: float = 20) -> None:
+    def wait_for(self, path: str, seconds: float = 60) -> None:
         """Until this file is there, on the other machine."""
         until(lambda: self.box.exists(path), seconds, path)
 
@@ -129,18 +130,28 @@ class Started:
     """A child that runs beside the test."""
 
     process: subprocess.Popen[bytes]
+    heard: bytes = b""  # of its stderr
+
+    def hear(self, text: bytes, seconds: float = 60) -> None:
+        """Until it has said this on stderr. Raises AssertionError after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while text not in self.heard:
+            assert select.select([self.process.stderr], [], [], max(0.0, deadline - time.monotonic()))[0], self.heard
+            said = os.read(self.process.stderr.fileno(), 65536) if self.process.stderr else b""
+            assert said, self.heard
+            self.heard += said
 
     def interrupt(self) -> None:
         """Ctrl-C: to the whole group of the terminal."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def end(self, timeout: float = 60) -> Outcome:
+    def end(self, timeout: float = 120) -> Outcome:
         """Waits for it."""
         stdout, stderr = self.process.communicate(timeout=timeout)
-        return Outcome(self.process.returncode, os.fsdecode(stdout or b""), os.fsdecode(stderr))
+        return Outcome(self.process.returncode, os.fsdecode(stdout or b""), os.fsdecode(self.heard + stderr))
 
 
-def until(holds: Callable[[], bool], seconds: float = 20, what: str = "it") -> None:
+def until(holds: Callable[[], bool], seconds: float = 60, what: str = "it") -> None:
     """Waits until it holds. Raises AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while not holds():

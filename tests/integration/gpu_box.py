@@ -70,7 +70,7 @@ class Box:
         assert not check or done.returncode == 0, f"{script}: {done.returncode}: {done.stderr.decode(errors='replace')}"
         return done.stdout
 
-    def until(self, condition: str, *words: str, seconds: float = 40) -> None:
+    def until(self, condition: str, *words: str, seconds: float = 60) -> None:
         """Waits until this shell command succeeds there, as root. Raises AssertionError after so many seconds."""
         self.root(f"left={int(seconds * 20)}; until {condition}; do left=$((left - 1)); [ $left -gt 0 ] || exit 9; "
                   "sleep 0.05; done", *words)

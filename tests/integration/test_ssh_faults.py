@@ -82,6 +82,7 @@ def test_ctrl_c_while_the_machine_is_away_is_no_promise_that_it_ends_there(broke
         far.box.stop_sshd()
         time.sleep(1)
         started.interrupt()
+        started.hear(b"cancelling on")
         time.sleep(2)
         started.interrupt()
         done = started.end()
@@ -199,7 +200,7 @@ def test_ctrl_c_while_inputs_are_sent_starts_nothing_and_leaves_no_half_file(bro
 
 def test_a_pull_that_was_cut_leaves_no_half_file_and_is_fetched_later(broken_far: Far) -> None:
     far = broken_far
-    far.script('head -c 6000000 /dev/urandom >"$result/model"\n')
+    far.script('head -c 10000000 /dev/urandom >"$result/model"\n')
     far.options = ("-Pssh.sync.bandwidth=2m",)
     with far.started("--task", "work") as started:
         far.box.until('pgrep -f "^rsync --server --sender" >/dev/null')
@@ -216,7 +217,7 @@ def test_a_pull_that_was_cut_leaves_no_half_file_and_is_fetched_later(broken_far
 
 def test_a_failed_task_whose_outputs_cannot_come_home_gives_its_own_exit_code(broken_far: Far) -> None:
     far = broken_far
-    far.script('head -c 6000000 /dev/urandom >"$result/model"; exit 9\n')
+    far.script('head -c 10000000 /dev/urandom >"$result/model"; exit 9\n')
     far.options = ("-Pssh.sync.bandwidth=2m",)
     with far.started("--task", "work") as started:
         far.box.until('pgrep -f "^rsync --server --sender" >/dev/null')

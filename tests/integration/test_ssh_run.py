@@ -303,6 +303,7 @@ def test_a_second_ctrl_c_lets_go_and_fetch_brings_home_what_is_there(far: Far) -
         far.wait_for(f"{far.far_home}/.mlcube/cubes/far-{_identifier(far)}/workspace/result/checkpoint")
         time.sleep(1)
         started.interrupt()
+        started.hear(b"cancelling on")
         time.sleep(1)
         started.interrupt()
         done = started.end()

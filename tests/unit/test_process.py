@@ -140,7 +140,7 @@ def test_payload_stdout_goes_to_the_descriptor_that_is_asked_for(tmp_path):
 def test_payload_stdin_is_empty_unless_interactive(tmp_path):
     for interactive, seen in ((False, b""), (True, b"typed")):
         driven = Driven(tmp_path, argv=["cat"], interactive=interactive).start(stdin=subprocess.PIPE)
-        out, _ = driven.process.communicate(b"typed", timeout=20)
+        out, _ = driven.process.communicate(b"typed", timeout=60)
         assert out == seen
 
 
@@ -769,7 +769,7 @@ def test_make_j_stops_and_nothing_is_left(tmp_path, number):
     wait_for(tmp_path / "up0")
     wait_for(tmp_path / "up1")
     os.killpg(make.pid, number)  # as a terminal does
-    make.communicate(timeout=20)
+    make.communicate(timeout=60)
     assert make.returncode in (2, -number)
     assert not (tmp_path / "after").exists()
     assert [one.left() for one in drivers] == [[], []]

@@ -52,7 +52,7 @@ def test_the_time_limit_counts_the_payload_only(run, pid_file):
     began = time.monotonic()
     state = run.run(one_task(script("echo $$ >$1; sleep 30", pid_file), slow, timeout=0.5))
     assert (state.status, state.exit_code, state.tasks[0].status) == ("timed_out", 124, "timed_out")
-    assert state.message == "task 't' was ended: its time was up" and 1.6 < time.monotonic() - began < 8
+    assert state.message == "task 't' was ended: its time was up" and 1.6 < time.monotonic() - began < 25
     assert gone(int(pid_file.read_text()))
 
 
@@ -66,7 +66,7 @@ def test_a_task_has_its_grace_period(run, tmp_path):
 def test_a_task_that_ignores_term_is_killed_after_the_grace_period(run, pid_file):
     began = time.monotonic()
     state = run.run(one_task(task(sh(IGNORING.replace("$0", "$1"), str(pid_file))), timeout=0.3, grace=0.7))
-    assert state.status == "timed_out" and 0.9 < time.monotonic() - began < 8 and gone(int(pid_file.read_text()))
+    assert state.status == "timed_out" and 0.9 < time.monotonic() - began < 25 and gone(int(pid_file.read_text()))
 
 
 def test_cancel_ends_the_whole_tree_also_what_left_the_session_and_ignores_term(run, tmp_path):
@@ -100,10 +100,10 @@ def test_a_second_request_ends_it_at_once(run, pid_file, way):
         assert run.cancel() == "sent"
     else:
         os.kill(run.owner(), signal.SIGTERM)
-        time.sleep(0.3)
+        time.sleep(1)
         assert run.state().status == "running"
         os.kill(run.owner(), signal.SIGTERM)
-    assert run.wait().status == "cancelled" and time.monotonic() - began < 15 and gone(pids[0])
+    assert run.wait().status == "cancelled" and time.monotonic() - began < 50 and gone(pids[0])
 
 
 def test_a_task_that_was_ended_is_cancelled_whatever_its_exit_code(run, pid_file):
@@ -141,7 +141,7 @@ def test_cancel_during_preparation(run, pid_file):
 def test_cancel_while_waiting_for_a_lock(run, tmp_path):
     with lock(str(tmp_path / "locks"), "key", 1, print):
         assert run.start(one_task(task("true"), Step("build it", sh("true"), lock="key"))) == "started"
-        time.sleep(0.3)
+        wait_for(Path(run.directory, "said"))  # for whom it waits
         run.cancel()
         assert run.wait().status == "cancelled"
         assert len(list((tmp_path / "locks").rglob("pid=*"))) == 1

@@ -14,7 +14,7 @@ from mlcube_cli.command import Command, Plan, Reason, Sign, Step, TaskPlan, Vari
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.locks import file_name, lock
 from mlcube_cli.supervision.program import Layout, program
-from tests.supervised import OTHER, RUN, SHELLS, Supervised, one_task, sh, task
+from tests.supervised import OTHER, RUN, SHELLS, Supervised, one_task, sh, task, wait_for
 
 EVERY_BYTE = "".join(chr(number) for number in range(1, 128)) + bytes(range(128, 256)).decode("utf-8", "surrogateescape")
 
@@ -263,7 +263,7 @@ def test_a_lock_is_waited_for_and_given_back(run, tmp_path):
     step = Step("build it", sh("echo built"), lock="image:it's")
     with lock(str(tmp_path / "locks"), "image:it's", 1, print):
         assert run.start(one_task(task("true"), step)) == "started"
-        time.sleep(0.6)
+        assert wait_for(Path(run.directory, "said")).startswith("waiting for")
         assert run.state().status == "running"
     assert run.wait().status == "succeeded"
     said = Path(run.directory, "said").read_text()
@@ -280,13 +280,13 @@ def test_a_lock_of_ours_keeps_others_waiting_and_a_dead_owners_is_taken_over(run
         "space=", "space=" + os.readlink("/proc/self/ns/pid")[5:-1])).touch()
     step = Step("build it", sh('ls "$1"; sleep 0.5', str(place)), lock="key")
     assert run.start(one_task(task("true"), step)) == "started"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not Path(run.directory, "prepare.log").read_text():
         assert time.monotonic() < until
         time.sleep(0.02)
     told: list[str] = []
     began = time.monotonic()
-    with lock(str(tmp_path / "locks"), "key", 10, told.append):
+    with lock(str(tmp_path / "locks"), "key", 60, told.append):
         assert time.monotonic() - began > 0.1 and f"process {run.owner()} on" in told[0]
     assert run.wait().status == "succeeded" and Path(run.directory, "prepare.log").read_text().count("pid=") == 1
 
