@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
+from mlcube_cli.cli.detaching import Leaving
 from mlcube_cli.cli.executing import finish_for_make, why_failed
 from mlcube_cli.cli.following import LET_GO, Following, not_started
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
-from mlcube_cli.cli.listed import Listed, entry_for, here, keep_entry
+from mlcube_cli.cli.listed import Listed, entry_for
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
 from mlcube_cli.cli.sending import alone, look_before_sending, look_for_links
@@ -31,7 +32,7 @@ from mlcube_cli.observe import home_of
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Outcome, Session, ask
 from mlcube_cli.records import run_directory
-from mlcube_cli.run_index import Supervised, forget, state_directory
+from mlcube_cli.run_index import Supervised, state_directory
 from mlcube_cli.run_log import opened_logs
 from mlcube_cli.streams import Tee, write_all
 from mlcube_cli.streams import show as show_bytes
@@ -174,14 +175,12 @@ class _Attended:
                 output.warn(f"this run leaves no log: {error.strerror or error}")
 
     def _detach(self, session: Session, homeward: Homeward) -> None:
-        """Start it and leave. The run is remembered before it starts: nobody else knows of it."""
+        """Start it and leave."""
         travel = travel_data(self.trip)
-        recorders = [Recorder(self.arguments, self.prepared, number, plan, lambda: False, detached=True, found=travel)
-                     for number, plan in enumerate(self.plans)]
-        records = [recorder.begin(time.time()) for recorder in recorders]
-        entry = entry_for(self.prepared, supervised=supervised_of(self.trip),
-                          fetch=homeward.as_data())
-        keep_entry(entry)
+        leaving = Leaving(entry_for(self.prepared, supervised=supervised_of(self.trip), fetch=homeward.as_data()), [
+            Recorder(self.arguments, self.prepared, number, plan, lambda: False, detached=True, found=travel)
+            for number, plan in enumerate(self.plans)])
+        leaving.remember()
         nonce, said = new_nonce(), list[bytes]()
         step = Step(f"start it on {self.trip.remote.name}", self.trip.remote.way.place.command(
             start(self.trip.layout, self.trip.program, self.trip.secrets, nonce)), reasons=self.trip.remote.way.reasons)
@@ -189,19 +188,12 @@ class _Attended:
             return  # perhaps it runs: it stays in the index
         answer = answer_of(b"".join(said).decode("utf-8", "replace"), nonce)
         if answer != "started":
-            forget(here(), entry.id)
-            for recorder in recorders:
-                recorder.end(MachineError.status, MachineError.exit_code, 0.0)
+            leaving.forget()
             raise not_started(self.trip.remote.name, answer or "it gave no answer")
-        for recorder in recorders:
-            recorder.leave()
-        self.result.status = "running"
-        self.result.tasks = [{"task": task.task, "status": "queued", "exit_code": None, "seconds": None, "run_id": task.run_id,
-                              "record": record, "image": None} for task, record in zip(entry.tasks, records)]
+        self.result.status, self.result.tasks, run = "running", leaving.leave(), leaving.entry.id
         if not self.arguments.json:
-            output.result(f"{entry.id}\n")
-        output.say(f"it runs on {self.trip.remote.name}; mlcube logs -f {entry.id}, mlcube wait {entry.id}, "
-                   f"mlcube fetch {entry.id}")
+            output.result(f"{run}\n")
+        output.say(f"it runs on {self.trip.remote.name}; mlcube logs -f {run}, mlcube wait {run}, mlcube fetch {run}")
 
     # --- meanwhile ---------------------------------------------------------------------------------------------------
 

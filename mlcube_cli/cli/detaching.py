@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mlcube_cli.cache import lock_directory
 from mlcube_cli.cache.uses import mark_for
@@ -21,7 +21,7 @@ from mlcube_cli.place import HERE, new_nonce
 from mlcube_cli.process import ask
 from mlcube_cli.records import run_directory
 from mlcube_cli.report import result_data
-from mlcube_cli.run_index import Supervised, forget
+from mlcube_cli.run_index import Entry, Supervised, forget
 from mlcube_cli.run_states import keep
 from mlcube_cli.supervision.program import Layout, program, secrets_of
 from mlcube_cli.supervision.requests import answer_of, start
@@ -36,32 +36,53 @@ def detach(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> i
     layout = _layout(prepared)
     text, hidden = program(plan, layout), secrets_of(plan, layout)
     supervised = Supervised(HERE.reach, HERE.name, layout.directory, dict(layout.tasks))
-    entry = entry_for(prepared, supervised=supervised)
-    keep_entry(entry)
-    recorders = [Recorder(arguments, prepared, number, one, lambda: False, detached=True) for number, one in enumerate(plans)]
-    records = [recorder.begin(time.time()) for recorder in recorders]
+    leaving = Leaving(entry_for(prepared, supervised=supervised), [
+        Recorder(arguments, prepared, number, one, lambda: False, detached=True) for number, one in enumerate(plans)])
+    leaving.remember()
     nonce = new_nonce()
     said = ask(HERE.command(start(layout, text, hidden, nonce)))
     answer = answer_of(said.stdout, nonce)
     if answer != "started":
-        forget(here(), entry.id)
-        for recorder in recorders:
-            recorder.end(MachineError.status, MachineError.exit_code, 0.0)
+        leaving.forget()
         why = (answer or said.stderr).partition("failed ")[2] or said.stderr.strip() or f"exit code {said.exit_code}"
         raise MachineError(f"the run could not be started in the background: {why}",
                            f"{layout.directory} must be a place that you can write to")
-    keep(here(), entry)  # its supervisor attends to it from now on
     _mark_uses(plan, layout)
-    for recorder in recorders:
-        recorder.leave()
+    tasks, run = leaving.leave(), leaving.entry.id
     if arguments.json:
-        tasks = [{"task": task.task, "status": "queued", "exit_code": None, "seconds": None, "run_id": task.run_id,
-                  "record": record, "image": None} for task, record in zip(entry.tasks, records)]
         output.json_result(result_data("running", 0, prepared.platform_name, tasks))
     else:
-        output.result(f"{entry.id}\n")
-    output.say(f"it runs in the background; mlcube logs -f {entry.id} shows it, mlcube cancel {entry.id} ends it")
+        output.result(f"{run}\n")
+    output.say(f"it runs in the background; mlcube logs -f {run} shows it, mlcube cancel {run} ends it")
     return 0
+
+
+@dataclass
+class Leaving:
+    """A command line that is started and left, on any machine: its entry in the index, and the records of its tasks."""
+
+    entry: Entry
+    recorders: Sequence[Recorder]
+    records: Sequence[str | None] = ()
+
+    def remember(self) -> None:
+        """Before it starts, since nobody else knows of it. Raises MachineError where it cannot be remembered."""
+        keep_entry(self.entry)
+        self.records = [recorder.begin(time.time()) for recorder in self.recorders]
+
+    def forget(self) -> None:
+        """It could not be started."""
+        forget(here(), self.entry.id)
+        for recorder in self.recorders:
+            recorder.end(MachineError.status, MachineError.exit_code, 0.0)
+
+    def leave(self) -> list[dict[str, object]]:
+        """Its supervisor attends to it from now on; the tasks for the result."""
+        keep(here(), self.entry)
+        for recorder in self.recorders:
+            recorder.leave()
+        return [{"task": task.task, "status": "queued", "exit_code": None, "seconds": None, "run_id": task.run_id,
+                 "record": record, "image": None} for task, record in zip(self.entry.tasks, self.records)]
 
 
 def _layout(prepared: Prepared) -> Layout:
