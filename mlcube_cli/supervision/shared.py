@@ -155,13 +155,14 @@ mlc_follow_ours() {
 }
 
 mlc_is_heard() { kill -0 "$PPID" 2>/dev/null || [ -d "/proc/$PPID" ]; }
+mlc_parent=1  # before anything is started: whoever goes in that moment has gone, too
+mlc_is_heard || mlc_parent=''
 
 # Until the end, or until nobody listens any more: a frame without content now and then finds that out.
 mlc_follow() {
   mlc_end='lost 4 - -'
   if [ ! -e "$mlc_directory/mlcube-run" ]; then mlc_text_frame S "$mlc_end"; return; fi
-  mlc_parent=1 mlc_naps=0 mlc_quiet=0
-  mlc_is_heard || mlc_parent=''
+  mlc_naps=0 mlc_quiet=0
   while mlc_follow_once; do
     [ -n "$mlc_parent" ] && ! mlc_is_heard && return
     [ -n "$mlc_moved" ] && mlc_naps=0 mlc_quiet=0
