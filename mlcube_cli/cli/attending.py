@@ -206,6 +206,8 @@ class _Attended:
 
     def _write(self, run_id: str, stream: str, data: bytes) -> None:
         """What a task printed: to our own stdout or stderr, and into its log here."""
+        if run_id not in self.states:  # what it prints may come before the word that it runs
+            self._changed(TaskState(run_id, "running"))
         error = stream == "stderr"
         if run_id in self.logs:
             try:
