@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from mlcube_cli.bound import arguments_of, of_machine, paths_of_here, with_outputs_of
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
-from mlcube_cli.cli.choose import choose_platform
 from mlcube_cli.cli.connecting import connect
 from mlcube_cli.cli.flags import with_flags
+from mlcube_cli.cli.inside import Layer, read_inside
 from mlcube_cli.cli.running import (
     Asked,
     Prepared,
@@ -25,7 +25,7 @@ from mlcube_cli.cli.running import (
 from mlcube_cli.cli.used import Used, judge_problems, used_files
 from mlcube_cli.command import Command, Step
 from mlcube_cli.cube_id import find_id
-from mlcube_cli.definition import Reading, ReadRequest, read_cube
+from mlcube_cli.definition import Reading, ReadRequest
 from mlcube_cli.definition.model import Cube, Option, Platform
 from mlcube_cli.errors import DefinitionError, MachineError, UsageError
 from mlcube_cli.facts import Answer, Facts, FileText, Observation, PathFact, PathKind, Probe, Question
@@ -41,7 +41,7 @@ from mlcube_cli.remembered import recall, remember
 from mlcube_cli.report import on_one_line
 from mlcube_cli.resolve import Wish
 from mlcube_cli.run_index import state_directory
-from mlcube_cli.runner import REMOTE, RUNNERS, Carrier, load_carrier, load_runner
+from mlcube_cli.runner import Carrier, load_carrier, load_runner
 from mlcube_cli.there import There, reach
 from mlcube_cli.trust import platform_reach
 
@@ -96,12 +96,12 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     way, facts = with_facts(lambda known: carrier.way(asked.platform, known), facts, ways_to_look(arguments))
     key = f"{reading.cube.root if reading.cube else ''} {asked.platform.name}"
     machine = arrive(way, recall(facts.cache, key))
-    reading, platform = _platform_there(request, reading, asked, machine)
-    cube = reading.cube
+    inner = read_inside(Layer(request, reading, asked.platform), machine.facts, machine.look, f"on {machine.place.name}")
+    reading, cube = inner.reading, inner.reading.cube
     assert cube is not None
-    platform = with_flags(_with_values_of_here(platform, facts), arguments)
+    platform = with_flags(_with_values_of_here(inner.platform, facts), arguments)
     files = tuple(dict.fromkeys(file for one in (asked.platform, platform) for file in used_files(cube, one, asked.tasks)))
-    judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd))
+    judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd, (asked.platform,)))
     wishes = wishes_of(arguments, asked)
     near = _near(cube, asked.platform, wishes, facts, machine)
     jobs = _jobs_here(cube, platform, near.wishes, near)
@@ -161,34 +161,6 @@ def arrive(way: Way, questions: tuple[Question, ...] = ()) -> There:
                            f"its own protocol: {''.join(said)[:80]!r}",
                            "in .bashrc, .cshrc or config.fish there, print only in interactive shells")
     return machine
-
-
-# --- what runs there -------------------------------------------------------------------------------------------------
-
-
-def _platform_there(request: ReadRequest, reading: Reading, asked: Asked, machine: There) -> tuple[Reading, Platform]:
-    """The platform that runs there: the one that is named, else the first of the cube's that the machine can run."""
-    named = asked.platform.option("platform")
-    if not named:
-        cube = reading.cube
-        assert cube is not None
-        others = tuple(one for one in cube.platforms if one.runner not in RUNNERS or RUNNERS[one.runner].kind != REMOTE)
-        if not others:
-            raise UsageError(f"what should run on {machine.place.name}? The cube has no platform but '{asked.platform.name}'",
-                             f"say it: -P{asked.platform.name}.platform=docker (or singularity, local)")
-        (found, why), _ = with_facts(lambda known: choose_platform(
-            replace(cube, platforms=others), None, None,
-            lambda one: load_runner(one.runner).available(one, known)), machine.facts, machine.look)
-        output.say(f"running on {machine.place.name}: {why or found.name}")
-        named = found.name
-    reading = read_cube(replace(request, inside=str(named)))  # with what is said of the machine itself
-    platform = reading.cube.platform(reading.inside) if reading.cube and reading.inside else None
-    if platform is None:
-        raise DefinitionError("the platform that runs there cannot be used", problems=reading.problems)
-    if platform.runner not in RUNNERS or RUNNERS[platform.runner].kind == REMOTE:
-        raise UsageError(f"platform '{platform.name}' (runner {platform.runner}) cannot run behind "
-                         f"'{asked.platform.name}'", "name one of docker, singularity, local")
-    return reading, platform
 
 
 def _with_values_of_here(platform: Platform, facts: Facts) -> Platform:

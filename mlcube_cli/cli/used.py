@@ -26,13 +26,15 @@ class Used:
     tasks: Chosen  # none for configure, which holds for all of them
     files: tuple[str, ...]
     cwd: str
+    outer: tuple[Platform, ...] = ()  # what the platform runs inside of: another machine, a batch job
 
     @property
     def sections(self) -> tuple[tuple[str, ...], ...]:
         """The sections of an inline cube, and of the settings, that its values come from."""
         tasks: list[tuple[str, ...]] = [("tasks", task.name) for task, _ in self.tasks] or [("tasks",)]
-        name = self.platform.name
-        return (("name",), ("platform",), (name,), (self.platform.runner,), ("platforms", name), *tasks)
+        platforms = [path for one in (*self.outer, self.platform)
+                     for path in ((one.name,), (one.runner,), ("platforms", one.name))]
+        return (("name",), ("platform",), *platforms, *tasks)
 
     def matters(self, problem: Problem) -> bool:
         """Does a fault there touch this run? Other platforms', tasks' and run configurations' faults do not."""
@@ -42,7 +44,8 @@ class Used:
             section = problem.path.split(".")
             if section[0] == "tasks" and len(section) > 1 and self.tasks:
                 return section[1].split("[")[0] in {task.name for task, _ in self.tasks}
-            unused = {*FORMER, *(platform.runner for platform in self.cube.platforms)} - {self.platform.runner}
+            needed = {platform.runner for platform in (*self.outer, self.platform)}
+            unused = {*FORMER, *(platform.runner for platform in self.cube.platforms)} - needed
             return section[0] not in unused
         inside = os.path.relpath(path, self.cube.root).split(os.sep)[0]
         return inside not in ("platforms", "run", "tasks")

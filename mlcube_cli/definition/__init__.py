@@ -30,8 +30,9 @@ class ReadRequest:
     # For what runs, not for what looks at a cube by itself: with the user's and the site's settings, and with what a
     # singularity platform can be made from (`docker_image`, `tar_file`).
     settings: bool = False
-    # What runs on the machine that `platform` names: a platform's name or file as well; None: what that platform says.
-    inside: str | None = None
+    # What runs on the machine that `platform` names, what runs inside of that, ...: platforms' names or files as well. Where
+    # this ends, each platform says it itself.
+    inside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Reading:
     platform: str | None = None  # the name that `ReadRequest.platform` means; None: none asked for, or its file is broken
     effective: Effective | None = None
     uses: Uses = field(default_factory=dict)
-    inside: str | None = None  # the name of what runs on the machine that `platform` names; None where that is not known
+    inside: tuple[str, ...] = ()  # the names of what runs on the machine that `platform` names, inside of that, ...
 
 
 def read_cube(request: ReadRequest) -> Reading:

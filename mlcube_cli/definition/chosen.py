@@ -11,11 +11,13 @@ from mlcube_cli.definition.draft import Draft, PlatformDraft
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.definition.mlbox import merge_platform
 from mlcube_cli.definition.model import TYPED
-from mlcube_cli.definition.platforms import BUILT_IN, read_platform_file
+from mlcube_cli.definition.platforms import BUILT_IN, CARRIERS, read_platform_file
 from mlcube_cli.definition.tree import entries, from_data, mapping, text_at
 from mlcube_cli.errors import Location, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlcube_cli.definition import ReadRequest
     from mlcube_cli.definition.load import Files
     from mlcube_cli.definition.settings import Entry, Settings
@@ -34,32 +36,46 @@ def choose_platform(request: ReadRequest, files: Files, draft: Draft,
 
 
 def choose_inside(request: ReadRequest, files: Files, draft: Draft, settings: Settings | None,
-                  chosen: str | None) -> tuple[str | None, Draft]:
-    """The same for the platform that runs on the machine which the chosen one names. A definition says it, so a file is
-    looked for in the cube before the current directory.
+                  chosen: str | None) -> tuple[Mapping[str, str], Draft]:
+    """The same for the platform that runs on the machine which the chosen one names, for what runs inside of that, and so on:
+    their names, outermost first, each with the words that ask for it. A definition says it, so a file is looked for in the cube
+    before the current directory.
 
-    Raises UsageError for one that `request.inside` asks for; what the chosen platform says by itself may be wrong meanwhile.
+    Raises UsageError for what `request.inside` asks for; what a platform says by itself may be wrong meanwhile.
     """
-    text = request.inside or _named_inside(request, draft, settings, chosen)
-    if not text:
-        return None, draft
-    try:
-        return _found(files, draft, settings, text, (files.root, os.path.join(files.root, "platforms"), request.cwd))
-    except UsageError as error:
-        if request.inside is None:
-            return None, draft
-        raise UsageError(f"what should run on the other machine: {error.message}", error.hint) from None
+    chain: dict[str, str] = {}
+    outer, asked = chosen, request.platform or ""
+    while True:
+        typed = "".join(request.inside[len(chain):len(chain) + 1])
+        text = typed or _named_inside(request, draft, settings, (outer, asked), not chain)
+        if not text:
+            return chain, draft
+        try:
+            name, draft = _found(files, draft, settings, text, (files.root, os.path.join(files.root, "platforms"), request.cwd))
+        except UsageError as error:
+            if typed:
+                raise UsageError(f"what should run inside of '{outer}': {error.message}", error.hint) from None
+            return chain, draft
+        if name is None or name == chosen or name in chain:
+            if typed and name:
+                raise UsageError(f"what should run inside of '{outer}': platform '{name}' cannot run inside of itself",
+                                 "name one of docker, singularity, local")
+            return chain, draft
+        chain[name] = text
+        outer, asked = name, text
 
 
-def _named_inside(request: ReadRequest, draft: Draft, settings: Settings | None, chosen: str | None) -> str:
-    """The option `platform` of the chosen platform, where that is another machine; the last `-P` of it counts."""
-    machine = next((item for item in draft.platforms if item.name == chosen), None)
-    if machine is None or machine.runner != "ssh":
+def _named_inside(request: ReadRequest, draft: Draft, settings: Settings | None, outer: tuple[str | None, str],
+                  outermost: bool) -> str:
+    """The option `platform` of a platform that has one, given with the words that ask for it; the last `-P` of it counts."""
+    name, asked = outer
+    carrier = next((item for item in draft.platforms if item.name == name), None)
+    if carrier is None or carrier.runner not in CARRIERS:
         return ""
-    keys = [f"{word}.platform" for word in ("ssh", "runner", machine.name)]
+    keys = [f"{word}.platform" for word in (carrier.runner, carrier.name, *(("runner",) if outermost else ()))]
     typed = [text.partition("=")[2] for text in request.overrides if text.partition("=")[0].strip() in keys]
-    entry = settings.entries.get(request.platform or "") if settings else None
-    stated = text_at(machine.options, "platform") or (text_at(entry.options, "platform") if entry else "")
+    entry = settings.entries.get(asked) if settings else None
+    stated = text_at(carrier.options, "platform") or (text_at(entry.options, "platform") if entry else "")
     return typed[-1].strip() if typed else stated
 
 
@@ -94,10 +110,10 @@ def _with(draft: Draft, platform: PlatformDraft, otherwise: str) -> tuple[str, D
 
 
 def _named(draft: Draft, name: str, entry: Entry | None) -> PlatformDraft:
-    """A platform of the settings or a built-in one: the cube's section of that runner under this name. A machine of the
-    user's is nobody else's: what a cube says of one of its own does not lie over it."""
+    """A platform of the settings or a built-in one: the cube's section of that runner under this name. A machine or cluster of
+    the user's is nobody else's: what a cube says of one of its own does not lie over it."""
     runner = entry.runner if entry else BUILT_IN[name][0]
-    base = _section_of(draft, name, runner) if runner != "ssh" else None
+    base = _section_of(draft, name, runner) if runner not in CARRIERS else None
     options = dict(entries(base.options)) if base else {}
     engine, executable = BUILT_IN.get(name, ("", ""))
     if executable and engine == runner:

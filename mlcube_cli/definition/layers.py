@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.draft import Draft, generated, with_options
@@ -29,12 +29,12 @@ class Wish:
     settings: Settings
     workspace: str
     chosen: str | None
-    inside: str | None = None  # what runs on the machine that the chosen platform names
+    inside: Mapping[str, str] = field(default_factory=dict)  # what runs inside of the chosen one: as chosen.choose_inside
 
     def _asked(self, name: str) -> str | None:
         """What the command line calls a platform of the draft; None where the settings' of its name do not matter."""
-        if name == self.inside:
-            return self.request.inside or name
+        if name in self.inside:
+            return self.inside[name]
         if self.chosen is None:
             return name
         return self.request.platform if name == self.chosen else None
@@ -63,7 +63,7 @@ def with_settings(wish: Wish, files: Files, draft: Draft, resolved: Draft) -> tu
     other way round."""
     asked = wish.request.platform
     used = [item.name for item in draft.platforms] if asked is None else [
-        asked, wish.chosen or "", wish.request.inside or "", wish.inside or ""]
+        asked, wish.chosen or "", *wish.inside, *wish.inside.values()]
     files.problems += wish.settings.judged(used)
     layers = wish.layers(files, draft)
     if not layers:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RUNNER_NAMES = ("docker", "singularity", "local", "ssh", "slurm")
+CARRIERS = ("ssh", "slurm")  # they have another platform's tasks run elsewhere: on another machine, as batch jobs
 # Other words for a runner: those of MLBox, of nested platform files, and engines that take another engine's words.
 _SAME_RUNNER = {"podman": "docker", "nvidia-docker": "docker", "apptainer": "singularity",
                 "python": "local", "exec": "local"}

@@ -23,6 +23,8 @@ from mlcube_cli.definition.workspace import chosen_workspace
 from mlcube_cli.errors import NOWHERE, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlcube_cli.definition.settings import Settings
 
 _SCHEMAS = {"mlbox": "mlbox", "directory": "mlcube_root", "inline": "mlcube", "compact": "mlcube_compact"}
@@ -49,13 +51,13 @@ def read(request: ReadRequest) -> Reading:
         from mlcube_cli.definition.layers import Wish, with_settings
 
         draft, resolved = with_settings(Wish(request, settings, workspace, chosen, inside), files, draft, resolved)
-    draft, resolved = _on_its_machine(draft, chosen, inside), _on_its_machine(resolved, chosen, inside)
+    draft, resolved = _with_carriers(draft, chosen, inside), _with_carriers(resolved, chosen, inside)
     if draft.dialect == "inline":
         check_inline(files, resolved.tree)
     cube = build_cube(_with_docker_image(resolved, files) if request.settings else resolved, files, workspace)
     crosscheck(resolved, files)
     effective = Effective(_effective(draft, root, workspace), _effective(resolved, root, workspace))
-    return Reading(cube, _sorted(files.problems), chosen, effective, files.uses, inside)
+    return Reading(cube, _sorted(files.problems), chosen, effective, files.uses, tuple(inside))
 
 
 def _settings(request: ReadRequest) -> Settings | None:
@@ -147,15 +149,17 @@ def _interpolated(request: ReadRequest, files: Files, draft: Draft, workspace: s
     return with_options(replace(draft, tree=tree), lambda item: values[item.name])
 
 
-def _on_its_machine(draft: Draft, chosen: str | None, inside: str | None) -> Draft:
-    """The draft whose platform `inside` knows what is said of the machine that `chosen` names."""
-    machine = next((item for item in draft.platforms if item.name == chosen), None)
-    if inside is None or machine is None or machine.runner != "ssh":
-        return draft
-    from mlcube_cli.definition.ssh_options import with_machine
+def _with_carriers(draft: Draft, chosen: str | None, inside: Iterable[str]) -> Draft:
+    """The draft whose platforms `inside` know what is said of what they run on: each of the one before it, the first of the
+    chosen one."""
+    for name in inside:
+        from mlcube_cli.definition.ssh_options import with_machine
 
-    return replace(draft, platforms=tuple(with_machine(machine, item) if item.name == inside else item
-                                          for item in draft.platforms))
+        carrier = next(item for item in draft.platforms if item.name == chosen)
+        draft = replace(draft, platforms=tuple(with_machine(carrier, item) if item.name == name else item
+                                               for item in draft.platforms))
+        chosen = name
+    return draft
 
 
 def _with_docker_image(draft: Draft, files: Files) -> Draft:

@@ -27,14 +27,15 @@ def read_behind(root: Path, files: Mapping[str, str], inside: str | None, *overr
                 user: str = "", cwd: Path | None = None) -> Reading:
     """The cube as it is read for a run of `inside` on the machine that `platform` names."""
     write_tree(root, {**files, "user.yaml": user or "platforms: {}\n"})
-    return read_cube(ReadRequest(str(root), overrides, platform, cwd=str(cwd or root), settings=True, inside=inside,
+    return read_cube(ReadRequest(str(root), overrides, platform, cwd=str(cwd or root), settings=True,
+                                 inside=(inside,) if inside else (),
                                  environment={"MLCUBE_SYSTEM_SETTINGS": str(root / "user.yaml")}))
 
 
 def test_nobody_asked_for_a_platform_inside(tmp_path: Path) -> None:
     write_tree(tmp_path, {"mlcube.yaml": CUBE})
     reading = read_cube(ReadRequest(".", platform="ssh", cwd=str(tmp_path)))
-    assert (reading.platform, reading.inside) == ("ssh", None)
+    assert (reading.platform, reading.inside) == ("ssh", ())
 
 
 @pytest.mark.parametrize(("user", "platform_name", "overrides", "inside"), [
@@ -50,7 +51,7 @@ def test_what_the_chosen_platform_itself_names_can_be_addressed(tmp_path: Path, 
     """So a command line is understood before the other machine is asked for anything."""
     reading = read_behind(tmp_path, {"mlcube.yaml": CUBE}, None, *overrides, platform=platform_name,
                           user=f"platforms: {{mine: {{runner: docker, gpus: all}}, {user}}}\n")
-    assert reading.inside == inside
+    assert reading.inside == ((inside,) if inside else ())
     if inside:
         found = options(reading, "mine")
         assert (found["memory"], found["gpus"], found["image"]) == ("1g", "all", "a:1")
@@ -58,7 +59,7 @@ def test_what_the_chosen_platform_itself_names_can_be_addressed(tmp_path: Path, 
 
 def test_a_platform_of_the_cube(tmp_path: Path) -> None:
     reading = read_behind(tmp_path, {"mlcube.yaml": CUBE}, "docker", "docker.image=mine:1", "runner.host=box")
-    assert (reading.problems, reading.platform, reading.inside) == ((), "ssh", "docker")
+    assert (reading.problems, reading.platform, reading.inside) == ((), "ssh", ("docker",))
     assert options(reading, "docker")["image"] == "mine:1"
     assert options(reading, "ssh") == {"host": "box"}
 
@@ -67,7 +68,7 @@ def test_a_platform_of_the_cube(tmp_path: Path) -> None:
     ("podman", "docker", "podman"), ("apptainer", "singularity", "apptainer"), ("local", "local", None)])
 def test_a_name_that_every_cube_knows(tmp_path: Path, inside: str, runner: str, executable: str | None) -> None:
     reading = read_behind(tmp_path, {"mlcube.yaml": CUBE}, inside)
-    assert (reading.platform, reading.inside) == ("ssh", inside)
+    assert (reading.platform, reading.inside) == ("ssh", (inside,))
     found = platform(reading, inside)
     assert (found.runner, found.option(runner)) == (runner, executable)
 
@@ -75,7 +76,7 @@ def test_a_name_that_every_cube_knows(tmp_path: Path, inside: str, runner: str, 
 def test_a_platform_of_the_settings_beneath_which_the_cubes_lies(tmp_path: Path) -> None:
     user = "platforms: {gpu: {runner: docker, gpus: all}, box: {runner: ssh, host: b, platform: gpu}}\n"
     reading = read_behind(tmp_path, {"mlcube.yaml": CUBE}, "gpu", "gpu.memory=1g", platform="box", user=user)
-    assert (problems(reading), reading.platform, reading.inside) == ([], "box", "gpu")
+    assert (problems(reading), reading.platform, reading.inside) == ([], "box", ("gpu",))
     assert {key: value for key, value in options(reading, "gpu").items() if key in ("image", "gpus", "memory")} == {
         "image": "a:1", "gpus": "all", "memory": "1g"}
     assert options(reading, "box") == {"host": "b", "platform": "gpu"}
@@ -94,7 +95,7 @@ def test_a_file_of_the_cube_comes_before_one_of_the_current_directory(tmp_path: 
              "platforms/docker.yaml": "schema_type: mlcube_docker\nimage: i\n"}
     elsewhere = write_tree(tmp_path / "elsewhere", {"docker.yaml": "schema_type: mlcube_docker\nimage: other\n"})
     reading = read_behind(tmp_path / "cube", files, "docker.yaml", platform="far", cwd=elsewhere)
-    assert (problems(reading), reading.platform, reading.inside) == ([], "far", "docker")
+    assert (problems(reading), reading.platform, reading.inside) == ([], "far", ("docker",))
     assert options(reading, "docker")["image"] == "i"
 
 
@@ -102,7 +103,7 @@ def test_a_section_of_an_mlbox_platform_file(tmp_path: Path) -> None:
     files = {**BOX, "p.yaml": "far: {runner: ssh, host: h, platform: 'p.yaml:gpu'}\n"
                               "gpu: {runner: docker, docker_args: --ipc=host}\n"}
     reading = read_behind(tmp_path, files, "p.yaml:gpu", platform="p.yaml:far")
-    assert (problems(reading), reading.platform, reading.inside) == ([], "far", "gpu")
+    assert (problems(reading), reading.platform, reading.inside) == ([], "far", ("gpu",))
     assert options(reading, "gpu")["run_args"] == "--ipc=host"
     assert options(reading, "far") == {"host": "h", "platform": "p.yaml:gpu"}
 
@@ -111,7 +112,7 @@ def test_a_section_of_an_mlbox_platform_file(tmp_path: Path) -> None:
 def test_a_name_that_is_nothing(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_behind(tmp_path, {"mlcube.yaml": CUBE}, name)
-    assert caught.value.message.startswith("what should run on the other machine: ")
+    assert caught.value.message.startswith("what should run inside of 'ssh': ")
     assert caught.value.hint == "did you mean 'docker'?"
 
 
