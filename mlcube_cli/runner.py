@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
+from mlcube_cli.batch import Batch
 from mlcube_cli.command import Command, Plan, Step
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import UsageError
@@ -13,6 +15,7 @@ from mlcube_cli.facts import Facts
 from mlcube_cli.identity import Identity
 from mlcube_cli.job import Job
 from mlcube_cli.parcels import Listed, Load, Way
+from mlcube_cli.supervision.state import CommandState
 
 
 class Runner(Protocol):
@@ -70,12 +73,51 @@ class Carrier(Protocol):
     def listed(self, step: Step, text: str) -> tuple[Listed, ...]: ...
 
 
-CONTAINER, HOST, REMOTE = "container", "host", "remote"
+class Scheduler(Protocol):
+    """A WHEN runner is a module with these functions: it has another runner's plans carried out as jobs of a batch system.
+
+    All are pure; any with `facts` may raise `facts.Missing` or an MLCubeError. `platform`: the one that names the batch
+    system. `on_node(platform, job)`: the job as a node runs it; `on_login(platform, job)`: as what prepares it runs before.
+    `is_allocated(facts)`: does the caller hold nodes already, so that nothing needs to be queued? Then
+    `for_allocation(platform, plan, facts)` is the plan to carry out here; else `for_batch(platform, plan, facts)` is what a
+    job carries out, and `batch_file(platform, job, plan, directory, program)` the file that is handed over: the job's
+    demands, then `program`. `check(platform, batch, jobs, facts)`: notes; raises where the batch system would not take it.
+    `submit(batch, nonce)`: the script that hands it over; it answers `submitted ID...`, or `failed WHY` and then nothing
+    is left. `queue_functions(jobs)`: what asks the batch system about these (a directory and a job's id each), for
+    `supervision.requests`; `judge(state, job, said)`: how a run stands by its own state and by what was answered.
+    `cancel(jobs, hard, nonce)`: the script that ends them.
+    """
+
+    def on_node(self, platform: Platform, job: Job) -> Job: ...
+
+    def on_login(self, platform: Platform, job: Job) -> Job: ...
+
+    def is_allocated(self, facts: Facts) -> bool: ...
+
+    def for_allocation(self, platform: Platform, plan: Plan, facts: Facts) -> Plan: ...
+
+    def for_batch(self, platform: Platform, plan: Plan, facts: Facts) -> Plan: ...
+
+    def batch_file(self, platform: Platform, job: Job, plan: Plan, directory: str, program: str) -> str: ...
+
+    def check(self, platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -> tuple[str, ...]: ...
+
+    def submit(self, batch: Batch, nonce: str) -> str: ...
+
+    def queue_functions(self, jobs: Sequence[tuple[str, str]]) -> str: ...
+
+    def judge(self, state: CommandState, job: str, said: str) -> CommandState: ...
+
+    def cancel(self, jobs: Sequence[str], hard: bool, nonce: str) -> str: ...
+
+
+CONTAINER, HOST, REMOTE, BATCH = "container", "host", "remote", "batch"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a runner's module is, and where it runs tasks: in a container, on this host as it is, on another machine."""
+    """Where a runner's module is, and where it runs tasks: in a container, on this host as it is, on another machine,
+    or when and where a batch system has room."""
 
     module: str
     kind: str
@@ -85,6 +127,7 @@ RUNNERS = {
     "docker": Entry("mlcube_shell.docker", CONTAINER),
     "local": Entry("mlcube_shell.local", HOST),
     "singularity": Entry("mlcube_shell.singularity", CONTAINER),
+    "slurm": Entry("mlcube_shell.slurm", BATCH),
     "ssh": Entry("mlcube_shell.ssh", REMOTE),
 }
 
@@ -97,6 +140,11 @@ def load_runner(name: str) -> Runner:
 def load_carrier(name: str) -> Carrier:
     """The module of a WHERE runner."""
     return cast(Carrier, _load(name))
+
+
+def load_scheduler(name: str) -> Scheduler:
+    """The module of a WHEN runner."""
+    return cast(Scheduler, _load(name))
 
 
 def _load(name: str) -> object:
