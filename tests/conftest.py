@@ -76,7 +76,15 @@ def ssh_absence() -> str | None:
     return lines[-1] if unknown else f"the container {GPU_BOX} does not run"
 
 
-ENGINES = {"docker": docker_absence, "podman": podman_absence, "singularity": singularity_absence, "ssh": ssh_absence}
+def slurm_absence() -> str | None:
+    """None when this user can start a Slurm cluster here (tests/integration/cluster.py), else what is absent."""
+    place = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # daemons are not on everybody's PATH
+    absent = [name for name in ("munged", "slurmctld", "slurmd", "sbatch", "sinfo") if shutil.which(name, path=place) is None]
+    return f"there is no {' and no '.join(absent)} command" if absent else None
+
+
+ENGINES = {"docker": docker_absence, "podman": podman_absence, "singularity": singularity_absence, "ssh": ssh_absence,
+           "slurm": slurm_absence}
 
 
 # For tests of what docker and podman share, or do not: @pytest.mark.parametrize("engine", DOCKER_AND_PODMAN).

@@ -6,13 +6,15 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import BASE_IMAGE, IMAGE_FILES, RunMLCube, clean_environment
 from tests.examples import QUICK_SQUASH, Served, WatchedDocker, copy_example, docker, image_id, rebase, serve_digits
+from tests.integration.cluster import Cluster, start_cluster
 from tests.integration.far import Far, make_far
 from tests.integration.gpu_box import Box
 from tests.package.tools import build
@@ -94,3 +96,23 @@ def far(gpu_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> Iterator[Far]:
 def broken_far(broken_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> Far:
     """The same on a machine of the test's own, which may be broken; the user is ada."""
     return make_far(broken_box, "ada", run_mlcube, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Slurm cluster that the session's tests share: run_mlcube(..., env=cluster.environment). Break another one."""
+    with start_cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Callable[..., Cluster]]:
+    """Starts clusters of this test's own, in two seconds each: own_cluster(MaxArraySize="5")."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(start_cluster(**settings))
+
+
+@pytest.fixture
+def broken_cluster(own_cluster: Callable[..., Cluster]) -> Cluster:
+    """A cluster of this test's own, whose nodes and controller may be stopped."""
+    return own_cluster()
