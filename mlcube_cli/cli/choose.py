@@ -116,7 +116,7 @@ def choose_platform(cube: Cube, named: str | None, runner: str | None,
     if len(platforms) == 1 and (runner or not distant):
         return platforms[0], ""
     if len(distant) == len(platforms):
-        raise UsageError("which one is meant? Tasks run on another machine or on a cluster only where that is named",
+        raise UsageError("which machine is meant? Tasks run on another one, or on a cluster, only where it is named",
                          "one of: " + ", ".join(f"--platform {name}" for name in distant))
     reasons: list[str] = []
     for kind in (CONTAINER, HOST):
