@@ -348,7 +348,8 @@ def _furnish(cluster: Cluster, settings: Mapping[str, str]) -> None:
 def _start_all(cluster: Cluster) -> None:
     """Returns when every node is idle."""
     room = cluster.room
-    files = {"socket": "munge.socket", "key-file": "key", "pid-file": "munged.pid", "log-file": "log/munged", "seed-file": "seed"}
+    files = {"socket": "munge.socket", "key-file": "key", "pid-file": "munged.pid", "log-file": "log/munged",
+             "seed-file": "seed"}
     words = (f"--{option}={room}/{file}" for option, file in files.items())
     cluster._start("munged", "munged", "--foreground", "--force", "--num-threads=4", *words)
     cluster.until((room / "munge.socket").exists, 20, lambda: f"munged does not start: {cluster.log('munged')}")
