@@ -73,6 +73,10 @@ TASK = _option("--task", metavar="T[,T]", action="append", default=[],
                help="task names, or run configuration files; several run in this order")
 RUN_ONLY = (
     TASK,
+    _option("--all", action="store_true", help="every task of the cube, each after those that write what it reads"),
+    _option("--skip-unchanged", action="store_true", help="leave out a task whose definition, parameters, image, inputs and "
+            "outputs are as in its last run"),
+    _option("--explain", action="store_true", help="say of each task what has changed since its last run"),
     WORKSPACE,
     _option("--timeout", metavar="D", help="end each task after this time (90, 30s, 30m, 2h, 1d); exit code 124"),
     _option("--grace", metavar="D", default="10s", help="time between TERM and KILL (default 10s)"),
@@ -129,6 +133,7 @@ VERBS = (
          "[CUBE[:TASK[/GROUP]]] [NAME=VALUE ...]",
          ("mlcube run examples/mnist --platform local --task sample,train",
           "mlcube run . --task train data_dir=/data/mnist -Pdocker.gpus=all",
+          "mlcube run . --all --skip-unchanged --explain",
           "mlcube run . --task train --platform gpu-box --detach",
           "mlcube run . --task train --dry-run | less")),
     Verb("inspect", "show which image a platform has here: its id, digests, architecture, and whether it is the locked one",

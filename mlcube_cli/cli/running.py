@@ -15,7 +15,7 @@ from mlcube_cli.cli.flags import with_flags
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
-from mlcube_cli.definition import ReadRequest, read_cube
+from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.definition.model import Cube, Platform
 from mlcube_cli.errors import DefinitionError, MachineError, PreparationError, Problem, UsageError
 from mlcube_cli.exec_values import with_variables
@@ -187,7 +187,7 @@ def prepare(arguments: Arguments) -> Prepared:
     cube = reading.cube
     if arguments.platform is not None and reading.platform is None:
         raise DefinitionError("this platform cannot be used", problems=reading.problems)
-    tasks = choose_tasks(cube, words.tasks, facts.cwd) if running else []
+    tasks = _tasks(arguments, reading, words, facts) if running else []
     values = assign([task for task, _ in tasks], words.values)
     (platform, why), facts = with_facts(lambda known: choose_platform(
         cube, reading.platform, arguments.runner, lambda candidate: _unavailable(arguments, candidate, known)),
@@ -208,6 +208,16 @@ def prepare(arguments: Arguments) -> Prepared:
                         files, lock, ways_to_look(arguments))
     guard_against_strangers(arguments, prepared)
     return prepared
+
+
+def _tasks(arguments: Arguments, reading: Reading, words: Words, facts: Facts) -> Chosen:
+    """The tasks that run, in their order. Raises UsageError, DefinitionError."""
+    assert reading.cube is not None
+    if not getattr(arguments, "all", False):
+        return choose_tasks(reading.cube, words.tasks, facts.cwd)
+    from mlcube_cli.cli.graphs import every_task
+
+    return every_task(arguments, reading, words, facts)
 
 
 @dataclass(frozen=True)
