@@ -12,6 +12,7 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import assign, choose_platform, choose_tasks
 from mlcube_cli.cli.flags import with_flags
+from mlcube_cli.cli.inside import Layer
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files
 from mlcube_cli.cli.words import Words, parse_duration, sort_out
 from mlcube_cli.command import Plan, merge
@@ -25,11 +26,12 @@ from mlcube_cli.lock_file import Lock, read_lock, under
 from mlcube_cli.observe import Look, T, look, look_before_starting, machine, with_facts
 from mlcube_cli.records import RUNS, new_run_id
 from mlcube_cli.resolve import Wish, resolve
-from mlcube_cli.runner import HOST, REMOTE, RUNNERS, Runner, load_runner
+from mlcube_cli.runner import BATCH, HOST, REMOTE, RUNNERS, Runner, load_runner
 from mlcube_cli.staging import with_copies
 from mlcube_cli.trust import job_reach, platform_reach
 
 if TYPE_CHECKING:
+    from mlcube_cli.cli.queue import Queue
     from mlcube_cli.cli.remote import Remote
 
 
@@ -47,11 +49,23 @@ class Prepared:
     lock: Lock  # the cube's own
     look: Look  # how questions about the machine that runs the tasks are answered
     remote: Remote | None = None  # that machine, where it is another one; platform, runner, jobs and facts are of it then
+    queue: Queue | None = None  # the batch system that carries out the tasks; platform is what runs in its jobs then
 
     @property
     def platform_name(self) -> str:
         """The platform that the command line means, whatever runs behind it."""
-        return self.remote.platform.name if self.remote else self.platform.name
+        return self.remote.platform.name if self.remote else self.queue.name if self.queue else self.platform.name
+
+    @property
+    def jobs_here(self) -> tuple[Job, ...]:
+        """The jobs with the paths of this machine."""
+        return self.remote.jobs if self.remote else self.jobs
+
+    def plan(self, job: Job, facts: Facts) -> Plan:
+        """The plan of one of the jobs. Raises Missing, MLCubeError."""
+        if self.queue:
+            return self.queue.plan(self.runner, job, facts)
+        return with_copies(self.runner.plan(job, facts), job)
 
     def afresh(self) -> Facts:
         """The machine that runs the tasks, looked at anew."""
@@ -86,10 +100,10 @@ def run(arguments: Arguments) -> int:
     plans, facts = _plans(arguments, prepared)
     if judge := getattr(arguments, "judge", None):  # of `runs rerun`
         judge(prepared, plans)
-    if prepared.remote:
+    if prepared.remote or (prepared.queue and not prepared.queue.allocated):
         from mlcube_cli.cli.attending import run_there
 
-        return run_there(arguments, prepared, plans)
+        return run_there(arguments, replace(prepared, facts=facts), plans)
     if arguments.dry_run:
         return show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
@@ -106,7 +120,7 @@ def run(arguments: Arguments) -> int:
 def _plans(arguments: Arguments, prepared: Prepared) -> tuple[tuple[Plan, ...], Facts]:
     """The plan of each task, and what was looked up for it. Raises MLCubeError."""
     plans, facts = prepared.decide(
-        lambda known: tuple(with_copies(prepared.runner.plan(job, known), job) for job in prepared.jobs))
+        lambda known: tuple(prepared.plan(job, known) for job in prepared.jobs))
     return _with_flag_notes(arguments, prepared, plans), facts
 
 
@@ -198,14 +212,22 @@ def prepare(arguments: Arguments) -> Prepared:
         from mlcube_cli.cli.remote import prepare_there
 
         return prepare_there(arguments, request, reading, Asked(platform, tasks, values), facts)
-    platform = with_flags(platform, arguments)
-    files = used_files(cube, platform, tasks)
-    judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd))
+    queue = None
+    if platform.runner in RUNNERS and RUNNERS[platform.runner].kind == BATCH:
+        from mlcube_cli.cli.queue import enter
+
+        inner, queue = enter(arguments, Layer(request, reading, platform), facts, ways_to_look(arguments))
+        reading, platform = inner.reading, inner.platform
+    outer = (queue.platform,) if queue else ()
+    platform, cube = with_flags(platform, arguments), reading.cube or cube
+    files = tuple(dict.fromkeys(file for one in (*outer, platform) for file in used_files(cube, one, tasks)))
+    judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd, outer))
     wishes = wishes_of(arguments, Asked(platform, tasks, values))
     jobs, facts = with_facts(lambda known: jobs_of(cube, platform, wishes, known), facts)
+    jobs = tuple(queue.on_node(job) for job in jobs) if queue else jobs
     lock = lock_of(cube, facts)
     prepared = Prepared(cube, platform, load_runner(platform.runner), tuple(under(lock, job) for job in jobs), wishes, facts,
-                        files, lock, ways_to_look(arguments))
+                        files, lock, ways_to_look(arguments), queue=queue)
     guard_against_strangers(arguments, prepared)
     return prepared
 

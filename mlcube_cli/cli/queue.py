@@ -1,0 +1,116 @@
+"""A command line whose tasks wait in the queue of a batch system, decided: what is prepared before, and what each job runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.batch import Batch, Part
+from mlcube_cli.cli.inside import Layer, read_inside
+from mlcube_cli.command import Plan, Step, merge
+from mlcube_cli.definition.model import Platform
+from mlcube_cli.errors import UsageError
+from mlcube_cli.facts import Facts
+from mlcube_cli.job import Job
+from mlcube_cli.observe import Look
+from mlcube_cli.records import run_directory
+from mlcube_cli.runner import Runner, Scheduler, load_scheduler
+from mlcube_cli.staging import with_copies
+from mlcube_cli.supervision.program import Layout, program, secrets_of
+
+if TYPE_CHECKING:
+    from mlcube_cli.cli.arguments import Arguments
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The batch system that carries out the tasks. `platform`: the one that names it."""
+
+    platform: Platform
+    scheduler: Scheduler
+    allocated: bool = False  # the caller holds nodes already: the tasks start there at once
+
+    @property
+    def name(self) -> str:
+        return self.platform.name
+
+    def on_node(self, job: Job) -> Job:
+        return self.scheduler.on_node(self.platform, job)
+
+    def plan(self, runner: Runner, job: Job, facts: Facts) -> Plan:
+        """The plan of a task: what prepares it runs before it is queued, the task as a node runs it. `job`: on_node's."""
+        plan = runner.plan(job, facts)
+        if any(step.task is None for step in plan.steps) and not self.prepares_in_job:
+            before = runner.plan(self.scheduler.on_login(self.platform, job), facts)
+            plan = replace(plan, steps=(*(step for step in before.steps if step.task is None),
+                                        *(step for step in plan.steps if step.task is not None)))
+        plan = with_copies(plan, job)
+        shape = self.scheduler.for_allocation if self.allocated else self.scheduler.for_batch
+        return shape(self.platform, plan, facts)
+
+    @property
+    def prepares_in_job(self) -> bool:
+        """Is the image made in a job of its own, because the machine that jobs are submitted from cannot?"""
+        return self.platform.option("configure") == "job"
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a command line's files are, on the cluster's file system."""
+
+    directory: str  # the command's own
+    tasks: Mapping[str, str]  # run id -> the task's directory
+    locks: str
+
+
+def enter(arguments: Arguments, layer: Layer, facts: Facts, look: Look) -> tuple[Layer, Queue]:
+    """The batch system that this platform names, and the platform that runs in its jobs. `facts`, `look`: of the machine
+    that jobs are submitted from. Raises MLCubeError; UsageError for a task that wants the terminal, which a job has not."""
+    inner = read_inside(layer, facts, look, f"in the jobs of '{layer.platform.name}'")
+    scheduler = load_scheduler(layer.platform.runner)
+    queue = Queue(layer.platform, scheduler, scheduler.is_allocated(facts))
+    if getattr(arguments, "interactive", False) and not queue.allocated:
+        raise UsageError(f"--interactive: platform '{queue.name}' runs tasks as batch jobs, without a terminal",
+                         "leave it out, or get nodes first (salloc) and run it there")
+    return inner, queue
+
+
+def where_here(queue: Queue, jobs: Sequence[Job], locks: str, facts: Facts) -> Where:
+    """The run's directories where jobs are submitted from this very machine."""
+    work = queue.platform.option("work_dir")
+    first = jobs[0]
+    base = run_directory(first.workspace, first.command_id)
+    if work:
+        base = os.path.join(os.path.expanduser(str(work)), first.command_id)
+    return Where(base, {job.run_id: run_directory(job.workspace, job.run_id) for job in jobs}, locks)
+
+
+def preparation_of(plans: Sequence[Plan]) -> Plan:
+    """What is done once before anything is queued."""
+    plan = merge(plans)
+    return replace(plan, steps=tuple(step for step in plan.steps if step.task is None), tasks=())
+
+
+def batch_of(queue: Queue, jobs: Sequence[Job], plans: Sequence[Plan], where: Where) -> Batch:
+    """The jobs of the batch system, a task each, in a chain; before them what prepares, where that is a job of its own."""
+    parts = []
+    preparation = preparation_of(plans)
+    if queue.prepares_in_job and preparation.steps:
+        parts.append(_part(queue, jobs[0], preparation, Layout(os.path.join(where.directory, "0"), {}, where.locks)))
+    for number, (job, plan) in enumerate(zip(jobs, plans)):
+        needs = tuple(one.host_path for one in job.paths if one.direction == "input") if number else ()
+        layout = Layout(os.path.join(where.directory, str(number + 1)), {job.run_id: where.tasks[job.run_id]}, where.locks,
+                        needs={job.run_id: needs} if needs else {})
+        parts.append(_part(queue, job, replace(plan, steps=_own(plan)), layout))
+    return Batch(where.directory, tuple(parts))
+
+
+def _own(plan: Plan) -> tuple[Step, ...]:
+    return tuple(step for step in plan.steps if step.task is not None)
+
+
+def _part(queue: Queue, job: Job, plan: Plan, layout: Layout) -> Part:
+    text = queue.scheduler.batch_file(queue.platform, job, plan, layout.directory, program(plan, layout))
+    return Part(layout.directory, tuple(layout.tasks.items()), text, secrets_of(plan, layout))
