@@ -31,6 +31,7 @@ NODES = ("node1", "node2", "node3")  # the last one has two GPUs, as far as Slur
 CPUS, MEMORY = 4, 16000  # of each node, in MB, whatever the machine has
 WATCHED = ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun", "salloc", "sacct")
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+USABLE = ("idle", "mixed", "allocated")  # as sinfo calls such nodes
 PREFIX = "slurm-"
 KEEPER = Path(__file__).with_name("cluster_keeper.py")
 CONFIGURATION = {
@@ -173,8 +174,7 @@ class Cluster:
     def start_node(self, node: str) -> None:
         """Returns when Slurm can use the node."""
         self._start(node, "slurmd", "-D", "-N", node)
-        usable = ("idle", "mixed", "allocated")
-        self.until(lambda: self.node_state(node) in usable, 30, lambda: f"{node} is {self.node_state(node)}")
+        self.resume(node)
 
     def stop_node(self, node: str, jobs: bool = True) -> None:
         """Its slurmd is killed, and all that its jobs run, unless `jobs` is False: they then go on without it."""
@@ -192,7 +192,9 @@ class Cluster:
         self.run("scontrol", "update", f"nodename={node}", "state=drain", f"reason={reason}")
 
     def resume(self, node: str) -> None:
-        self.run("scontrol", "update", f"nodename={node}", "state=resume")
+        """Returns when Slurm can use the node; one that is only down comes back by itself, and then cannot be resumed."""
+        self.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+        self.until(lambda: self.node_state(node) in USABLE, 30, lambda: f"{node} is {self.node_state(node)}")
 
     # --- the controller ---
 
@@ -229,6 +231,10 @@ class Cluster:
 
     def release(self, job: str) -> None:
         self.run("scontrol", "release", job)
+
+    def start_now(self, job: str) -> None:
+        """A job that was queued again otherwise waits for 20 seconds (for 120 on most sites)."""
+        self.run("scontrol", "update", f"jobid={job}", "StartTime=now")
 
     def cancel(self, job: str, *words: str) -> None:
         """As somebody else would: not noted."""
@@ -329,7 +335,8 @@ def _furnish(cluster: Cluster, settings: Mapping[str, str]) -> None:
     ports = _free_ports(1 + len(NODES))
     places = {
         "SlurmctldHost": "localhost(127.0.0.1)", "SlurmctldPort": str(ports[0]), "SlurmUser": user, "SlurmdUser": user,
-        "AuthInfo": f"socket={room}/munge.socket", "StateSaveLocation": f"{room}/state", "SlurmdSpoolDir": f"{room}/spool/%n",
+        "AuthInfo": f"socket={room}/munge.socket,cred_expire=20",  # a job that is queued again waits for so long
+        "StateSaveLocation": f"{room}/state", "SlurmdSpoolDir": f"{room}/spool/%n",
         "SlurmctldPidFile": f"{room}/slurmctld.pid", "SlurmdPidFile": f"{room}/%n.pid", "TaskProlog": f"{room}/prolog",
         "SlurmctldLogFile": f"{room}/log/slurmctld", "SlurmdLogFile": f"{room}/log/%n",
     }
