@@ -93,6 +93,7 @@ class Entry:
     leftovers: tuple[Leftover, ...] = ()  # of what this machine carries out; none once they are gone
     cleared: bool = False  # the command directory is gone
     processes: Mapping[str, Started] = field(default_factory=dict)  # by run id, as long as they may be there
+    writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the outputs' paths by place ("": here); holding.py
 
     @property
     def over(self) -> bool:
@@ -236,6 +237,7 @@ def as_data(entry: Entry) -> dict[str, Any]:
                        "tasks": dict(supervised.tasks), "ahead": supervised.ahead} if supervised else None,
         "fetch": entry.fetch, "settled": entry.settled, "message": entry.message, "cleared": entry.cleared,
         "processes": {run_id: dict(vars(one)) for run_id, one in entry.processes.items()},
+        "writes": {place: list(paths) for place, paths in entry.writes.items()},
         "leftovers": [{"title": one.title, "find": _command_data(one.find) if one.find else None,
                        "remove": [_command_data(command) for command in one.remove]} for one in entry.leftovers],
     }
@@ -270,7 +272,8 @@ def from_data(data: Mapping[str, Any]) -> Entry:
         fetch=data["fetch"], settled=bool(data["settled"]), message=str(data["message"]),
         leftovers=tuple(_leftover(one) for one in data["leftovers"]), cleared=bool(data["cleared"]),
         processes={str(run_id): Started(int(one["pid"]), str(one["start"]), bool(one["passes_on"]))
-                   for run_id, one in data["processes"].items()})
+                   for run_id, one in data["processes"].items()},
+        writes={str(place): tuple(str(path) for path in paths) for place, paths in data.get("writes", {}).items()})
 
 
 def _owner(data: Mapping[str, Any]) -> Owner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from mlcube_cli.cli import output
@@ -11,8 +12,10 @@ from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Plan
 from mlcube_cli.errors import MachineError
 from mlcube_cli.family import Family
+from mlcube_cli.holding import hold, refuse_held
 from mlcube_cli.locks import myself, start_time
 from mlcube_cli.observe import home_of
+from mlcube_cli.process import ask
 from mlcube_cli.records import run_directory
 from mlcube_cli.run_index import (
     Entry,
@@ -41,31 +44,51 @@ def entry_for(prepared: Prepared, plan: Plan | None = None, supervised: Supervis
     cube = prepared.cube
     carrier = prepared.remote.platform.runner if prepared.remote else prepared.platform.runner
     return Entry(jobs[0].command_id, time.time(), cube.name, cube.root, jobs[0].workspace, prepared.platform_name, carrier,
-                 tasks, None, supervised, fetch, leftovers=leftovers_of(plan) if plan else ())
+                 tasks, None, supervised, fetch, leftovers=leftovers_of(plan) if plan else (), writes=_writes(prepared))
+
+
+def _writes(prepared: Prepared) -> dict[str, tuple[str, ...]]:
+    """The outputs' paths by the machine that has them, links resolved where that is this one."""
+    remote, found = prepared.remote, dict[str, dict[str, None]]()
+    for job in remote.jobs if remote else prepared.jobs:
+        for argument in job.paths:
+            if argument.direction == "output":
+                stays = remote is not None and not remote.relocation.moves(argument.host_path)
+                path = argument.host_path if stays else os.path.realpath(argument.host_path)
+                found.setdefault(remote.way.place.name if remote and stays else "", {})[path] = None
+    return {place: tuple(paths) for place, paths in found.items()}
+
+
+def refuse_busy_outputs(prepared: Prepared) -> None:
+    """Raises MachineError where another run writes into an output of these tasks: before anything is sent anywhere."""
+    refuse_held(here(), entry_for(prepared), ask)
 
 
 def keep_entry(entry: Entry) -> None:
-    """Write the entry of a run that is about to be started and left. Raises MachineError when that is impossible.
+    """Write the entry of a run that is about to be started and left. Raises MachineError when that is impossible, and where
+    another run writes into one of its outputs (RULINGS 32).
 
     As long as we live it counts as attended to: whoever looks before it is started does not take it for lost.
     """
     directory = here()
     try:
         make_room(directory)
-        write_entry(directory, replace(entry, owner=replace(myself(), token="")))
+        hold(directory, replace(entry, owner=replace(myself(), token="")), ask)
     except OSError as error:
         raise MachineError(f"the run cannot be remembered: {directory}: {error.strerror or error}",
                            "set XDG_STATE_HOME to a directory of your own, or run it without --detach") from error
 
 
 class Listed:
-    """The entry of a command line that this process attends to. Where there is no place for it, that is said once."""
+    """The entry of a command line that this process attends to. Where there is no place for it, that is said once.
+
+    Making it raises MachineError where another run writes into an output of this one (RULINGS 32)."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry: Entry | None = replace(entry, owner=replace(myself(), token=""))
         self._directory = here()
         make_room(self._directory)
-        self._write()
+        self._write(lambda directory, first: hold(directory, first, ask))
 
     def begin(self, run_id: str) -> None:
         """The task starts now."""
@@ -101,11 +124,11 @@ class Listed:
         self._entry = with_tasks(self._entry, {run_id: replace(task, **values)})  # type: ignore[arg-type] # fields of it
         self._write()
 
-    def _write(self) -> None:
+    def _write(self, write: Callable[[str, Entry], object] = write_entry) -> None:
         if self._entry is None:
             return
         try:
-            write_entry(self._directory, self._entry)
+            write(self._directory, self._entry)
         except OSError as error:
             self._entry = None
             output.warn(f"mlcube ps will not know this run: {self._directory}: {error.strerror or error}")
