@@ -55,7 +55,7 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
 def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], session: Session,
              result: Result) -> None:
     for step in merge(plans).steps:
-        if step.task is None and not _prepare_step(step, session, result):
+        if step.task is None and not prepare_step(step, session, result):
             return
     for number, (job, plan) in enumerate(zip(prepared.jobs, plans)):
         if number:
@@ -96,7 +96,7 @@ def _look_again(prepared: Prepared, number: int) -> None:
     with_facts(lambda known: resolve(prepared.cube, prepared.platform, prepared.wishes[number], known), fresh)
 
 
-def _prepare_step(step: Step, session: Session, result: Result) -> bool:
+def prepare_step(step: Step, session: Session, result: Result) -> bool:
     """Run a preparation step; False when a signal ended it. Raises PreparationError, MachineError."""
     with noting(step.makes):
         outcome = session.run(step)
