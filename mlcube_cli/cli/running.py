@@ -190,7 +190,9 @@ def show(plan: Plan, as_json: bool) -> int:
 # --- deciding ------------------------------------------------------------------------------------------------------
 
 
-def prepare(arguments: Arguments) -> Prepared:
+def prepare(arguments: Arguments, decide: Decide | None = None) -> Prepared:
+    """The command line, decided. `decide`: which tasks that means, instead of each that is named, once: what only this machine
+    and its batch systems carry out. Raises MLCubeError."""
     words = sort_out(arguments.words, arguments.mlcube, getattr(arguments, "task", ()))
     running = hasattr(arguments, "task")
     facts = machine(os.environ)
@@ -209,6 +211,9 @@ def prepare(arguments: Arguments) -> Prepared:
     if why:
         output.say(f"{getattr(arguments, 'doing', 'running on' if running else 'configuring')} {why}")
     if platform.runner in RUNNERS and RUNNERS[platform.runner].kind == REMOTE:
+        if decide:
+            raise UsageError(f"platform '{platform.name}' is another machine: this runs here, or as batch jobs from here",
+                             f"log in to {platform.option('host') or platform.name}, and type it there")
         from mlcube_cli.cli.remote import prepare_there
 
         return prepare_there(arguments, request, reading, Asked(platform, tasks, values), facts)
@@ -222,8 +227,7 @@ def prepare(arguments: Arguments) -> Prepared:
     platform, cube = with_flags(platform, arguments), reading.cube or cube
     files = tuple(dict.fromkeys(file for one in (*outer, platform) for file in used_files(cube, one, tasks)))
     judge_problems(reading, Used(cube, platform, tasks, files, facts.cwd, outer))
-    wishes = wishes_of(arguments, Asked(platform, tasks, values))
-    jobs, facts = with_facts(lambda known: jobs_of(cube, platform, wishes, known), facts)
+    wishes, jobs, facts = (decide or _each_task)(arguments, cube, Asked(platform, tasks, values), facts)
     jobs = tuple(queue.on_node(job) for job in jobs) if queue else jobs
     lock = lock_of(cube, facts)
     prepared = Prepared(cube, platform, load_runner(platform.runner), tuple(under(lock, job) for job in jobs), wishes, facts,
@@ -249,6 +253,16 @@ class Asked:
     platform: Platform
     tasks: Chosen
     values: Mapping[str, str]  # `name=value`
+
+
+Decide = Callable[[Arguments, Cube, Asked, Facts], "tuple[tuple[Wish, ...], tuple[Job, ...], Facts]"]
+
+
+def _each_task(arguments: Arguments, cube: Cube, asked: Asked, facts: Facts) -> tuple[tuple[Wish, ...], tuple[Job, ...], Facts]:
+    """Each task that is named, once, in that order. Raises DefinitionError."""
+    wishes = wishes_of(arguments, asked)
+    jobs, facts = with_facts(lambda known: jobs_of(cube, asked.platform, wishes, known), facts)
+    return wishes, jobs, facts
 
 
 def lock_of(cube: Cube, facts: Facts) -> Lock:
