@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +35,8 @@ class RunTask:
     exit_code: int | None = None
     started: float | None = None  # seconds since the epoch
     ended: float | None = None
+    node: str = ""  # the machine of a batch system that carries it out
+    waiting: str = ""  # why a batch system does not start it yet, in its own words
 
     @property
     def over(self) -> bool:
@@ -42,14 +44,43 @@ class RunTask:
 
 
 @dataclass(frozen=True)
+class QueuedPart:
+    """One job of a batch system: the supervised command directory that it carries out, its id, and the ids of its runs."""
+
+    directory: str
+    job: str  # "123", or of an array's member "123_7"
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Supervised:
-    """A command line that a supervisor carries out. `reach`: the words of the Place where it is (place.py)."""
+    """A command line that a supervisor carries out. `reach`: the words of the Place where it is (place.py).
+
+    With a `scheduler`, a batch system starts a supervisor for each of the `parts`, below `directory`: in a chain, where each
+    begins when the one before has succeeded, or as the members of arrays.
+    """
 
     reach: tuple[str, ...]
     place: str  # as the user knows the machine; empty: this one
     directory: str  # the command directory there
     tasks: Mapping[str, str]  # run id -> task directory there
     ahead: float = 0.0  # seconds that the clock there is ahead of ours
+    scheduler: str = ""  # the name of the runner that knows the batch system (runner.load_scheduler)
+    parts: tuple[QueuedPart, ...] = ()
+
+    @property
+    def all_parts(self) -> tuple[QueuedPart, ...]:
+        """The command directories with their runs: the parts, or the one that is no batch system's."""
+        return self.parts or (QueuedPart(self.directory, "", tuple(self.tasks)),)
+
+    @property
+    def is_chain(self) -> bool:
+        """Does each part begin only when the one before has succeeded?"""
+        return all("_" not in part.job for part in self.parts)
+
+    def job_of(self, run_id: str) -> str:
+        """The job that carries out this run; empty where there is none."""
+        return next((part.job for part in self.parts if run_id in part.runs), "")
 
 
 @dataclass(frozen=True)
@@ -210,15 +241,17 @@ def leftovers_of(plan: Plan) -> tuple[Leftover, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def concluded(entry: Entry, status: str, exit_code: int | None, message: str = "") -> Entry:
+def concluded(entry: Entry, status: str, exit_code: int | None, message: str = "", runs: Container[str] | None = None) -> Entry:
     """The entry of a command line that has ended so: what it was to do next has that status, what comes after is cancelled.
 
-    A task that never began has no exit code of its own.
+    A task that never began has no exit code of its own. `runs`: the ids of those that have ended so, where others go on.
     """
-    rest = [task for task in entry.tasks if not task.over]
-    tasks = {task.run_id: replace(task, status="cancelled") for task in rest}
-    if rest and all(task.status == "succeeded" for task in entry.tasks if task.over):
-        tasks[rest[0].run_id] = replace(rest[0], status=status if status in ENDED else "lost", exit_code=exit_code)
+    mine = [task for task in entry.tasks if runs is None or task.run_id in runs]
+    rest = [task for task in mine if not task.over]
+    tasks = {task.run_id: replace(task, status="cancelled", waiting="") for task in rest}
+    if rest and all(task.status == "succeeded" for task in mine if task.over):
+        tasks[rest[0].run_id] = replace(rest[0], status=status if status in ENDED else "lost", exit_code=exit_code,
+                                          waiting="")
     return replace(with_tasks(entry, tasks), message=message or entry.message)
 
 
@@ -234,7 +267,9 @@ def as_data(entry: Entry) -> dict[str, Any]:
         "tasks": [dict(vars(task)) for task in entry.tasks],
         "owner": {name: value for name, value in vars(entry.owner).items() if name != "token"} if entry.owner else None,
         "supervised": {"reach": list(supervised.reach), "place": supervised.place, "directory": supervised.directory,
-                       "tasks": dict(supervised.tasks), "ahead": supervised.ahead} if supervised else None,
+                       "tasks": dict(supervised.tasks), "ahead": supervised.ahead, "scheduler": supervised.scheduler,
+                       "parts": [{"directory": part.directory, "job": part.job, "runs": list(part.runs)}
+                                 for part in supervised.parts]} if supervised else None,
         "fetch": entry.fetch, "settled": entry.settled, "message": entry.message, "cleared": entry.cleared,
         "processes": {run_id: dict(vars(one)) for run_id, one in entry.processes.items()},
         "writes": {place: list(paths) for place, paths in entry.writes.items()},
@@ -282,15 +317,17 @@ def _owner(data: Mapping[str, Any]) -> Owner:
 
 def _supervised(data: Mapping[str, Any]) -> Supervised:
     tasks = {str(run_id): str(directory) for run_id, directory in data["tasks"].items()}
+    parts = tuple(QueuedPart(str(part["directory"]), str(part["job"]), tuple(str(run_id) for run_id in part["runs"]))
+                  for part in data.get("parts", ()))
     return Supervised(tuple(str(word) for word in data["reach"]), str(data["place"]), str(data["directory"]), tasks,
-                      float(data.get("ahead", 0.0)))
+                      float(data.get("ahead", 0.0)), str(data.get("scheduler", "")), parts)
 
 
 def _task(data: Mapping[str, Any]) -> RunTask:
     exit_code, started, ended = data["exit_code"], data["started"], data["ended"]
     return RunTask(str(data["task"]), str(data["run_id"]), str(data["directory"]), str(data["status"]),
                    None if exit_code is None else int(exit_code), None if started is None else float(started),
-                   None if ended is None else float(ended))
+                   None if ended is None else float(ended), str(data.get("node", "")), str(data.get("waiting", "")))
 
 
 def _file(directory: str, identifier: str) -> str:

@@ -32,6 +32,8 @@ class Layout:
     locks: str = ""  # of the locks between runs there (locks.py); empty: there are none
     first: tuple[Command, ...] = ()  # before everything else, as preparation
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # run id -> inputs that must be there just before it
+    batch: bool = False  # a batch system starts it, perhaps more than once: the secrets stay, the exit code is the run's
+    last_signal: str = "TERM"  # of a batch job: what the task gets when its time there is nearly up
 
 
 def secrets_of(plan: Plan, layout: Layout | None = None) -> Mapping[str, str]:

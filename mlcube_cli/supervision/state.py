@@ -43,6 +43,8 @@ class CommandState:
     message: str = ""
     hint: str = ""
     tasks: tuple[TaskState, ...] = ()
+    node: str = ""  # the machine that a batch system has given it
+    waiting: str = ""  # why a batch system does not start it yet, or says nothing of it, in its own words
 
     @property
     def over(self) -> bool:
