@@ -35,8 +35,11 @@ _SINGULARITY_VALUES = frozenset((
 _RECIPES = {"mlbox": "implementation/singularity/recipes/Singularity.recipe"}
 _OPENING = {"contain": "your home directory and /tmp", "cleanenv": "your environment"}  # what `false` lets the task see
 # What an ssh platform says about the way to another machine: whatever is sent goes there, and ssh does as it is told.
-_WAY = {"host": "another machine", "jump": "a machine to go through", "identity_file": "a key of yours",
-        "ssh_options": "words for ssh"}
+# What a slurm platform says of who pays, of the job's place, and to sbatch.
+_WAY = {("ssh", "host"): "another machine", ("ssh", "jump"): "a machine to go through",
+        ("ssh", "identity_file"): "a key of yours", ("ssh", "ssh_options"): "words for ssh",
+        ("slurm", "account"): "an account of the cluster", ("slurm", "qos"): "a quality of service of the cluster",
+        ("slurm", "sbatch_args"): "words for sbatch", ("slurm", "work_dir"): "a directory for its runs"}
 _OWN_NETWORKS = frozenset(("none", "bridge", "default"))
 _USER_WORDS = ("run_args", "gpu_args", "cpu_args", "env_args", "build_args")
 _SHELL_LINES = ("setup", "modules", "configure", "run")
@@ -76,7 +79,7 @@ def _reach(runner: str, option: Option) -> Iterator[str]:
         yield "the host's network"
     elif name == "network" and str(value).startswith(("container:", "ns:")):
         yield "another container's network"
-    elif name in _SHELL_LINES and value:
+    elif name in _SHELL_LINES and value and not (runner == "slurm" and name == "configure"):
         yield f"shell lines of its own ('{name}')"
     elif name in ("docker", "singularity", "conda") and words and (len(words) > 1 or words[0] not in _ENGINES):
         yield f"another executable: {_shown(option, words)}"
@@ -93,13 +96,13 @@ def _reach(runner: str, option: Option) -> Iterator[str]:
 
 
 def _way(runner: str, option: Option) -> Iterator[str]:
-    """Where an ssh platform leads, and what ssh is told."""
+    """Where a platform of another machine, or of a batch system, leads, and what that is told."""
     words = _words(option.value)
+    if (runner, option.name) in _WAY and words:
+        yield f"{_WAY[runner, option.name]}: {_shown(option, words)}"
     if runner != "ssh":
         return
-    if option.name in _WAY and words:
-        yield f"{_WAY[option.name]}: {_shown(option, words)}"
-    elif option.name == "host_key" and option.value == "accept-new":
+    if option.name == "host_key" and option.value == "accept-new":
         yield "the key of a host that you never saw"
     elif option.name == "sync" and isinstance(option.value, dict) and option.value.get("absolute") == "push":
         yield "files of this machine sent there"

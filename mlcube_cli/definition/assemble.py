@@ -51,7 +51,7 @@ def build_cube(draft: Draft, files: Files, workspace: str) -> Cube:
         name=text_at(tree, "name") or os.path.basename(files.root), version=text_at(tree, "version"),
         description=text_at(tree, "description"), authors=_authors(find(tree, "authors")), workspace=workspace,
         tasks=tuple(_task(draft, files, name, node) for name, node in entries(find(tree, "tasks")).items()),
-        platforms=tuple(_platform(platform) for platform in draft.platforms),
+        platforms=tuple(_platform(draft, files, platform) for platform in draft.platforms),
         requirements=_requirements(requirements), convention=text_at(tree, "calling_convention"),
     )
 
@@ -153,9 +153,16 @@ def _entrypoint(files: Files, task: str, node: Node | None) -> tuple[str, ...] |
 # --- platforms -----------------------------------------------------------------------------------------------------
 
 
-def _platform(draft: PlatformDraft) -> Platform:
-    options = tuple(_option(name, node) for name, node in typed_options(entries(draft.options)).items())
-    return Platform(draft.name, draft.runner, options, draft.location)
+def _platform(cube: Draft, files: Files, draft: PlatformDraft) -> Platform:
+    typed = typed_options(entries(draft.options))
+    if draft.runner == "slurm":
+        from mlcube_cli.definition.slurm_options import typed_slurm
+
+        wrong = {problem.location for problem in files.problems if problem.severity == "error"}
+        path = draft.name if cube.dialect == "inline" else ""
+        typed, problems = typed_slurm(typed, path, lambda node: node.location in wrong)
+        files.problems += problems
+    return Platform(draft.name, draft.runner, tuple(_option(name, node) for name, node in typed.items()), draft.location)
 
 
 def _option(name: str, node: Node) -> Option:

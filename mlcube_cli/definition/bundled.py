@@ -10,7 +10,7 @@ from mlcube_cli.errors import UsageError
 _NAMES = (
     "mlbox", "mlbox_group", "mlbox_implementation", "mlbox_platform",
     "mlcube", "mlcube_compact", "mlcube_docker", "mlcube_invoke", "mlcube_local", "mlcube_platform", "mlcube_root",
-    "mlcube_singularity", "mlcube_ssh", "mlcube_task",
+    "mlcube_singularity", "mlcube_slurm", "mlcube_ssh", "mlcube_task",
     "mlcube.cache.v1", "mlcube.config.v1", "mlcube.create.v1", "mlcube.describe.v1", "mlcube.inspect.v1", "mlcube.lock.v1",
     "mlcube.migrate.v1",
     "mlcube.plan.v1", "mlcube.ps.v1", "mlcube.reap.v1", "mlcube.record.v1", "mlcube.result.v1",

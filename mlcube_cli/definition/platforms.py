@@ -42,7 +42,7 @@ def platform_schema(document: Document) -> str | None:
     if not isinstance(data, dict):
         return "mlcube_platform"
     kind = _kind(str(data.get("schema_type", "")))
-    if kind in ("docker", "singularity", "ssh", "local", "platform"):
+    if kind in (*RUNNER_NAMES, "platform"):
         return f"mlcube_{kind}"
     sections = [value for value in data.values() if isinstance(value, dict)]
     return "mlbox_platform" if not kind and any("runner" in section for section in sections) else None

@@ -17,6 +17,7 @@ from mlcube_cli.definition.inline import check_inline, read_inline
 from mlcube_cli.definition.load import Files
 from mlcube_cli.definition.mlbox import read_mlbox
 from mlcube_cli.definition.options import with_defaults
+from mlcube_cli.definition.platforms import CARRIERS
 from mlcube_cli.definition.source import Document, find_node
 from mlcube_cli.definition.tree import Node, entries, find, from_data, is_set, mapping
 from mlcube_cli.definition.workspace import chosen_workspace
@@ -150,16 +151,16 @@ def _interpolated(request: ReadRequest, files: Files, draft: Draft, workspace: s
 
 
 def _with_carriers(draft: Draft, chosen: str | None, inside: Iterable[str]) -> Draft:
-    """The draft whose platforms `inside` know what is said of what they run on: each of the one before it, the first of the
-    chosen one."""
-    for name in inside:
-        from mlcube_cli.definition.ssh_options import with_machine
+    """The draft whose innermost platform of the chain knows what is said of all that it runs on, the nearest first."""
+    *outer, innermost = (chosen, *inside)
+    platforms = {item.name: item for item in draft.platforms}
+    if not outer or innermost is None or platforms[innermost].runner in CARRIERS:
+        return draft
+    from mlcube_cli.definition.ssh_options import with_machine
 
-        carrier = next(item for item in draft.platforms if item.name == chosen)
-        draft = replace(draft, platforms=tuple(with_machine(carrier, item) if item.name == name else item
-                                               for item in draft.platforms))
-        chosen = name
-    return draft
+    for name in reversed(outer):
+        platforms[innermost] = with_machine(platforms[name or ""], platforms[innermost])
+    return replace(draft, platforms=tuple(platforms.values()))
 
 
 def _with_docker_image(draft: Draft, files: Files) -> Draft:

@@ -95,9 +95,10 @@ def _says_something(node: Node) -> bool:
 
 def with_machine(machine: PlatformDraft, inside: PlatformDraft) -> PlatformDraft:
     """The platform that runs on a machine with what is said of the machine itself: its `modules` and `setup` lines before
-    its own, its `env` beneath its own (RULINGS 24)."""
+    its own, its `env` beneath its own (RULINGS 24). The lines of a batch system are of its nodes alone: its own runner adds
+    them."""
     outer, options = entries(machine.options), dict(entries(inside.options))
-    for name in _OF_THE_MACHINE:
+    for name in _OF_THE_MACHINE if machine.runner == "ssh" else ():
         if is_set(outer.get(name)):
             options[name] = _joined(outer[name], options.get(name))
     if entries(outer.get("env")):

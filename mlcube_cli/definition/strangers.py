@@ -96,7 +96,8 @@ _BY_KEYS = (
 )
 _PARTS = {
     "task": "a task file", "invoke": "a run configuration", "docker": "a docker platform file",
-    "singularity": "a singularity platform file", "ssh": "an ssh platform file", "platform": "a platform file",
+    "singularity": "a singularity platform file", "ssh": "an ssh platform file", "slurm": "a slurm platform file",
+    "platform": "a platform file",
     "local": "a local platform file", "runner": "a runner's own file", "k8s": "a Kubernetes platform file",
     "kubeflow": "a Kubeflow platform file", "gcp": "a Google Cloud platform file",
 }

@@ -50,7 +50,12 @@ def has_no_effect(whole: Cube, target: str, is_file: Callable[[str], bool]) -> C
 
 
 def _stated(platform: Platform) -> dict[str, Data]:
-    return {option.name: option.value for option in platform.options if option.origin != "default"}
+    stated = {option.name: option.value for option in platform.options if option.origin != "default"}
+    if platform.runner == "slurm":
+        from mlcube_cli.definition.slurm_options import written_slurm
+
+        return {name: written_slurm(name, value) for name, value in stated.items()}
+    return stated
 
 
 def _defaults(dialect: str, cube: Cube, platform: Platform) -> Mapping[str, str]:
