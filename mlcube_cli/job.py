@@ -61,6 +61,7 @@ class Job:
     locking: bool = False  # its image is to be locked: made from a source that can be named again
     pins: tuple[Pin, ...] = ()  # what it says of this platform, one an architecture
     other_pins: tuple[Pin, ...] = ()  # what it says of other platforms, which this one's image may be made from
+    batch: bool = False  # a batch system starts it: what devices, processes and variables it has is known only there and then
 
     @property
     def command_id(self) -> str:
