@@ -88,8 +88,15 @@ def test_a_secret_in_the_lines_of_slurm_is_a_secret_of_the_job() -> None:
     ({"gres": "gpu:1"}, {}, "all"),
     ({"gres": "shard:1"}, {}, None),
     ({"gpus": 2}, {"gpus": "none"}, "none"),
-    ({"gpus": "none"}, {"gpus": 1}, 1),
+    ({"gpus": "none"}, {"gpus": 1}, "none"),
+    ({"gpus": 2}, {"gpus": 1}, 1),
+    ({"sbatch_args": ["--gpus-per-node=1"]}, {}, "all"),
 ])
 def test_the_platform_inside_gets_the_gpus_that_the_batch_job_has(
         slurm: dict[str, Any], inside: dict[str, Any], gpus: object) -> None:
     assert on_node(platform("slurm", slurm), job_of("singularity", inside)).option("gpus") == gpus
+
+
+def test_gpus_that_the_cube_asks_for_are_all_that_slurm_gives() -> None:
+    inside = job_of("singularity", {}, requirements={"accelerator_count": 2})
+    assert on_node(platform("slurm", {}), inside).option("gpus") == "all"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_shell.shell_setup import text_lines
+from mlcube_shell.slurm_requests import gpus_inside
 
 if TYPE_CHECKING:
     from mlcube_cli.job import Job
@@ -44,7 +45,7 @@ def _behind(platform: Platform, job: Job, machine: Platform | None) -> Job:
     guarded = (*everywhere, *((_ON_NODE, *lines, "fi") if lines else ()))
     modules = text_lines(outer, "modules")
     found = {"modules": _in_front(outer, job, "modules", modules, modules),
-             "setup": _in_front(outer, job, "setup", given, guarded), _GPUS: _gpus(platform, job.platform)}
+             "setup": _in_front(outer, job, "setup", given, guarded), _GPUS: _gpus(platform, job)}
     kept = tuple(option for option in job.platform.options if found.get(option.name) is None)
     added = tuple(option for option in found.values() if option is not None)
     return replace(job, platform=replace(job.platform, options=(*kept, *added)))
@@ -61,15 +62,15 @@ def _in_front(outer: Job, inner: Job, name: str, given: tuple[str, ...], lines: 
     return replace(own or above, name=name, value=[*lines, *rest], secret=above.secret or bool(own and own.secret))
 
 
-def _gpus(platform: Platform, inside: Platform) -> Option | None:
-    """What the platform inside is told of GPUs: all that the job has, or none of the node's; None where it says it itself."""
-    stated = inside.find(_GPUS)
-    if stated is not None and stated.value is not None:
+def _gpus(platform: Platform, job: Job) -> Option | None:
+    """What the platform inside is told of GPUs: all that the batch job has, or none of the node's. None where it says that
+    itself; how many it then asks for is what Slurm is asked for."""
+    inside = job.platform
+    asked = gpus_inside(platform, job.requirements, inside)
+    resources, stated = platform.find("gres"), inside.find(_GPUS)
+    if asked is None and resources is not None and "gpu" in str(resources.value):
+        asked = "all"
+    if asked is None or (stated is not None and stated.value is not None and asked != "none"):
         return None
-    asked, resources = platform.find(_GPUS), platform.find("gres")
-    if asked is not None and asked.value is not None:
-        nothing = str(asked.value).strip().lower() in ("none", "0", "")
-        return Option(_GPUS, "none" if nothing else "all", asked.origin)
-    if resources is not None and "gpu" in str(resources.value):
-        return Option(_GPUS, "all", resources.origin)
-    return None
+    above = platform.find(_GPUS) or resources
+    return Option(_GPUS, asked, above.origin if above else "default")
