@@ -83,12 +83,11 @@ def test_a_secret_in_the_lines_of_slurm_is_a_secret_of_the_job() -> None:
     ({}, {}, None),
     ({"gpus": 2}, {}, "all"),
     ({"gpus": "a100:2"}, {}, "all"),
-    ({"gpus": "none"}, {}, "none"),
     ({"gpus": 0}, {}, "none"),
     ({"gres": "gpu:1"}, {}, "all"),
     ({"gres": "shard:1"}, {}, None),
     ({"gpus": 2}, {"gpus": "none"}, "none"),
-    ({"gpus": "none"}, {"gpus": 1}, "none"),
+    ({"gpus": 0}, {"gpus": 1}, "none"),
     ({"gpus": 2}, {"gpus": 1}, 1),
     ({"sbatch_args": ["--gpus-per-node=1"]}, {}, "all"),
 ])
