@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -283,6 +283,18 @@ class Cluster:
         return json.loads(line)
 
 
+def configuration(settings: Mapping[str, str], nodes: Sequence[str], ports: Sequence[int], gpus: int = 0) -> str:
+    """A slurm.conf of these nodes, all on loopback: a port for slurmctld and one for each; the last has GPUs."""
+    values = {**CONFIGURATION, "SlurmctldPort": str(ports[0]), **settings}
+    lines = [f"{name}={value}" for name, value in values.items() if value]
+    for node, port in zip(nodes, ports[1:]):
+        devices = f" Gres=gpu:{gpus}" if gpus and node == nodes[-1] else ""
+        lines.append(f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} "
+                     f"RealMemory={MEMORY}{devices}")
+    lines += [f"PartitionName={name} Nodes=ALL {words}" for name, words in PARTITIONS.items()]
+    return "\n".join(lines) + "\n"
+
+
 @contextmanager
 def start_cluster(**settings: str) -> Iterator[Cluster]:
     """A cluster of one's own, in two seconds; `settings` replace those of CONFIGURATION."""
@@ -332,22 +344,16 @@ def _furnish(cluster: Cluster, settings: Mapping[str, str]) -> None:
     (room / "key").chmod(0o400)
     (room / "prolog").write_text(PROLOG.format(home=os.path.expanduser("~"), user=user), "utf-8")
     (room / "prolog").chmod(0o755)
-    ports = _free_ports(1 + len(NODES))
     places = {
-        "SlurmctldHost": "localhost(127.0.0.1)", "SlurmctldPort": str(ports[0]), "SlurmUser": user, "SlurmdUser": user,
+        "SlurmctldHost": "localhost(127.0.0.1)", "SlurmUser": user, "SlurmdUser": user,
         "AuthInfo": f"socket={room}/munge.socket,cred_expire=20",  # a job that is queued again waits for so long
         "StateSaveLocation": f"{room}/state", "SlurmdSpoolDir": f"{room}/spool/%n",
         "SlurmctldPidFile": f"{room}/slurmctld.pid", "SlurmdPidFile": f"{room}/%n.pid", "TaskProlog": f"{room}/prolog",
         "SlurmctldLogFile": f"{room}/log/slurmctld", "SlurmdLogFile": f"{room}/log/%n",
     }
-    lines = [f"{name}={value}" for name, value in {**CONFIGURATION, **places, **settings}.items()]
     devices = [path for path in ("/dev/tty0", "/dev/tty1") if os.path.exists(path)]  # Slurm only looks whether they are devices
-    for node, port in zip(NODES, ports[1:]):
-        gpus = f" Gres=gpu:{len(devices)}" if devices and node == NODES[-1] else ""
-        lines.append(f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} "
-                     f"RealMemory={MEMORY}{gpus}")
-    lines += [f"PartitionName={name} Nodes=ALL {words}" for name, words in PARTITIONS.items()]
-    (room / "slurm.conf").write_text("\n".join(lines) + "\n", "utf-8")
+    text = configuration({**places, **settings}, NODES, _free_ports(1 + len(NODES)), len(devices))
+    (room / "slurm.conf").write_text(text, "utf-8")
     (room / "gres.conf").write_text(f"NodeName={NODES[-1]} Name=gpu File={','.join(devices)}\n" if devices else "", "utf-8")
     cluster.stop_pretending()
 

@@ -99,6 +99,20 @@ def broken_far(broken_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> Far:
 
 
 @pytest.fixture(scope="session")
+def login_node(gpu_box: Box) -> Box:
+    """The machine behind ssh as the login node of a cluster; jobs run as who submitted them (markers ssh and slurm)."""
+    gpu_box.start_slurm()
+    return gpu_box
+
+
+@pytest.fixture
+def broken_login_node(broken_box: Box) -> Box:
+    """The same on a machine of this test's own, which may be broken."""
+    broken_box.start_slurm()
+    return broken_box
+
+
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A Slurm cluster that the session's tests share: run_mlcube(..., env=cluster.environment). Break another one."""
     with start_cluster() as started:

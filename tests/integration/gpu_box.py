@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import CHECKOUT, GPU_BOX, IMAGE_FILES
+from tests.integration.cluster import ENDED, configuration
 
 IMAGE = "mlcube-test/ssh:latest"
 LABEL = "mlcube-test.box"  # on every container that a test starts
@@ -27,6 +28,11 @@ SHELLS = ("ada", "dash", "zsh", "fish", "tcsh")
 USERS = (*SHELLS, "noisy", "bare", "prompted", "skewed")
 PASSWORD = "open sesame"
 KEYS = "/etc/ssh/authorized_keys"  # there: for every user
+# Slurm there, once it is a login node: two nodes, daemons as users of their own, jobs as the one who submitted.
+SLURM = {"SlurmctldHost": "gpu-box(127.0.0.1)", "SlurmUser": "slurm", "SlurmdUser": "root", "AuthInfo": "cred_expire=20",
+         "StateSaveLocation": "/var/spool/slurmctld", "SlurmdSpoolDir": "/var/spool/slurmd/%n",
+         "SlurmctldPidFile": "/run/slurm/slurmctld.pid", "SlurmdPidFile": "/run/slurm/%n.pid",
+         "SlurmctldLogFile": "/var/log/slurm/slurmctld", "SlurmdLogFile": "/var/log/slurm/%n", "GresTypes": ""}
 PORT = '{{(index (index .NetworkSettings.Ports "22/tcp") 0).HostPort}}'
 LOCK = "exec 9>/run/keys.lock; flock 9"  # sessions side by side change that file
 SHIM = """\
@@ -167,6 +173,43 @@ class Box:
     def make_read_only(self, path: str, yes: bool = True) -> None:
         """What `small_disk` mounted cannot be written any more, as a disk after an error; or can again."""
         self.root('mount -o "remount,$2" "$1"', path, "ro" if yes else "rw")
+
+    # --- a login node of a cluster ---
+
+    def start_slurm(self, **settings: str) -> None:
+        """Returns when its nodes, node1 and node2, are idle; quick when they are. `settings`: of slurm.conf."""
+        text = configuration({**SLURM, **settings}, ("node1", "node2"), (6817, 6818, 6819))
+        self.root("slurm-up", stdin=text.encode())
+
+    def slurm(self, *words: str, user: str = "ada", check: bool = True) -> str:
+        """What this command of Slurm prints when that user types it there. It is not in `slurm_calls`."""
+        script = ('user=$1; shift; exec runuser -u "$user" -- env -i HOME="/home/$user" USER="$user" LOGNAME="$user" '
+                  'PATH=/usr/bin:/bin "$@"')
+        return self.root(script, user, *words, check=check).decode().strip()
+
+    def submit(self, script: str, *words: str, user: str = "ada", output: str = "/dev/null") -> str:
+        """The number of a batch job of this user that runs these shell lines."""
+        file = f"/tmp/job-{time.monotonic_ns()}"
+        self.root('cat >"$1"', file, stdin=f"#!/bin/sh\n{script}\n".encode())
+        return self.slurm("sbatch", "--parsable", f"--output={output}", *words, file, user=user)
+
+    def job_state(self, job: str) -> str:
+        """PENDING, RUNNING, ...; an empty text when the controller does not know the job (any more)."""
+        shown = self.slurm("scontrol", "--oneliner", "show", "job", job, check=False)
+        return shown.partition(" JobState=")[2].partition(" ")[0]
+
+    def wait_for_job(self, job: str, *states: str, seconds: float = 60) -> str:
+        """The state of the job once it is one of these (default: once it has ended). AssertionError after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while (state := self.job_state(job)) not in (states or ENDED):
+            assert time.monotonic() < deadline, f"job {job} is {state}, not {states or ENDED}"
+            time.sleep(0.2)
+        return state
+
+    def slurm_calls(self, user: str, *names: str) -> list[list[str]]:
+        """The words of each of Slurm's commands that this user, or what ran for them, typed there; of these commands only."""
+        calls = [call.split("\0") for call in os.fsdecode(self.root("cat /var/log/slurm-calls")).split("\0\n\0")[:-1]]
+        return [call[1:] for call in calls if call[0] == user and (not names or call[1] in names)]
 
     # --- this machine's side ---
 
