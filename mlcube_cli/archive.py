@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from mlcube_cli.errors import DefinitionError, UsageError
 from mlcube_cli.records import RECORD, RUNS, read_record, status_of
@@ -79,6 +80,19 @@ def runs_of(workspace: str) -> tuple[list[Found], list[str]]:
         return [], []
     found, broken = load_all(os.path.join(place, name) for name in names)
     return sorted(found, key=lambda run: (run.text("started"), run.run_id), reverse=True), broken
+
+
+def newest_first(workspace: str) -> Iterator[Found]:
+    """The records of a workspace, the newest first, each read when it is asked for; broken ones are left out."""
+    place = os.path.join(workspace, RUNS)
+    try:
+        with os.scandir(place) as entries:
+            names = sorted((entry.name for entry in entries), reverse=True)
+    except OSError:
+        return
+    for _, same in groupby(names, lambda name: name.partition("-")[0]):  # a run's id says when, to the second
+        found, _ = load_all(os.path.join(place, name) for name in same)
+        yield from sorted(found, key=lambda run: (run.text("started"), run.run_id), reverse=True)
 
 
 def load_all(directories: Iterable[str]) -> tuple[list[Found], list[str]]:

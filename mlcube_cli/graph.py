@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mlcube_cli.definition.model import Cube
 from mlcube_cli.errors import DefinitionError, Location, Problem
 from mlcube_cli.facts import Facts, PathKind
+from mlcube_cli.job import Job
 from mlcube_cli.relocation import is_at_or_below
 from mlcube_cli.resolve import Bound, Wish, bind
 
@@ -51,6 +52,21 @@ def node_of(cube: Cube, wish: Wish, facts: Facts) -> Node:
 
 def _touched(item: Bound, facts: Facts) -> Touched:
     return Touched(item.parameter.name, facts.path(item.path).real or item.path, item.path, item.location)
+
+
+def waits_for(cube: Cube, jobs: Sequence[Job]) -> tuple[frozenset[int], ...]:
+    """Of each of these jobs, in the order in which they run, the numbers of the earlier ones that write what it reads. Pure."""
+    return tuple(frozenset(
+        other for other in range(number) if any(meet(written.host_path, read) for written in jobs[other].paths
+                                                if written.direction == "output" for read in _read_by(cube, job)))
+        for number, job in enumerate(jobs))
+
+
+def _read_by(cube: Cube, job: Job) -> list[str]:
+    """The paths that it reads; a name that is an input and an output stands among its arguments once."""
+    task = cube.task(job.task)
+    names = {parameter.name for parameter in task.parameters if parameter.direction == "input"} if task else set()
+    return [argument.host_path for argument in job.paths if argument.name in names]
 
 
 def meet(one: str, other: str) -> bool:

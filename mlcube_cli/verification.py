@@ -36,11 +36,13 @@ def verify(found: Found) -> list[Verdict]:
     return [*verify_some(found, "inputs"), *verify_some(found, "outputs")]
 
 
-def verify_some(found: Found, which: str) -> list[Verdict]:
-    """The `inputs` or the `outputs` of the run, each looked at now."""
+def verify_some(found: Found, which: str, known: bool = False) -> list[Verdict]:
+    """The `inputs` or the `outputs` of the run, each looked at now. `known`: files that are as they were when they were last
+    read (cache/digests.py) are not read again."""
     if which not in found.record:
         return [_untold(found, argument) for argument in _planned(found.record) if argument.get("direction") == which[:-1]]
-    return [_judge(found, which[:-1], entry) for entry in entries_of(found.record, which)]
+    environment = os.environ if known else None
+    return [_judge(found, which[:-1], entry, environment) for entry in entries_of(found.record, which)]
 
 
 def _untold(found: Found, argument: Mapping[str, object]) -> Verdict:
@@ -59,7 +61,7 @@ def _planned(record: Mapping[str, object]) -> list[dict[str, object]]:
     return [one for one in listed if isinstance(one, dict) and _text(one, "host_path")]
 
 
-def _judge(found: Found, direction: str, entry: Mapping[str, object]) -> Verdict:
+def _judge(found: Found, direction: str, entry: Mapping[str, object], environment: Mapping[str, str] | None) -> Verdict:
     path, kind, how = found.here(_text(entry, "path")), _text(entry, "kind"), _text(entry, "hash") or NONE
     verdict, reason = UNKNOWN, ""
     files: tuple[tuple[str, str], ...] = ()
@@ -70,7 +72,7 @@ def _judge(found: Found, direction: str, entry: Mapping[str, object]) -> Verdict
     elif not os.path.lexists(path) and found.host != os.uname().nodename and not found.holds(path):
         reason = f"it is a path of {found.host}"
     else:
-        verdict, files, reason = _compare(found, entry, measure(path, Want(how, environment=None)))
+        verdict, files, reason = _compare(found, entry, measure(path, Want(how, environment=environment)))
     return Verdict(_text(entry, "name"), direction, path, verdict, how if verdict != UNKNOWN else NONE, files, reason)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlcube_cli.cli import output
@@ -42,11 +42,20 @@ def conclude(arguments: Arguments, prepared: Prepared, result: Result) -> Iterat
     if result.listed and result.status != "running":
         result.listed.end(result.status, result.exit_code, result.message)
     if arguments.json:
-        document = result_data(result.status, result.exit_code, prepared.platform_name, result.tasks,
+        document = result_data(result.status, result.exit_code, prepared.platform_name, listed_tasks(prepared, result.tasks),
                                result.message, result.hint)
         output.json_result({**document, "problems": result.problems} if result.problems else document)
     if result.signal is not None:
         die_by(result.signal)
+
+
+def listed_tasks(prepared: Prepared, tasks: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    """The tasks of a result: those that ran, and with --skip-unchanged those that did not have to."""
+    if prepared.judged is None:
+        return tasks
+    from mlcube_cli.cli.skipping import all_entries
+
+    return all_entries(prepared, tasks)
 
 
 def ended_sentence(task: str, status: str, exit_code: int) -> str:

@@ -11,6 +11,7 @@ from mlcube_cli.cache import lock_directory
 from mlcube_cli.cache.uses import mark_for
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.concluding import listed_tasks
 from mlcube_cli.cli.listed import entry_for, here, keep_entry
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared
@@ -50,7 +51,7 @@ def detach(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> i
     _mark_uses(plan, layout)
     tasks, run = leaving.leave(), leaving.entry.id
     if arguments.json:
-        output.json_result(result_data("running", 0, prepared.platform_name, tasks))
+        output.json_result(result_data("running", 0, prepared.platform_name, listed_tasks(prepared, tasks)))
     else:
         output.result(f"{run}\n")
     output.say(f"it runs in the background; mlcube logs -f {run} shows it, mlcube cancel {run} ends it")

@@ -60,8 +60,11 @@ def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], se
     for number, (job, plan) in enumerate(zip(prepared.jobs, plans)):
         if number:
             _look_again(prepared, number)
+        changes = _changes_now(arguments, prepared, number, plan, result) if prepared.judged else {}
+        if changes is None:
+            continue
         recorder = Recorder(arguments, prepared, number, plan, lambda: session.signal is not None)
-        run = _TaskRun(job, plan, session, recorder, to_stderr=arguments.json)
+        run = _TaskRun(job, plan, session, recorder, to_stderr=arguments.json, entry=changes)
         result.tasks.append(run.entry)
         with _told(result.listed, run):
             outcome = run.go()
@@ -73,6 +76,20 @@ def _run_all(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan], se
             if outcome.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
                 output.say(result.message)
             return
+
+
+def _changes_now(arguments: Arguments, prepared: Prepared, number: int, plan: Plan,
+                 result: Result) -> dict[str, object] | None:
+    """What has changed since the task last ran, for the result; None: nothing, and the result says that it was skipped."""
+    from mlcube_cli.cli.skipping import skipped_now
+
+    skipped, changes = skipped_now(arguments, prepared, number, plan)
+    if skipped is None:
+        return {"changes": [change.as_data() for change in changes]}
+    result.tasks.append(dict(skipped))
+    if result.listed:
+        result.listed.leave_out(prepared.jobs[number].run_id)
+    return None
 
 
 @contextlib.contextmanager
@@ -139,6 +156,7 @@ def finish_for_make(arguments: Arguments, prepared: Prepared, started: float) ->
     """The stamp and the dependencies, with paths of this machine: what lies on another one make cannot look at."""
     remote = prepared.remote
     jobs, facts = (remote.jobs, remote.here) if remote else (prepared.jobs, prepared.facts)
+    jobs = (*jobs, *(one.job for one in prepared.judged.skipped)) if prepared.judged else jobs
     if arguments.deps:
         near = jobs if remote is None else [
             replace(job, arguments=tuple(one for one in job.paths if remote.relocation.moves(one.host_path))) for job in jobs]

@@ -107,6 +107,12 @@ class Listed:
         """The task has ended."""
         self._change(run_id, status=status, exit_code=exit_code, ended=time.time())
 
+    def leave_out(self, run_id: str) -> None:
+        """The task need not run."""
+        if self._entry is not None and len(self._entry.tasks) > 1:
+            self._entry = replace(self._entry, tasks=tuple(task for task in self._entry.tasks if task.run_id != run_id))
+            self._write()
+
     def end(self, status: str, exit_code: int, message: str) -> None:
         """The command line has ended; or ("running") a run elsewhere goes on without us."""
         if self._entry is None:

@@ -256,6 +256,12 @@ def _remote(platform: Platform, carrier: Carrier, way: Way, near: _Near, cube: C
     return Remote(platform, carrier, near.here, way, near.machine, relocation, load, jobs)
 
 
+def with_jobs(remote: Remote, cube: Cube, jobs: tuple[Job, ...]) -> Remote:
+    """The machine for these of its jobs only: what the others would have made there is sent."""
+    inputs, outputs = _parcels(cube, jobs, remote.relocation)
+    return replace(remote, jobs=jobs, load=replace(remote.load, inputs=inputs, outputs=outputs))
+
+
 def _parcels(cube: Cube, jobs: Sequence[Job], relocation: Relocation) -> tuple[tuple[Parcel, ...], tuple[Parcel, ...]]:
     """What travels there and what comes home, each path once. What an earlier task of the command line writes stays there."""
     sent: dict[str, Parcel] = {}

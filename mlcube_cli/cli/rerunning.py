@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +13,9 @@ from mlcube_cli.command import HIDDEN, Plan
 from mlcube_cli.definition.overrides import parse_override
 from mlcube_cli.definition.tree import Node
 from mlcube_cli.errors import DefinitionError, UsageError
-from mlcube_cli.measures import differences, load_manifest
 from mlcube_cli.provenance import definition_data, measure_code
 from mlcube_cli.records import made_before
-from mlcube_cli.report import plan_data
+from mlcube_cli.unchanged import code_differences, file_digests, plan_differences
 from mlcube_cli.verification import verify_some
 
 # The options of `run` with a value, and the switches, that a plan depends on.
@@ -146,7 +144,7 @@ def _texts(data: object) -> list[str]:
 
 def _judge(found: Sequence[Found], prepared: Prepared, plans: Sequence[Plan], strict: bool) -> None:
     """Say what differs from the records. Raises DefinitionError where that is to be refused."""
-    jobs = prepared.remote.jobs if prepared.remote else prepared.jobs  # with this machine's paths
+    jobs = prepared.jobs_here
     different = list(dict.fromkeys(
         sentence for number, (run, plan) in enumerate(zip(found, plans))
         for sentence in _differences(run, prepared, plan, made_before(jobs, number))))
@@ -166,7 +164,7 @@ def _differences(run: Found, prepared: Prepared, plan: Plan, made: frozenset[str
         sentences.append(f"image {now[0]} is another one: it was {before['id']}, and is {now[1]}")
     sentences += [f"{one.direction} '{one.name}' {_VERBS[one.verdict]}: {one.path}"
                   for one in verify_some(run, "inputs") if one.differs and one.name not in made]
-    return sentences + _plan_differences(run, plan)
+    return sentences + plan_differences(run, plan)
 
 
 _VERBS = {"changed": "has changed", "gone": "is gone", "new": "was not there"}
@@ -177,14 +175,9 @@ def _definition_differences(run: Found, prepared: Prepared) -> list[str]:
     now = definition_data([os.path.join(here, file) for file in prepared.files], prepared.cube.root)
     if now["sha256"] == run.text("sha256", "definition"):
         return []
-    before, after = _digests(run.record.get("definition")), _digests(now)
+    before, after = file_digests(run.record.get("definition")), file_digests(now)
     names = [name for name in dict.fromkeys((*before, *after)) if before.get(name) != after.get(name)]
     return [f"the definition has changed: {', '.join(names)}"]
-
-
-def _digests(definition: object) -> dict[str, object]:
-    files = definition.get("files") if isinstance(definition, dict) else None
-    return {str(file.get("path")): file.get("sha256") for file in files} if isinstance(files, list) else {}
 
 
 def _code_differences(run: Found) -> list[str]:
@@ -192,49 +185,8 @@ def _code_differences(run: Found) -> list[str]:
     if not isinstance(code, dict) or not code.get("manifest"):
         return []
     now = measure_code(run.root, run.workspace, str(code.get("hash")))
-    if now.manifest_name in (code["manifest"], ""):
-        return []
-    before = load_manifest(run.workspace, str(code["manifest"]))
-    names = [path for path, _ in differences(before, now.manifest)] if before is not None else []
-    stated = _digests(run.record.get("definition"))
-    names = [name for name in names if name not in stated]
-    if before is not None and not names:
-        return []  # the definition, which is told already
+    found = code_differences(run, now) if now.manifest else []
+    if found == []:
+        return []  # or it is the definition, which is told already
+    names = [path for path, _ in found or ()]
     return ["the cube's files have changed" + (f": {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else "")]
-
-
-def _plan_differences(run: Found, plan: Plan) -> list[str]:
-    """Where the commands of the task differ, run ids aside."""
-    recorded = run.record.get("plan")
-    old = _steps(recorded, run.run_id, run) if isinstance(recorded, dict) else []
-    new = _steps(plan_data(plan), plan.tasks[0].run_id, run)
-    for before, now in zip(old, new):
-        if before != now:
-            return [f"step '{now.get('title')}' is another one: {_first_difference(before, now)}"]
-    return [] if len(old) == len(new) else [f"the task has {len(new)} steps, and had {len(old)}"]
-
-
-def _steps(data: Mapping[str, object], run_id: str, run: Found) -> list[dict[str, object]]:
-    """The steps of the task, with nothing in them that each run has of its own, and with paths as they are now."""
-    tasks = data.get("tasks")
-    steps = tasks[0].get("steps") if isinstance(tasks, list) and tasks and isinstance(tasks[0], dict) else []
-    text = json.dumps(steps).replace(run_id, "RUN").replace(run_id.rpartition("-")[0], "RUN")
-    for before, now in ((run.text("workspace"), run.workspace), (run.text("root", "cube"), run.root)):
-        text = text.replace(json.dumps(before)[1:-1], json.dumps(now)[1:-1]) if before != now else text
-    found = json.loads(text)
-    return found if isinstance(found, list) else []
-
-
-def _first_difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:
-    for key in (*before, *(key for key in now if key not in before)):
-        old, new = before.get(key), now.get(key)
-        if old == new:
-            continue
-        if isinstance(old, list) and isinstance(new, list):
-            gone, added = [word for word in old if word not in new], [word for word in new if word not in old]
-            old, new = gone or old, added or new
-        if isinstance(old, dict) and isinstance(new, dict):
-            names = [name for name in (*old, *new) if old.get(name, "") != new.get(name, "")]
-            old, new = {name: old.get(name) for name in names}, {name: new.get(name) for name in names}
-        return f"{key} was {json.dumps(old)}, and is {json.dumps(new)}"
-    return "in its order"

@@ -33,6 +33,7 @@ from mlcube_cli.trust import job_reach, platform_reach
 if TYPE_CHECKING:
     from mlcube_cli.cli.queue import Queue
     from mlcube_cli.cli.remote import Remote
+    from mlcube_cli.cli.skipping import Judged
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Prepared:
     look: Look  # how questions about the machine that runs the tasks are answered
     remote: Remote | None = None  # that machine, where it is another one; platform, runner, jobs and facts are of it then
     queue: Queue | None = None  # the batch system that carries out the tasks; platform is what runs in its jobs then
+    judged: Judged | None = None  # with --skip-unchanged and --explain: what has changed, and which tasks are left out
 
     @property
     def platform_name(self) -> str:
@@ -100,6 +102,12 @@ def run(arguments: Arguments) -> int:
     plans, facts = _plans(arguments, prepared)
     if judge := getattr(arguments, "judge", None):  # of `runs rerun`
         judge(prepared, plans)
+    if getattr(arguments, "skip_unchanged", False) or getattr(arguments, "explain", False):
+        from mlcube_cli.cli.skipping import narrow, nothing_to_run
+
+        prepared, plans = narrow(arguments, replace(prepared, facts=facts), plans)
+        if not plans:
+            return nothing_to_run(arguments, prepared)
     if prepared.remote or (prepared.queue and not prepared.queue.allocated):
         from mlcube_cli.cli.attending import run_there
 
