@@ -84,6 +84,8 @@ RUN_ONLY = (
     _option("--deps", metavar="FILE", help="write a make dependency file of the inputs (with --stamp)"),
     _option("--interactive", action="store_true", help="give the task our stdin and terminal"),
     _option("--detach", action="store_true", help="start it in the background, print its id, and return (see mlcube ps)"),
+    _option("--on-interrupt", metavar="WHAT", choices=("cancel", "detach", "ask"), help="what Ctrl-C does to a run on another "
+            "machine or in a batch system: cancel, detach, or ask (of a batch job on a terminal the default)"),
     UNTRUSTED,
     _option("--hash", metavar="H", choices=("auto", "full", "sizes", "none"), default="auto",
             help="what the record says of inputs and outputs: full (sha256), sizes (and times), none, or auto: full up to 1 GB "

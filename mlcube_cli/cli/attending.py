@@ -1,4 +1,5 @@
-"""Tasks on another machine, carried out: sent, started, followed, brought home, each with its record; then the exit code."""
+"""Tasks on another machine or in a batch system, carried out: sent, started or queued, followed, brought home, each with its
+record; then the exit code."""
 
 from __future__ import annotations
 
@@ -7,24 +8,25 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
 from mlcube_cli.cli.detaching import Leaving
-from mlcube_cli.cli.executing import finish_for_make, why_failed
+from mlcube_cli.cli.executing import finish_for_make, prepare_step, why_failed
 from mlcube_cli.cli.following import LET_GO, Following, not_started
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
-from mlcube_cli.cli.listed import Listed, entry_for
+from mlcube_cli.cli.launching import named_jobs, request_start, start_step, supervised_of, travel_data
+from mlcube_cli.cli.listed import Listed, entry_for, refuse_busy_outputs
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import Prepared, show
 from mlcube_cli.cli.sending import alone, look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_transfer
-from mlcube_cli.cli.trips import Trip, plan_trip
-from mlcube_cli.command import Plan, Step, as_data, merge
+from mlcube_cli.cli.trips import Trip, plan_queue, plan_trip
+from mlcube_cli.command import Plan, Step
 from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, MLCubeError, PreparationError, TransferError
@@ -32,12 +34,12 @@ from mlcube_cli.observe import home_of
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Outcome, Session, ask
 from mlcube_cli.records import run_directory
-from mlcube_cli.run_index import Supervised, state_directory
+from mlcube_cli.run_index import Entry, state_directory
 from mlcube_cli.run_log import opened_logs
 from mlcube_cli.streams import Tee, write_all
 from mlcube_cli.streams import show as show_bytes
-from mlcube_cli.supervision.requests import answer_of, remove, start, start_and_follow
-from mlcube_cli.supervision.state import TaskState
+from mlcube_cli.supervision.requests import remove, start_and_follow
+from mlcube_cli.supervision.state import CommandState, TaskState
 
 _ERRORS: Mapping[str, type[MLCubeError]] = {
     "preparation": PreparationError, "environment": MachineError, "invalid": DefinitionError}
@@ -45,14 +47,14 @@ _PATIENCE = 300.0  # seconds for which a lost connection is tried again, unless 
 
 
 def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> int:
-    """`mlcube run` on another machine. Returns the exit code, or dies by the signal that ended it."""
-    assert prepared.remote is not None
-    shipped = prepared.remote.shipped
+    """`mlcube run` on another machine, in a batch system, or both. Returns the exit code, or dies by a signal that ended it."""
+    shipped = prepared.remote.shipped if prepared.remote else ""
     plans = [replace(without_making(plan, shipped) if shipped else plan, platform=prepared.platform_name) for plan in plans]
-    trip = plan_trip(prepared, merge(plans))
+    trip = plan_trip(prepared, plans) if prepared.remote else plan_queue(prepared, plans)
     if arguments.dry_run:
-        look_for_links(trip.remote)
-        trip.remote.keep_questions(trip.identifier)
+        if trip.remote:
+            look_for_links(trip.remote)
+            trip.remote.keep_questions(trip.identifier)
         return show(trip.as_plan(), arguments.json)
     return _carry_out(arguments, prepared, trip, plans)
 
@@ -60,9 +62,10 @@ def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -
 def configure_there(arguments: Arguments, prepared: Prepared, plan: Plan,
                     afterwards: Callable[[], object] | None = None) -> int:
     """`mlcube configure` for another machine: what prepares the platform runs there. `afterwards`: once it has succeeded."""
-    trip = plan_trip(prepared, plan)
+    trip = plan_trip(prepared, [plan])
     if arguments.dry_run:
-        trip.remote.keep_questions(trip.identifier)
+        if trip.remote:
+            trip.remote.keep_questions(trip.identifier)
         return show(trip.as_plan(), arguments.json)
     return _carry_out(arguments, prepared, trip, (), afterwards)
 
@@ -75,33 +78,21 @@ def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequ
     started = time.time()
     attended = _Attended(arguments, prepared, trip, plans, result)
     with conclude(arguments, prepared, result):
-        look_before_sending(trip.remote)
-        state = state_directory(os.environ, home_of(os.environ))
-        keep_id(prepared.cube.root, state, trip.remote.load.identifier)
+        if trip.remote:
+            look_before_sending(trip.remote)
+            state = state_directory(os.environ, home_of(os.environ))
+            keep_id(prepared.cube.root, state, trip.remote.load.identifier)
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say) as session:
             try:
                 attended.go(session)
             finally:
-                trip.remote.keep_questions(trip.identifier)  # with those that the record has asked
+                if trip.remote:
+                    trip.remote.keep_questions(trip.identifier)  # with those that the record has asked
         if result.status == "succeeded" and afterwards:
             afterwards()
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
             finish_for_make(arguments, prepared, started)
     return result.exit_code
-
-
-def supervised_of(trip: Trip) -> Supervised:
-    """Where the command line's run is, for the index."""
-    place = trip.remote.way.place
-    return Supervised(place.reach, place.name, trip.layout.directory, dict(trip.layout.tasks),
-                      trip.remote.machine.skew)
-
-
-def travel_data(trip: Trip) -> dict[str, object]:
-    """What this machine does for the run, for its record: the steps before it, the one that starts it, those that bring its
-    outputs home. The script that is sent holds the plan, which the record has, and is left out."""
-    *before, there = trip.as_plan().steps
-    return {"travel": [*(as_data(step) for step in before), {**as_data(there), "stdin": None}]}
 
 
 @dataclass
@@ -122,37 +113,70 @@ class _Attended:
     def go(self, session: Session) -> None:
         """All of it. What went wrong is raised or left in the result."""
         with self.sending:
-            if self.plans:
+            if self.plans and self.trip.remote:
                 self.sending.enter_context(alone(session, self.trip.remote))
             self._go(session)
 
     def _go(self, session: Session) -> None:
-        output.say(f"sending to {self.trip.remote.name}")
-        for step in self.trip.before:
-            if not self._step(session, step):
-                return
+        if self.plans:
+            refuse_busy_outputs(self.prepared)
+        if not all(self._step(session, step) for step in self._steps_before()):
+            return
         homeward = self.trip.homeward
-        homeward.remember()
+        if homeward:
+            homeward.remember()
+        if self.trip.batch and self.trip.remote and not self._prepare_there(session):
+            return
         if getattr(self.arguments, "detach", False):
             self._detach(session, homeward)
             return
         if self.plans:
-            self.result.listed = Listed(entry_for(self.prepared, supervised=supervised_of(self.trip), fetch=homeward.as_data()))
+            self.result.listed = Listed(self._entry(homeward))
         with contextlib.ExitStack() as stack:
             self._begin(session, stack)
-            following = self._following(session)
-            how = following.go(lambda nonce: start_and_follow(self.trip.layout, self.trip.program, self.trip.secrets, nonce))
+            following = self._queue(session) if self.trip.batch else self._following(session)
+            if following is None:
+                return
+            how = following.go(None if self.trip.batch else self._starting)
         self.result.signal = following.signal
         if how == "ended":
             self._finish(session, following)
         else:
             self._leave(how, following)
 
+    def _starting(self, nonce: str) -> str:
+        return start_and_follow(self.trip.layout, self.trip.program, self.trip.secrets, nonce)
+
+    def _entry(self, homeward: Homeward | None) -> Entry:
+        return entry_for(self.prepared, supervised=supervised_of(self.trip), fetch=homeward.as_data() if homeward else None)
+
     # --- before ------------------------------------------------------------------------------------------------------
 
+    def _steps_before(self) -> Iterator[Step]:
+        if self.trip.remote:
+            output.say(f"sending to {self.trip.name}")
+        yield from self.trip.before
+
     def _step(self, session: Session, step: Step) -> bool:
-        """A step of this machine: a copy, a transfer. False when a signal ended it. Raises TransferError."""
-        return self._went_well(step, run_transfer(session, step))
+        """A step of this machine: a copy, a transfer, or what prepares the tasks. False when a signal ended it. Raises
+        TransferError, PreparationError, MachineError."""
+        if self.trip.remote:
+            return self._went_well(step, run_transfer(session, step))
+        return prepare_step(step, session, self.result)
+
+    def _prepare_there(self, session: Session) -> bool:
+        """Carry out there what prepares the tasks, before they are queued; False when it was ended. Raises what went wrong."""
+        following = self._following(session)
+        how = following.go(self._starting)
+        self.result.signal = following.signal
+        if how != "ended":
+            self._leave(how, following)
+        elif following.end is not None and following.end.status != "succeeded":
+            self._judge(following.end)
+            self.result.status, self.result.exit_code = following.end.status, following.end.exit_code or 0
+            self.result.message = following.end.message
+            output.say(self.result.message)
+        return how == "ended" and self.result.status == "succeeded"
 
     def _went_well(self, step: Step, outcome: Outcome) -> bool:
         if outcome.status == "cancelled":
@@ -166,41 +190,61 @@ class _Attended:
 
     def _begin(self, session: Session, stack: contextlib.ExitStack) -> None:
         travel = travel_data(self.trip) if self.plans else {}
-        for number, (job, plan) in enumerate(zip(self.trip.remote.jobs, self.plans)):
+        for number, (job, plan) in enumerate(zip(self.trip.jobs, self.plans)):
             self.recorders[job.run_id] = Recorder(self.arguments, self.prepared, number, plan, lambda: session.interrupted,
                                                   found=travel)
+            if self.trip.remote is None:
+                continue  # the job itself writes them where they belong
             try:
                 self.logs[job.run_id] = stack.enter_context(opened_logs(run_directory(job.workspace, job.run_id)))
             except OSError as error:
                 output.warn(f"this run leaves no log: {error.strerror or error}")
 
-    def _detach(self, session: Session, homeward: Homeward) -> None:
-        """Start it and leave."""
+    def _detach(self, session: Session, homeward: Homeward | None) -> None:
+        """Start it, or queue it, and leave."""
         travel = travel_data(self.trip)
-        leaving = Leaving(entry_for(self.prepared, supervised=supervised_of(self.trip), fetch=homeward.as_data()), [
+        leaving = Leaving(self._entry(homeward), [
             Recorder(self.arguments, self.prepared, number, plan, lambda: False, detached=True, found=travel)
             for number, plan in enumerate(self.plans)])
         leaving.remember()
-        nonce, said = new_nonce(), list[bytes]()
-        step = Step(f"start it on {self.trip.remote.name}", self.trip.remote.way.place.command(
-            start(self.trip.layout, self.trip.program, self.trip.secrets, nonce)), reasons=self.trip.remote.way.reasons)
-        if not self._went_well(step, session.stream(step.command, said.append)):
+        answer = self._start(session)
+        if answer is None:
             return  # perhaps it runs: it stays in the index
-        answer = answer_of(b"".join(said).decode("utf-8", "replace"), nonce)
-        if answer != "started":
+        if answer.partition(" ")[0] not in ("started", "submitted"):
             leaving.forget()
-            raise not_started(self.trip.remote.name, answer or "it gave no answer")
+            raise not_started(self.trip.name, answer)
+        leaving.entry = replace(leaving.entry, supervised=supervised_of(self.trip, answer))
         self.result.status, self.result.tasks, run = "running", leaving.leave(), leaving.entry.id
         if not self.arguments.json:
             output.result(f"{run}\n")
-        output.say(f"it runs on {self.trip.remote.name}; mlcube logs -f {run}, mlcube wait {run}, mlcube fetch {run}")
+        jobs = named_jobs(answer)
+        output.say((f"it is queued on {self.trip.name} as job {jobs}" if jobs else f"it runs on {self.trip.name}")
+                   + f"; mlcube logs -f {run}, mlcube wait {run}" + (f", mlcube fetch {run}" if homeward else ""))
+
+    def _start(self, session: Session) -> str | None:
+        """Have it started, or handed over to the batch system; what is answered, None when a signal came first."""
+        outcome, answer = request_start(session, self.trip)
+        return answer if self._went_well(start_step(self.trip), outcome) else None
+
+    def _queue(self, session: Session) -> Following | None:
+        """Hand the jobs over; who follows them then, None when a signal came first. Raises MachineError."""
+        answer = self._start(session)
+        if answer is None:
+            return None
+        if not answer.startswith("submitted "):
+            raise not_started(self.trip.name, answer)
+        output.say(f"queued on {self.trip.name} as job {named_jobs(answer)}")
+        supervised = supervised_of(self.trip, answer)
+        if self.result.listed:
+            self.result.listed.find(supervised)
+        return replace(self._following(session), supervised=supervised)
 
     # --- meanwhile ---------------------------------------------------------------------------------------------------
 
     def _following(self, session: Session) -> Following:
-        option = self.trip.remote.platform.option("reconnect")
+        option = self.trip.remote.platform.option("reconnect") if self.trip.remote else None
         return Following(
-            session, self.trip.remote.way, self.trip.layout.directory, self.trip.runs,
+            session, self.trip.way, self.trip.layout.directory, self.trip.runs,
             self._write, self._prepared, self._changed,
             patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0, outlets=self.outlets)
 
@@ -229,7 +273,7 @@ class _Attended:
             self.sending.close()
             self.states[state.run_id] = state
             record = self.recorders[state.run_id].begin(self._by_our_clock(state.started))
-            task = next(job.task for job in self.trip.remote.jobs if job.run_id == state.run_id)
+            task = next(job.task for job in self.trip.jobs if job.run_id == state.run_id)
             self.result.tasks.append({"task": task, "status": "running", "exit_code": None, "seconds": None,
                                       "run_id": state.run_id, "record": record, "image": None})
             if self.result.listed:
@@ -238,7 +282,7 @@ class _Attended:
             self.states[state.run_id] = state
 
     def _by_our_clock(self, seconds: float | None) -> float:
-        return time.time() if seconds is None else seconds - self.trip.remote.machine.skew
+        return time.time() if seconds is None else seconds - self.trip.ahead
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
@@ -252,16 +296,16 @@ class _Attended:
         trouble: MLCubeError | None = None
         if self.states:
             session.heed()
-            trouble = self.trip.homeward.bring(session, self.trip.remote.here)
-        tidying = self._tidy() if trouble is None else None
+            homeward, remote = self.trip.homeward, self.trip.remote
+            trouble = homeward.bring(session, remote.here) if homeward and remote else None
+        tidying = self._tidy() if trouble is None and self.trip.remote else None
         for entry in self.result.tasks:
             self._complete(entry)
         if tidying is not None:
             tidying.join()
         if following.signal is not None:
             self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
-        if end.status in _ERRORS:
-            raise _ERRORS[end.status](f"on {self.trip.remote.name}: {end.message or 'the run could not begin'}", end.hint)
+        self._judge(end)
         if end.status != "succeeded":
             failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
             self.result.message = ended_sentence(str(failed["task"]), end.status, code) if failed else end.message
@@ -274,10 +318,15 @@ class _Attended:
         elif trouble is not None:
             raise trouble
 
+    def _judge(self, end: CommandState) -> None:
+        """Raises what kept the tasks from running."""
+        if end.status in _ERRORS:
+            raise _ERRORS[end.status](f"on {self.trip.name}: {end.message or 'the run could not begin'}", end.hint)
+
     def _stop_fetching(self, interrupted: Interrupted) -> None:
         """A signal while outputs come home: they are still there."""
         again = f"mlcube fetch {self.trip.identifier} brings the outputs home"
-        output.say(f"not all outputs came from {self.trip.remote.name}; {again}")
+        output.say(f"not all outputs came from {self.trip.name}; {again}")
         if self.result.status == "succeeded":
             self.result.status, self.result.exit_code = interrupted.status, interrupted.exit_code
             self.result.message, self.result.hint = str(interrupted), again
@@ -285,7 +334,7 @@ class _Attended:
 
     def _tidy(self) -> threading.Thread:
         """Remove the run's directory there, beside what is to be done here: its logs and outputs have come home."""
-        command = self.trip.remote.way.place.command(remove(self.trip.layout.directory, new_nonce()))
+        command = self.trip.way.place.command(remove(self.trip.layout.directory, new_nonce()))
         worker = threading.Thread(target=ask, args=(command,), daemon=True)
         worker.start()
         return worker
@@ -306,17 +355,17 @@ class _Attended:
             goes_on = following.owed or following.signal == signal.SIGHUP
             self.result.status, self.result.exit_code = "running" if goes_on else "cancelled", 128 + following.signal
             if following.owed:
-                self.result.message = f"{self.trip.remote.name} could not be told to end it: what was started there goes on"
-                self.result.hint = f"mlcube cancel {self.trip.identifier} ends it, once {self.trip.remote.name} can be reached"
+                self.result.message = f"{self.trip.name} could not be told to end it: what was started there goes on"
+                self.result.hint = f"mlcube cancel {self.trip.identifier} ends it, once {self.trip.name} can be reached"
             elif not goes_on:
-                self.result.message = f"it is being ended on {self.trip.remote.name}, and nothing was fetched"
+                self.result.message = f"it is being ended on {self.trip.name}, and nothing was fetched"
                 self.result.hint = f"mlcube fetch {self.trip.identifier} brings home what it has written"
             if self.result.message:
                 output.say(f"{self.result.message}; {self.result.hint}")
             self.result.listed = None  # what becomes of it there, the next one who looks is told
             return
         self.result.status, self.result.exit_code = "running", 6
-        self.result.message = f"{self.trip.remote.name} cannot be reached any more; the run goes on there"
+        self.result.message = f"{self.trip.name} cannot be reached any more; the run goes on there"
         self.result.hint = (f"mlcube cancel {self.trip.identifier} ends it, once there is a connection" if following.signal else
                             f"{again} shows it, mlcube fetch {self.trip.identifier} brings its outputs home")
         output.show_error(TransferError(self.result.message, self.result.hint))

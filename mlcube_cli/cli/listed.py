@@ -39,10 +39,10 @@ def here() -> str:
 def entry_for(prepared: Prepared, plan: Plan | None = None, supervised: Supervised | None = None,
               fetch: dict[str, object] | None = None) -> Entry:
     """The entry of a command line with tasks, all of them queued. `plan`: what this very process is to carry out."""
-    jobs = prepared.remote.jobs if prepared.remote else prepared.jobs  # with this machine's paths
+    jobs = prepared.jobs_here
     tasks = tuple(RunTask(job.task, job.run_id, run_directory(job.workspace, job.run_id)) for job in jobs)
     cube = prepared.cube
-    carrier = prepared.remote.platform.runner if prepared.remote else prepared.platform.runner
+    carrier = (prepared.remote or prepared.queue or prepared).platform.runner
     return Entry(jobs[0].command_id, time.time(), cube.name, cube.root, jobs[0].workspace, prepared.platform_name, carrier,
                  tasks, None, supervised, fetch, leftovers=leftovers_of(plan) if plan else (), writes=_writes(prepared))
 
@@ -89,6 +89,12 @@ class Listed:
         self._directory = here()
         make_room(self._directory)
         self._write(lambda directory, first: hold(directory, first, ask))
+
+    def find(self, supervised: Supervised) -> None:
+        """Where it is has turned out."""
+        if self._entry is not None:
+            self._entry = replace(self._entry, supervised=supervised)
+            self._write()
 
     def begin(self, run_id: str) -> None:
         """The task starts now."""

@@ -37,13 +37,18 @@ class Queue:
         return self.platform.name
 
     def on_node(self, job: Job) -> Job:
+        """The job as a node runs it."""
         return self.scheduler.on_node(self.platform, job)
+
+    def before(self, job: Job) -> Job:
+        """The job as whatever prepares it runs, before it is queued."""
+        return (self.scheduler.on_node if self.prepares_in_job else self.scheduler.on_login)(self.platform, job)
 
     def plan(self, runner: Runner, job: Job, facts: Facts) -> Plan:
         """The plan of a task: what prepares it runs before it is queued, the task as a node runs it. `job`: on_node's."""
         plan = runner.plan(job, facts)
-        if any(step.task is None for step in plan.steps) and not self.prepares_in_job:
-            before = runner.plan(self.scheduler.on_login(self.platform, job), facts)
+        if any(step.task is None for step in plan.steps):
+            before = runner.plan(self.before(job), facts)
             plan = replace(plan, steps=(*(step for step in before.steps if step.task is None),
                                         *(step for step in plan.steps if step.task is not None)))
         plan = with_copies(plan, job)
@@ -77,7 +82,7 @@ def enter(arguments: Arguments, layer: Layer, facts: Facts, look: Look) -> tuple
     return inner, queue
 
 
-def where_here(queue: Queue, jobs: Sequence[Job], locks: str, facts: Facts) -> Where:
+def where_here(queue: Queue, jobs: Sequence[Job], locks: str) -> Where:
     """The run's directories where jobs are submitted from this very machine."""
     work = queue.platform.option("work_dir")
     first = jobs[0]
@@ -87,19 +92,21 @@ def where_here(queue: Queue, jobs: Sequence[Job], locks: str, facts: Facts) -> W
     return Where(base, {job.run_id: run_directory(job.workspace, job.run_id) for job in jobs}, locks)
 
 
-def preparation_of(plans: Sequence[Plan]) -> Plan:
-    """What is done once before anything is queued."""
+def preparation_of(plans: Sequence[Plan], elsewhere: bool = False) -> Plan:
+    """What is done once before anything is queued; nothing of it where a job of its own does that `elsewhere`."""
     plan = merge(plans)
-    return replace(plan, steps=tuple(step for step in plan.steps if step.task is None), tasks=())
+    return replace(plan, steps=() if elsewhere else tuple(step for step in plan.steps if step.task is None), tasks=())
 
 
 def batch_of(queue: Queue, jobs: Sequence[Job], plans: Sequence[Plan], where: Where) -> Batch:
-    """The jobs of the batch system, a task each, in a chain; before them what prepares, where that is a job of its own."""
+    """The jobs of the batch system, a task each, in a chain; before them what prepares, where that is a job of its own.
+
+    `jobs` and `plans` go together; a plan without a task only prepares."""
     parts = []
     preparation = preparation_of(plans)
     if queue.prepares_in_job and preparation.steps:
         parts.append(_part(queue, jobs[0], preparation, Layout(os.path.join(where.directory, "0"), {}, where.locks)))
-    for number, (job, plan) in enumerate(zip(jobs, plans)):
+    for number, (job, plan) in enumerate((job, plan) for job, plan in zip(jobs, plans) if plan.tasks):
         needs = tuple(one.host_path for one in job.paths if one.direction == "input") if number else ()
         layout = Layout(os.path.join(where.directory, str(number + 1)), {job.run_id: where.tasks[job.run_id]}, where.locks,
                         needs={job.run_id: needs} if needs else {})

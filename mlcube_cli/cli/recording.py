@@ -46,7 +46,7 @@ _MOMENT = 1.0  # seconds, twice, before we leave a run in the background
 
 def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Plan, started: float) -> Beginning:
     """What is known of the run of the task of that number (from 0) before it starts; `job` has this machine's paths."""
-    job = here_of(prepared)[number]
+    job = prepared.jobs_here[number]
     here = os.getcwd()
     files = [os.path.join(here, file) for file in prepared.files]
     return Beginning(
@@ -59,7 +59,7 @@ def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Pl
 
 def here_of(prepared: Prepared) -> tuple[Job, ...]:
     """The jobs with the paths of this machine."""
-    return prepared.remote.jobs if prepared.remote else prepared.jobs
+    return prepared.jobs_here
 
 
 def _execution(prepared: Prepared, job: Job) -> Execution:
@@ -109,7 +109,7 @@ class Recorder:
 
     @property
     def job(self) -> Job:
-        return here_of(self.prepared)[self.number]
+        return self.prepared.jobs_here[self.number]
 
     def begin(self, started: float) -> str | None:
         """Write the record of a run that is about to start; its path, or None where there is none."""
@@ -133,7 +133,7 @@ class Recorder:
     def _not_now(self) -> frozenset[str]:
         """The inputs that are not here, or not yet: those that stay on another machine, and, while this one does not see the
         tasks begin, those that an earlier task makes."""
-        jobs = here_of(self.prepared)
+        jobs = self.prepared.jobs_here
         unseen = self.detached or self.prepared.remote is not None
         return _staying(self.prepared, self.job) | (made_before(jobs, self.number) if unseen else frozenset())
 

@@ -41,7 +41,7 @@ from mlcube_cli.remembered import recall, remember
 from mlcube_cli.report import on_one_line
 from mlcube_cli.resolve import Wish
 from mlcube_cli.run_index import state_directory
-from mlcube_cli.runner import Carrier, load_carrier, load_runner
+from mlcube_cli.runner import BATCH, RUNNERS, Carrier, load_carrier, load_runner
 from mlcube_cli.there import There, reach
 from mlcube_cli.trust import platform_reach
 
@@ -97,21 +97,29 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     key = f"{reading.cube.root if reading.cube else ''} {asked.platform.name}"
     machine = arrive(way, recall(facts.cache, key))
     inner = read_inside(Layer(request, reading, asked.platform), machine.facts, machine.look, f"on {machine.place.name}")
+    queue = None
+    if RUNNERS[inner.platform.runner].kind == BATCH:
+        from mlcube_cli.cli.queue import enter
+
+        inner, queue = enter(arguments, inner, machine.facts, machine.look)
     reading, cube = inner.reading, inner.reading.cube
     assert cube is not None
+    outer = (asked.platform, *((queue.platform,) if queue else ()))
     platform = with_flags(_with_values_of_here(inner.platform, facts), arguments)
-    files = tuple(dict.fromkeys(file for one in (asked.platform, platform) for file in used_files(cube, one, asked.tasks)))
-    judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd, (asked.platform,)))
+    files = tuple(dict.fromkeys(file for one in (*outer, platform) for file in used_files(cube, one, asked.tasks)))
+    judge_problems(reading, Used(cube, platform, asked.tasks, files, facts.cwd, outer))
     wishes = wishes_of(arguments, asked)
     near = _near(cube, asked.platform, wishes, facts, machine)
     jobs = _jobs_here(cube, platform, near.wishes, near)
     lock = lock_of(cube, facts)
     remote = replace(_remote(asked.platform, carrier, way, near, cube, jobs), key=key)
     look = looking_at_both(remote.relocation, ways_to_look(arguments), machine.look)
+    there = tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs)
     prepared = Prepared(cube, platform, load_runner(platform.runner),
-                        tuple(under(lock, moved(job, remote.relocation, platform)) for job in jobs), wishes, machine.facts,
-                        files, lock, look, remote)
-    guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube), remote=None))
+                        tuple(queue.on_node(job) for job in there) if queue else there, wishes, machine.facts,
+                        files, lock, look, remote, queue)
+    guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube), remote=None,
+                                               queue=None))
     from mlcube_cli.cli.images_there import with_image
 
     return with_image(prepared)

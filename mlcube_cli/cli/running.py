@@ -163,10 +163,10 @@ def configure(arguments: Arguments) -> int:
     if arguments.update_lock and arguments.dry_run:
         plan = replace(plan, notes=(*plan.notes, f"then {prepared.lock.shown} is renewed: this script does not do that"))
     afterwards = _renewal(prepared) if arguments.update_lock and not arguments.dry_run else None
-    if prepared.remote:
+    if prepared.remote or (prepared.queue and prepared.queue.prepares_in_job):
         from mlcube_cli.cli.attending import configure_there
 
-        return configure_there(arguments, prepared, plan, afterwards)
+        return configure_there(arguments, replace(prepared, jobs=(job,)), plan, afterwards)
     if arguments.dry_run:
         return show(plan, arguments.json)
     from mlcube_cli.cli.executing import execute
@@ -331,6 +331,8 @@ def preparation_job(prepared: Prepared, assume: bool = False, renewing: bool = F
               requirements=cube.requirements, assume=assume, locking=renewing)
     if prepared.remote:
         job = prepared.remote.moved(job)
+    if prepared.queue:
+        job = prepared.queue.before(job)
     return job if renewing else under(prepared.lock, job)
 
 

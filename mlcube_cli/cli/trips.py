@@ -4,78 +4,168 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mlcube_cli.batch import Batch
+from mlcube_cli.cache import lock_directory
 from mlcube_cli.cli.compared import VANISHED
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
+from mlcube_cli.cli.queue import Queue, Where, batch_of, preparation_of, where_here
 from mlcube_cli.cli.remote import Remote
 from mlcube_cli.cli.running import Prepared
-from mlcube_cli.command import Command, Plan, Step, commands_of, stand_in
+from mlcube_cli.command import Command, Plan, Step, Variable, commands_of, merge, stand_in
+from mlcube_cli.job import Job
 from mlcube_cli.observe import with_facts
+from mlcube_cli.parcels import Way
+from mlcube_cli.place import HERE
 from mlcube_cli.records import new_run_id
 from mlcube_cli.relocation import outputs_that_stay
 from mlcube_cli.staging import with_copies
 from mlcube_cli.supervision.program import Layout, program, secrets_of
 from mlcube_cli.supervision.requests import remove, start_and_follow
 
+HERE_ALREADY = Way(HERE, Step("", Command(("true",)), unless=Command(("true",))))  # no way at all, which is never lost
+
 
 @dataclass(frozen=True)
 class Trip:
-    """One command line's way there and back. `plan` is what runs there; `before` and `after` run here."""
+    """One command line's way to where it runs, and back. `plan` is what runs there; `before` runs here, and so does what
+    brings its outputs home. With a batch, what is carried out there at once only prepares the tasks: jobs run them."""
 
-    remote: Remote
     plan: Plan
     identifier: str  # what the runs of this command line share
     before: tuple[Step, ...]
     layout: Layout
     program: str
     secrets: Mapping[str, str]
+    jobs: tuple[Job, ...]  # with this machine's paths
+    remote: Remote | None = None  # None: this very machine, where a batch system takes the tasks
+    queue: Queue | None = None
+    batch: Batch | None = None
+
+    @property
+    def name(self) -> str:
+        """Where the tasks run, as the user knows it."""
+        return " on ".join([*([self.queue.name] if self.queue else []), *([self.remote.name] if self.remote else [])])
+
+    @property
+    def way(self) -> Way:
+        return self.remote.way if self.remote else HERE_ALREADY
+
+    @property
+    def ahead(self) -> float:
+        """Seconds that the clock there is ahead of ours."""
+        return self.remote.machine.skew if self.remote else 0.0
 
     @property
     def runs(self) -> tuple[tuple[str, str], ...]:
         """Run ids with their task directories there."""
-        return tuple(self.layout.tasks.items())
+        return tuple(run for part in self.batch.parts for run in part.runs) if self.batch else tuple(self.layout.tasks.items())
 
     @property
-    def homeward(self) -> Homeward:
-        return Homeward(self.remote.platform, self.remote.load, self.identifier, self.remote.here.cwd)
+    def homeward(self) -> Homeward | None:
+        """What comes home; None where nothing has to."""
+        remote = self.remote
+        return Homeward(remote.platform, remote.load, self.identifier, remote.here.cwd) if remote else None
 
     def as_plan(self) -> Plan:
-        """All of it as one plan to be shown: the task's steps are inside the script that one of the steps sends."""
-        hidden = {variable.value: variable for step in self.plan.steps for command in commands_of(step)
-                  for variable in command.env if variable.secret}
-        stand_ins = {name: stand_in(hidden[value].name) for name, value in self.secrets.items()}
-        command = self.remote.way.place.command(start_and_follow(self.layout, self.program, stand_ins, "0" * 12, plain=True))
-        there = Step(f"run {', '.join(task.task for task in self.plan.tasks) or 'the preparation'} on {self.remote.name}",
-                     replace(command, env=tuple(hidden.values())))
-        tidy = self.remote.way.place.command(remove(self.layout.directory, "0" * 12, plain=True))
-        fetch = self.homeward.steps((), self.remote.here) if self.plan.tasks else ()
-        there = replace(there, after=(*(step.command for step in fetch), tidy))
-        return replace(self.plan, steps=(self.remote.way.connect, *self.before, there), run_id=self.identifier)
+        """All of it as one plan to be shown: the task's steps are inside the scripts that some of the steps send."""
+        steps = self.before
+        if self.remote:
+            steps = (self.remote.way.connect, *steps, self._there())
+        if self.batch:
+            steps = (*steps, self._queued())
+        return replace(self.plan, steps=steps, run_id=self.identifier)
+
+    def _home(self) -> tuple[Command, ...]:
+        """What brings the outputs home, and what tidies up there, in the end."""
+        remote, homeward = self.remote, self.homeward
+        fetch = homeward.steps((), remote.here) if homeward and remote and self.plan.tasks else ()
+        return (*(step.command for step in fetch),
+                self.way.place.command(remove(self.layout.directory, "0" * 12, plain=True)))
+
+    def _there(self) -> Step:
+        """What a supervisor on the other machine carries out."""
+        tasks = () if self.batch else self.plan.tasks
+        stand_ins, hidden = self._hidden(self.secrets)
+        command = self.way.place.command(start_and_follow(self.layout, self.program, stand_ins, "0" * 12, plain=True))
+        return Step(f"run {', '.join(task.task for task in tasks) or 'the preparation'} on {self.name}",
+                    replace(command, env=hidden), after=() if self.batch else self._home())
+
+    def _queued(self) -> Step:
+        """What hands the jobs over."""
+        assert self.queue is not None and self.batch is not None
+        parts, variables = [], dict[str, Variable]()
+        for part in self.batch.parts:
+            stand_ins, hidden = self._hidden(part.secrets)
+            parts.append(replace(part, secrets=stand_ins))
+            variables.update((variable.name, variable) for variable in hidden)
+        script = self.queue.scheduler.submit(replace(self.batch, parts=tuple(parts)), "0" * 12)
+        command = replace(self.way.place.command(script), env=tuple(variables.values()))
+        return Step(f"queue {', '.join(task.task for task in self.plan.tasks)} on {self.name}", command)
+
+    def _hidden(self, secrets: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Variable, ...]]:
+        """What stands for these secrets in a script that is shown, and the variables that hold them."""
+        known = {variable.value: variable for step in self.plan.steps for command in commands_of(step)
+                 for variable in command.env if variable.secret}
+        used = {name: known[value] for name, value in secrets.items()}
+        return {name: stand_in(variable.name) for name, variable in used.items()}, tuple(used.values())
 
 
-def plan_trip(prepared: Prepared, plan: Plan) -> Trip:
-    """The way of a plan that was made for the other machine. Raises MLCubeError. Nothing is started."""
+def plan_queue(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
+    """The way of plans through a batch system that this machine submits jobs to. Raises MLCubeError. Nothing is started."""
+    queue, jobs = prepared.queue, prepared.jobs
+    assert queue is not None
+    try:
+        locks = lock_directory(os.environ, os.getuid())
+    except OSError:
+        locks = ""
+    where = where_here(queue, jobs, locks)
+    batch, notes = _checked(prepared, plans, where)
+    plan = merge(plans)
+    plan = replace(plan, platform=queue.name, notes=(*plan.notes, *notes))
+    first = () if queue.prepares_in_job else preparation_of(plans).steps
+    return Trip(plan, jobs[0].command_id, first, Layout(where.directory, {}), "", {}, jobs, None, queue, batch)
+
+
+def plan_trip(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
+    """The way of plans that were made for the other machine: of the tasks, or of what only prepares. Raises MLCubeError.
+    Nothing is started."""
     remote = prepared.remote
     assert remote is not None
-    if remote.shipped:
-        plan = without_making(plan, remote.shipped)
+    plan = merge([without_making(one, remote.shipped) if remote.shipped else one for one in plans])
     identifier = remote.jobs[0].command_id if remote.jobs else new_run_id(time.time(), os.urandom(3))
     directory = os.path.join(remote.load.root, "runs", identifier)
-    layout = Layout(
-        directory, {task.run_id: os.path.join(directory, task.run_id) for task in plan.tasks},
-        os.path.join(remote.facts.cache or os.path.join(remote.load.root, "cache"), "locks"),
-        first=(_snapshot(remote),) if plan.tasks else (),
-        needs={job.run_id: tuple(argument.host_path for argument in job.paths if argument.direction == "input")
-               for job in prepared.jobs[1:]})
+    where = Where(directory, {task.run_id: os.path.join(directory, task.run_id) for task in plan.tasks},
+                  os.path.join(remote.facts.cache or os.path.join(remote.load.root, "cache"), "locks"))
+    first = (_snapshot(remote),) if plan.tasks else ()
+    batch: Batch | None = None
+    if prepared.queue and (plan.tasks or prepared.queue.prepares_in_job):
+        batch, notes = _checked(prepared, plans, where)
+        plan = replace(plan, notes=(*plan.notes, *notes))
+        carried = preparation_of(plans, prepared.queue.prepares_in_job)
+        layout = Layout(os.path.join(directory, "login"), {}, where.locks, first)
+    else:
+        carried, layout = plan, Layout(directory, where.tasks, where.locks, first, {
+            job.run_id: tuple(argument.host_path for argument in job.paths if argument.direction == "input")
+            for job in prepared.jobs[1:]})
     said_there = (f"on {remote.name}: {note}" for note in plan.notes)
     plan = replace(plan, platform=remote.platform.name, notes=(*said_there, *_notes(remote)))
     here = tuple(step for job in remote.jobs for step in with_copies(Plan("", ()), job).steps)
     push, facts = with_facts(lambda known: remote.carrier.push(remote.platform, known, remote.load), remote.here)
     before = (*dict.fromkeys(here), *push, *remote.shipping)
-    return Trip(replace(remote, here=facts), plan, identifier, before, layout, program(plan, layout), secrets_of(plan))
+    return Trip(plan, identifier, before, layout, program(carried, layout), secrets_of(carried), remote.jobs,
+                replace(remote, here=facts), prepared.queue, batch)
+
+
+def _checked(prepared: Prepared, plans: Sequence[Plan], where: Where) -> tuple[Batch, tuple[str, ...]]:
+    """The jobs that are handed over, and what is to be said of them. Raises MLCubeError where they cannot work."""
+    queue = prepared.queue
+    assert queue is not None
+    batch = batch_of(queue, prepared.jobs, plans, where)
+    return batch, prepared.decide(lambda known: queue.scheduler.check(queue.platform, batch, prepared.jobs, known))[0]
 
 
 def _snapshot(remote: Remote) -> Command:
