@@ -32,7 +32,8 @@ def scalar_text(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return repr(value)
+        number = repr(value)  # YAML 1.1 takes 1e-05 for text, and 1.0e-05 for a number
+        return number.replace("e", ".0e") if "e" in number and "." not in number else number
     if _PLAIN.match(value) and value.lower() not in _WORDS_WITH_ANOTHER_MEANING:
         return value
     return '"' + "".join(_quoted(character) for character in value) + '"'
