@@ -111,7 +111,7 @@ def show_config(arguments: Arguments) -> int:
     values = assign(reading.cube.tasks, words.values)
     output.show_problems(reading.problems)
     tree = reading.effective.resolved if arguments.resolve else reading.effective.raw
-    shown = only_platform(reading.cube, with_values(tree, values), reading.platform)
+    shown = only_platform(reading.cube, with_values(tree, values), reading.platform, reading.inside)
     if arguments.json:
         output.json_result(config_data(reading.cube, shown, arguments.resolve))
     else:

@@ -96,6 +96,10 @@ def _wrong_type(fault: _Fault) -> Iterator[Problem]:
         unsaid = ("null", "number", "integer", "boolean") if "number" in types else ("null", "number", "integer")
     words = [_TYPES.get(one, one) for one in types if one not in unsaid or len(types) == 1]
     wanted = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    stated = str(fault.annotation("patternErrorMessage") or "")
+    if stated and wanted == "text" and isinstance(fault.value, (bool, int, float)):
+        yield fault.problem(f"{fault.name()} {stated}, not {describe(fault.value)}", "wrong-type", fault.example())
+        return
     yield fault.problem(f"{fault.name()} must be {wanted}, not {describe(fault.value)}", "wrong-type",
                         _shape_hint(fault, types) or fault.example())
 

@@ -233,8 +233,6 @@ def _check(override: Override, path: tuple[str, ...], data: Data, more: Iterable
     from mlcube_cli.definition.schema import check, known_path
     from mlcube_cli.definition.source import Document
 
-    if known_path("mlcube", path[:1], data) is not None and path[0] in RUNNER_NAMES:
-        return  # a runner whose options no schema states
     unknown = known_path("mlcube", path, data)
     if unknown is not None:
         what, _, hint = unknown.partition("; ")

@@ -24,7 +24,7 @@ from mlcube_cli.definition.tree import (
 from mlcube_cli.definition.write_yaml import scalar_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mlcube_cli.definition import Effective
     from mlcube_cli.definition.model import Cube, Data
@@ -43,15 +43,16 @@ def with_values(tree: Node, values: Mapping[str, str]) -> Node:
     return tree
 
 
-def only_platform(cube: Cube, tree: Node, name: str | None) -> Node:
-    """The tree with just the platform of that name; None: with all of them."""
+def only_platform(cube: Cube, tree: Node, name: str | None, inside: Iterable[str] = ()) -> Node:
+    """The tree with just the platform of that name and what runs inside of it; None: with all of them."""
     platforms = find(tree, "platforms")
     if name is None:
         return tree
+    shown = {name, *inside}
     if cube.dialect == "inline":
-        return _without(tree, {platform.name for platform in cube.platforms} - {name})
+        return _without(tree, {platform.name for platform in cube.platforms} - shown)
     assert platforms is not None
-    return mapping({**entries(tree), "platforms": _without(platforms, set(entries(platforms)) - {name})}, tree)
+    return mapping({**entries(tree), "platforms": _without(platforms, set(entries(platforms)) - shown)}, tree)
 
 
 def _without(node: Node, names: set[str]) -> Node:

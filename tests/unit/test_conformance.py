@@ -22,7 +22,8 @@ import pytest
 import yaml
 
 from mlcube_cli.cli import main
-from mlcube_cli.runner import REMOTE, RUNNERS
+from mlcube_cli.definition import ReadRequest, read_cube
+from mlcube_cli.definition.platforms import CARRIERS, RUNNER_NAMES
 from tests.conftest import CHECKOUT
 
 FOLDER = CHECKOUT / "tests/conformance"
@@ -150,16 +151,20 @@ def expected(machine: Machine) -> dict[str, str]:
 
 def runs_here(platform: Mapping[str, Any]) -> bool:
     """Whether a dry run needs no other machine."""
-    return platform["runner"] in RUNNERS and RUNNERS[platform["runner"]].kind != REMOTE
+    return platform["runner"] in RUNNER_NAMES and platform["runner"] not in CARRIERS
 
 
 def _options(machine: Machine, words: list[str]) -> Any:
-    """What the ssh platform that is chosen comes to, under canonical names."""
+    """What the platforms come to that have the tasks of the chosen one run elsewhere, under canonical names."""
     said = machine.run("show-config", machine.case.cube, *words, "--json")
     assert said.exit_code == 0, said.text
-    config = said.document["config"]
-    platforms = config.get("platforms", {"ssh": {"runner": "ssh", **config.get("ssh", {})}})
-    return {name: options for name, options in platforms.items() if options["runner"] == "ssh"}
+    chosen = next(word.partition("=")[2] for word in words if word.startswith("--platform="))
+    reading = read_cube(ReadRequest(machine.case.cube, tuple(word[2:] for word in words if word.startswith("-P")), chosen,
+                                    environment=os.environ, cwd=os.getcwd()))
+    assert reading.cube is not None
+    return {platform.name: {"runner": platform.runner, **{option.name: option.value for option in platform.options}}
+            for platform in map(reading.cube.platform, (reading.platform or "", *reading.inside))
+            if platform is not None and platform.runner in CARRIERS}
 
 
 def _plan(machine: Machine, words: list[str]) -> Any:
