@@ -1,0 +1,155 @@
+"""Handing jobs over: a script that writes their files and calls sbatch, so that all are queued or nothing is left."""
+
+from __future__ import annotations
+
+import os
+
+from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.command import quote
+from mlcube_cli.place import answer_line
+from mlcube_cli.supervision.program import FUNCTIONS
+from mlcube_shell.slurm_batch import MARK, OVERRIDING, ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mlcube_cli.batch import Batch, Part
+
+JOBS = "jobs"  # in the batch's directory: the ids that are answered, a line each
+_TOGETHER = 200  # directories that one mkdir makes
+
+# mlc_directory: the batch's. mlc_write and mlc_queue_all are of the batch; mlc_ids: what was queued so far.
+_SUBMIT = r"""
+mlc_fail() {  # WHY: nothing of it stays
+  [ -z "$mlc_ids" ] || scancel $mlc_ids >/dev/null 2>&1
+  rm -rf -- "$mlc_directory"
+  mlc_answer="failed $1"
+  return 1
+}
+
+# FILE WORD...: one call of sbatch; the job's number is in mlc_id.
+mlc_sbatch() {
+  mlc_file=$1
+  shift
+  mlc_said=$(umask "$mlc_umask"; cd -- "${mlc_file%/*}" && sbatch --parsable "$@" 2>"$mlc_directory/sbatch.log") || {
+    mlc_fail "$(cat "$mlc_directory/sbatch.log")"
+    return 1
+  }
+  mlc_id=${mlc_said##*"$mlc_newline"}
+  mlc_id=${mlc_id%%;*}
+  case $mlc_id in
+    ''|*[!0-9]*) mlc_fail "sbatch did not name a job: $mlc_said$(cat "$mlc_directory/sbatch.log")"; return 1;;
+  esac
+  mlc_ids="$mlc_ids$mlc_id "
+}
+mlc_newline='
+'
+
+mlc_submit() {
+  unset OVERRIDING
+  mlc_ids='' mlc_jobs=''
+  mlc_umask=$(umask)
+  umask 077
+  command -v sbatch >/dev/null 2>&1 || { mlc_answer='failed there is no sbatch command'; return 1; }
+  [ -d "${mlc_directory%/*}" ] || mlc_error=$(mkdir -p -- "${mlc_directory%/*}" 2>&1) ||
+    { mlc_answer="failed $mlc_error"; return 1; }
+  if [ -e "$mlc_directory" ] || [ -L "$mlc_directory" ]; then mlc_answer=exists; return 1; fi
+  mlc_error=$(mkdir -- "$mlc_directory" 2>&1) || { mlc_answer="failed $mlc_error"; return 1; }
+  mlc_error=$(mlc_write 2>&1) || { mlc_fail "$mlc_error"; return 1; }
+  mlc_queue_all || return
+  mlc_answer="submitted$mlc_jobs"
+}
+""".replace("OVERRIDING", " ".join(OVERRIDING))
+
+
+def submit(batch: Batch, nonce: str) -> str:
+    """The script that hands the batch over. It answers `submitted ID ID ...`, an id for each part in order, or for each
+    array (batch.job_ids tells the members'); `exists`; or `failed WHY`, and then nothing is queued and nothing of it is left.
+
+    Several jobs wait for each other; the first is held back until all are queued. The members of an array are numbered by
+    the names of their directories.
+    """
+    queue = _queue_array(batch) if batch.array else _queue_chain(batch.parts)
+    return "\n".join((f"printf '%s\\n' '{answer_line(nonce)}'", f"mlc_directory={quote(batch.directory)}", _SUBMIT,
+                      "mlc_write() {", *_writing(batch), "}", "mlc_queue_all() {", *(f"  {line}" for line in queue), "}",
+                      "mlc_submit", "printf '%s\\n' \"$mlc_answer\"", ""))
+
+
+def chunks(numbers: Iterable[int], largest: int | None) -> Iterator[tuple[int, list[int]]]:
+    """Members by arrays of at most `largest` numbers, each from 1 on: what is taken off a number there, and the members."""
+    found: dict[int, list[int]] = {}
+    for number in numbers:
+        found.setdefault((number - 1) // largest * largest if largest else 0, []).append(number)
+    yield from sorted(found.items())
+
+
+def _writing(batch: Batch) -> Iterator[str]:
+    """The lines that make directories and files. `printf` is the shell's own: a thousand members cost no process each."""
+    places = [part.directory for part in batch.parts]
+    places += [place for part in batch.parts for _, place in part.runs]
+    for start in range(0, len(places), _TOGETHER):
+        yield f"  mkdir -p -- {' '.join(quote(place) for place in places[start:start + _TOGETHER])} || return"
+    yield _file(batch.directory, MARK, f"{MARK}\n")
+    shared = ""
+    if batch.array:
+        shared = f". {quote(os.path.join(batch.directory, 'functions'))}\n"
+        yield _file(batch.directory, "functions", FUNCTIONS)
+        yield _file(batch.directory, "program", batch.array)
+    for part in batch.parts:
+        text = part.text.replace(FUNCTIONS, shared, 1) if shared else part.text
+        hidden = "".join(f"{name}={quote(value)}\n" for name, value in part.secrets.items())
+        for name, content in ((MARK, f"{MARK}\n"), ("program", text), ("prepare.log", ""), ("said", "")):
+            yield _file(part.directory, name, content)
+        if hidden:
+            yield _file(part.directory, "secrets", hidden)
+
+
+def _file(directory: str, name: str, content: str) -> str:
+    return f"  printf %s {quote(content)} >{quote(os.path.join(directory, name))} || return"
+
+
+def _queue_chain(parts: Sequence[Part]) -> Iterator[str]:
+    """One call of sbatch a part; each begins when the one before has succeeded (RULINGS 41: else it pends for ever)."""
+    for number, part in enumerate(parts):
+        words = ["--hold"] if len(parts) > 1 and number == 0 else []
+        words += ['--dependency=afterok:"$mlc_id"', "--kill-on-invalid-dep=yes"] if number else []
+        program = quote(os.path.join(part.directory, "program"))
+        yield f'mlc_sbatch {program} {" ".join((*words, program))} || return'
+        yield 'mlc_jobs="$mlc_jobs $mlc_id"'
+    yield from _noted()
+    if len(parts) > 1:
+        yield 'scontrol release "${mlc_ids%% *}" 2>"$mlc_directory/sbatch.log" || '
+        yield '  { mlc_fail "$(cat "$mlc_directory/sbatch.log")"; return 1; }'
+
+
+def _queue_array(batch: Batch) -> Iterator[str]:
+    """One call of sbatch for as many members as one array may have. With a limit, an array waits for the one before."""
+    program = quote(os.path.join(batch.directory, "program"))
+    groups = list(chunks((_number(part) for part in batch.parts), batch.largest))
+    at_once = f"%{batch.limit}" if batch.limit else ""
+    yield "mlc_id=''"
+    for number, (offset, members) in enumerate(groups):
+        words = []
+        if len(groups) > 1 or offset:
+            words.append(f"--array={ranges(member - offset for member in members)}{at_once}")
+        if offset:
+            words.append(f"--output={quote(_patterned(batch.directory) + '/slurm-%A_%a.log')}")
+        if number and batch.limit:
+            words.append('--dependency=afterany:"$mlc_id"')
+        words += [program, *([str(offset)] if offset else [])]
+        yield f"mlc_sbatch {program} {' '.join(words)} || return"
+        yield 'mlc_jobs="$mlc_jobs $mlc_id"'
+    yield from _noted()
+
+
+def _noted() -> Iterator[str]:
+    yield f'printf "%s\\n" $mlc_jobs >"$mlc_directory/{JOBS}" ||'
+    yield '  { mlc_fail "$mlc_directory cannot be written to"; return 1; }'
+
+
+def _patterned(path: str) -> str:
+    return path.replace("%", "%%")
+
+
+def _number(part: Part) -> int:
+    return int(os.path.basename(part.directory))
