@@ -80,8 +80,10 @@ class Scheduler(Protocol):
     system. `on_node(platform, job)`: the job as a node runs it; `on_login(platform, job)`: as what prepares it runs before.
     `is_allocated(facts)`: does the caller hold nodes already, so that nothing needs to be queued? Then
     `for_allocation(platform, plan, facts)` is the plan to carry out here; else `for_batch(platform, plan, facts)` is what a
-    job carries out, and `batch_file(platform, job, plan, directory, program)` the file that is handed over: the job's
-    demands, then `program`. `check(platform, batch, jobs, facts)`: notes; raises where the batch system would not take it.
+    job carries out, and `batch_file(platform, job, plan, directory, program, tasks)` the file that is handed over: the
+    job's demands, then `program`; `tasks`: its tasks' directories. `array_file(platform, job, plan, directory, members,
+    limit)`: the file of an array of jobs, where each member runs the program in the directory that is called by its number;
+    `largest_array(platform, facts)`: how many members one array may have. `check(platform, batch, jobs, facts)`: notes; raises where the batch system would not take it.
     `submit(batch, nonce)`: the script that hands it over; it answers `submitted ID...`, or `failed WHY` and then nothing
     is left. `queue_functions(jobs)`: what asks the batch system about these (a directory and a job's id each), for
     `supervision.requests`; `judge(state, job, said)`: how a run stands by its own state and by what was answered.
@@ -98,7 +100,13 @@ class Scheduler(Protocol):
 
     def for_batch(self, platform: Platform, plan: Plan, facts: Facts) -> Plan: ...
 
-    def batch_file(self, platform: Platform, job: Job, plan: Plan, directory: str, program: str) -> str: ...
+    def batch_file(self, platform: Platform, job: Job, plan: Plan, directory: str, program: str,
+                   tasks: Sequence[str] = ()) -> str: ...
+
+    def array_file(self, platform: Platform, job: Job, plan: Plan, directory: str, members: Sequence[int],
+                   limit: int | None = None) -> str: ...
+
+    def largest_array(self, platform: Platform, facts: Facts) -> int | None: ...
 
     def check(self, platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -> tuple[str, ...]: ...
 

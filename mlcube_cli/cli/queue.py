@@ -119,5 +119,6 @@ def _own(plan: Plan) -> tuple[Step, ...]:
 
 
 def _part(queue: Queue, job: Job, plan: Plan, layout: Layout) -> Part:
-    text = queue.scheduler.batch_file(queue.platform, job, plan, layout.directory, program(plan, layout))
+    text = queue.scheduler.batch_file(queue.platform, job, plan, layout.directory, program(plan, layout),
+                                      tuple(layout.tasks.values()))
     return Part(layout.directory, tuple(layout.tasks.items()), text, secrets_of(plan, layout))
