@@ -83,11 +83,11 @@ class Scheduler(Protocol):
     job carries out, and `batch_file(platform, job, plan, directory, program, tasks)` the file that is handed over: the
     job's demands, then `program`; `tasks`: its tasks' directories. `array_file(platform, job, plan, directory, members,
     limit)`: the file of an array of jobs, where each member runs the program in the directory that is called by its number;
-    `largest_array(platform, facts)`: how many members one array may have. `check(platform, batch, jobs, facts)`: notes; raises where the batch system would not take it.
-    `submit(batch, nonce)`: the script that hands it over; it answers `submitted ID...`, or `failed WHY` and then nothing
-    is left. `queue_functions(jobs)`: what asks the batch system about these (a directory and a job's id each), for
-    `supervision.requests`; `judge(state, job, said)`: how a run stands by its own state and by what was answered.
-    `cancel(jobs, hard, nonce)`: the script that ends them.
+    `largest_array(platform, facts)`: how many members one array may have. `check(platform, batch, jobs, facts)`: notes;
+    raises where the batch system would not take it. `submit(batch, nonce)`: the script that hands it over; it answers
+    `submitted ID...`, or `failed WHY` and then nothing is left. `queue_functions(jobs)`: what asks the batch system about
+    these (a directory and a job's id each), for `supervision.requests`; `judge(state, job, said)`: how a run stands by its
+    own state and by what was answered. `cancel(jobs, hard, nonce)`: the script that ends them.
     """
 
     def on_node(self, platform: Platform, job: Job) -> Job: ...
