@@ -222,7 +222,7 @@ def test_a_look_before_the_run_has_begun_does_not_take_it_for_lost(bench: Bench)
 
 def test_two_runs_at_once_are_told_apart(bench: Bench) -> None:
     first = bench.detach("sleep 1; echo first")
-    second = bench.detach("echo second; exit 3")
+    second = bench.detach("echo second; exit 3", "out=elsewhere")
     assert (bench.run("wait", second).exit_code, bench.run("wait", first[-6:]).exit_code) == (3, 0)
     assert bench.run("logs", first[-6:]).stdout != "" and bench.run("logs", second).stdout == "second\n"
     several = bench.run("logs", "20")
