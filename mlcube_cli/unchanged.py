@@ -14,13 +14,14 @@ from mlcube_cli.archive import Found
 from mlcube_cli.command import Plan
 from mlcube_cli.graph import meet
 from mlcube_cli.job import Argument
-from mlcube_cli.measures import Measure, differences, load_manifest
+from mlcube_cli.measures import OURS, Measure, differences, load_manifest
 from mlcube_cli.provenance import measure_code
 from mlcube_cli.report import plan_data
 from mlcube_cli.verification import SAME, UNKNOWN, Verdict, verify_some
 
 NEVER, LAST_RUN, PARAMETER, PLATFORM, IMAGE, DEFINITION, CODE, INPUT, OUTPUT = (
     "never-ran", "last-run", "parameter", "platform", "image", "definition", "code", "input", "output")
+_MAKE = ["mkdir", "-p", "--"]
 _FEW = 5  # names of files in a sentence
 
 
@@ -169,7 +170,16 @@ def _steps(data: Mapping[str, object], run_id: str, run: Found) -> list[dict[str
     for before, now in ((run.text("workspace"), run.workspace), (run.text("root", "cube"), run.root)):
         text = text.replace(json.dumps(before)[1:-1], json.dumps(now)[1:-1]) if before != now else text
     found = json.loads(text)
-    return found if isinstance(found, list) else []
+    listed = [_without_ours(step) for step in found if isinstance(step, dict)] if isinstance(found, list) else []
+    return [step for step in listed if step.get("argv") != _MAKE]
+
+
+def _without_ours(step: Mapping[str, object]) -> dict[str, object]:
+    """The step, without our own directory: it is made by the first run in a workspace, where a mount hides it."""
+    argv = step.get("argv")
+    if not isinstance(argv, list) or argv[:len(_MAKE)] != _MAKE:
+        return dict(step)
+    return {**step, "argv": [word for word in argv if os.path.basename(str(word)) != OURS]}
 
 
 def _first_difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:

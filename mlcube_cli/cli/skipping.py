@@ -67,6 +67,9 @@ def narrow(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> t
             _explain(arguments, prepared, job, found, earlier)
     prepared = replace(_of_tasks(prepared, kept), judged=Judged(tuple(skipped), changes, tuple(again)))
     left = tuple(plans[number] for number in kept)
+    told = {note for plan in left for note in plan.notes}
+    for note in dict.fromkeys(note for plan in plans for note in plan.notes if note not in told):
+        output.warn(note)  # as where it runs: that its image is older than its build files, for one
     if arguments.dry_run and left:
         left = (replace(left[0], notes=(*left[0].notes, *_notes(prepared))), *left[1:])
     return prepared, left
