@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from mlcube_cli.place import answer_line
 
 _LONGEST_HEADER = 4096  # bytes; what is longer without a newline is no header
-_WHOLE = ("S", "a", "d")  # the rest are streams, whose pieces are handed on as they come
+_WHOLE = ("Q", "S", "a", "d", "q")  # the rest are streams, whose pieces are handed on as they come
 
 
 @dataclass(frozen=True)
 class Frame:
     """`o:RUN_ID`, `e:RUN_ID` (what a task printed), `p` (what preparation printed), `t` (what is being done, a line each):
-    pieces of streams. Whole: `a` (the answer of `start`), `s:RUN_ID` (a task's state: `STATUS CODE STARTED ENDED`), and `S`
-    (the command's, with more words, and lines of why it is so): it comes last."""
+    pieces of streams. Whole: `a` (the answer of `start`), `q` and `Q` (what a scheduler says of batch jobs),
+    `s:RUN_ID` (a task's state: `STATUS CODE STARTED ENDED`), and `S` (the command's, with more words, and lines of why it is so): it comes last."""
 
     name: str
     data: bytes

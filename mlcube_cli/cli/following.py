@@ -1,4 +1,9 @@
-"""What a run on another machine prints, here as it comes: through lost connections, and until somebody ends it."""
+"""What a run on another machine or in a batch system prints, here as it comes: through lost connections, until it is ended.
+
+A batch system's jobs (`Following.supervised`, with parts) are followed one after the other, as they run: the end is that of
+the first that does not succeed, else of the last. What the scheduler says of them comes along (frames `q`), and its judge says
+when a job is over that has no word of its own any more, and when one that seemed over starts again.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +15,25 @@ from dataclasses import dataclass, field
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.connecting import connect
+from mlcube_cli.cli.queued_run import QueuedRun
 from mlcube_cli.errors import Interrupted, MachineError
 from mlcube_cli.frames import Frames
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Way
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session
+from mlcube_cli.run_index import Supervised
+from mlcube_cli.runner import load_scheduler
 from mlcube_cli.streams import Tee
 from mlcube_cli.supervision.requests import answer_of, cancel, follow
 from mlcube_cli.supervision.state import CommandState, TaskState, parse_end, parse_task
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to connect again
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to connect again, and to ask for an end once more
 LET_GO = "let go"  # the run goes on without us
+
+
+class _Enough(Exception):  # noqa: N818 - not an error
+    """It is known how the job has ended."""
 
 
 @dataclass
@@ -30,7 +42,7 @@ class Following:
 
     `write(run_id, stream, data)` gets what the tasks print (stream: "stdout" or "stderr"), in order, each byte once;
     `prepare(data)` what the preparation prints; `changed(state)` each change of a task. `offsets`: how many bytes of each
-    frame's name were seen already.
+    frame's name were seen already. `supervised`: of jobs of a batch system; then `directory` and `runs` are not used.
     """
 
     session: Session
@@ -49,6 +61,8 @@ class Following:
     tried: bool = False  # it was asked to start, and nothing was heard of that
     refused: str = ""  # why it could not be started there
     owed: bool = False  # it is to be cancelled, and does not know that yet
+    supervised: Supervised | None = None
+    queued: QueuedRun | None = None  # the job that is followed just now
 
     def go(self, first: Callable[[str], str] | None = None) -> str:
         """Follow to the end. `first`: the script of the first request, by its nonce (it starts the run, too).
@@ -57,6 +71,20 @@ class Following:
         Raises MachineError when it could not be started there.
         """
         self.started = first is None
+        if self.supervised is None or not self.supervised.parts:
+            return self._follow(first)
+        how = "ended"
+        for part in self.supervised.parts:
+            self.directory, self.end = part.directory, None
+            self.runs = tuple((run_id, self.supervised.tasks[run_id]) for run_id in part.runs)
+            self.offsets = {name: offset for name, offset in self.offsets.items() if name not in ("p", "t")}
+            self.queued = QueuedRun(part, load_scheduler(self.supervised.scheduler))
+            how = self._follow(first)
+            if how != "ended" or (self.end is not None and self.end.status != "succeeded"):
+                break
+        return how
+
+    def _follow(self, first: Callable[[str], str] | None) -> str:
         lost: float | None = None
         pause = _FIRST_PAUSE
         while True:
@@ -73,6 +101,10 @@ class Following:
                 continue
             if self.started and not begun and outcome.status == "succeeded":
                 continue  # an earlier attempt had started it, whose answer was lost
+            if self.queued and self.queued.again:
+                lost = None
+                self.session.pause(self.queued.next_pause())
+                continue
             if heard or lost is None:
                 lost, pause = time.monotonic(), _FIRST_PAUSE
                 output.say(f"the connection to {self.way.place.name} is lost{_last_words(outcome)}"
@@ -102,15 +134,22 @@ class Following:
                 seen[0] = True
                 self._take(frame.name, frame.data)
 
-        outcome = self.session.stream(self.way.place.command(script(nonce)), feed, outlets=self.outlets)
+        try:
+            outcome = self.session.stream(self.way.place.command(script(nonce)), feed, outlets=self.outlets)
+        except _Enough:
+            outcome = Outcome("succeeded", 0, 0.0)
         return seen[0], outcome
 
     def _again(self, nonce: str) -> str:
-        return follow(self.directory, self.runs, self.offsets, nonce)
+        return follow(self.directory, self.runs, self.offsets, nonce, queue=self.queued.functions() if self.queued else "")
 
     def _take(self, name: str, data: bytes) -> None:
         kind, _, run_id = name.partition(":")
-        if kind == "S":
+        if self.queued is not None and kind in ("s", "p", "t", "o", "e"):
+            self.queued.begun = True
+        if self.queued is not None and kind in ("S", "s", "q", "Q"):
+            self._take_of_job(kind, run_id, data)
+        elif kind == "S":
             self.end = parse_end(self.directory, data)
         elif kind == "s":
             self.changed(parse_task(run_id, data))
@@ -126,6 +165,26 @@ class Following:
             self.refused = data.decode("utf-8", "replace")
         if kind in ("o", "e", "p", "t"):
             self.offsets[name] = self.offsets.get(name, 0) + len(data)
+
+    def _take_of_job(self, kind: str, run_id: str, data: bytes) -> None:
+        """What a batch job says itself, and what is said of it. Raises _Enough when it has ended without a word."""
+        assert self.queued is not None
+        if kind == "s":
+            state = self.queued.told(parse_task(run_id, data))
+            if state is not None:
+                self.changed(state)
+        elif kind == "Q":
+            self.queued.report = data
+        else:
+            verdict = self.queued.reported(data) if kind == "q" else self.queued.ended(parse_end(self.directory, data))
+            for line in self.queued.news(verdict):
+                output.say(line)
+            if verdict.over:
+                for state in verdict.tasks:
+                    self.changed(state)
+                self.end = verdict
+                if kind == "q":
+                    raise _Enough
 
     def _cancel(self) -> bool:
         """The first signal cancels the run, a second one lets go; a hang-up does nothing to it (RULINGS 26)."""
@@ -143,7 +202,10 @@ class Following:
     def _ask_to_end(self, hard: bool) -> Outcome:
         """Where no answer comes, it is asked again once there is a connection."""
         nonce = new_nonce()
-        script = cancel(self.directory, hard, nonce, self.signal or signal.SIGTERM)
+        if self.supervised is not None and self.supervised.scheduler:
+            script = load_scheduler(self.supervised.scheduler).cancel([part.job for part in self.supervised.parts], hard, nonce)
+        else:
+            script = cancel(self.directory, hard, nonce, self.signal or signal.SIGTERM)
         said: list[bytes] = []
         outcome = self.session.stream(self.way.place.command(script), said.append)
         self.owed = not answer_of(b"".join(said).decode("utf-8", "replace"), nonce)

@@ -9,7 +9,8 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.command import quote
 from mlcube_cli.place import answer_line
 from mlcube_cli.supervision.program import Layout
-from mlcube_cli.supervision.shared import CANCEL, COMMON, FOLLOW, PLAIN, REMOVE, STATES
+from mlcube_cli.supervision.shared import CANCEL, COMMON, FOLLOW, FOLLOW_QUEUE, PLAIN, REMOVE, STATES, STATES_QUEUE
+from mlcube_cli.supervision.state import parse_report as parse_report
 from mlcube_cli.supervision.state import parse_states as parse_states
 
 if TYPE_CHECKING:
@@ -65,22 +66,30 @@ def start_and_follow(layout: Layout, text: str, secrets: Mapping[str, str], nonc
 
 
 def follow(directory: str, tasks: Iterable[tuple[str, str]], offsets: Mapping[str, int], nonce: str,
-           until_end: bool = True) -> str:
+           until_end: bool = True, queue: str = "") -> str:
     """Send what the command and its tasks have said from `offsets` (Frames.offsets) on, as frames, until its end.
 
-    `tasks`: run ids with the tasks' directories. Without `until_end`, what there is now.
+    `tasks`: run ids with the tasks' directories. Without `until_end`, what there is now. `queue`: of a batch job, the
+    functions of Scheduler.queue_functions: then frames `q` hold what its scheduler says, and a frame `Q` before an end that
+    may be the scheduler's doing.
     """
-    return "\n".join((_begin(nonce), COMMON, FOLLOW, *_following(directory, tasks, offsets), "mlc_identify",
+    asking = (FOLLOW_QUEUE, queue) if queue else ()
+    return "\n".join((_begin(nonce), COMMON, FOLLOW, *asking, *_following(directory, tasks, offsets), "mlc_identify",
                       "mlc_follow" if until_end else "mlc_follow_once", ""))
 
 
-def states(directories: Mapping[str, Iterable[tuple[str, str]]], nonce: str) -> str:
-    """Say how these commands and their tasks are; `parse_states` reads it. Command directory -> (run id, directory)."""
+def states(directories: Mapping[str, Iterable[tuple[str, str]]], nonce: str, queue: str = "") -> str:
+    """Say how these commands and their tasks are; `parse_states` reads it. Command directory -> (run id, directory).
+
+    `queue`: the functions of Scheduler.queue_functions for the batch jobs among them; `parse_report` finds the answer.
+    """
     calls = []
     for directory, tasks in directories.items():
         calls.append(f"mlc_state_of {quote(directory)}")
         calls += [f"mlc_state_of_task {quote(run_id)} {quote(place)}" for run_id, place in tasks]
-    return "\n".join((_begin(nonce), COMMON, STATES, "mlc_identify", *calls, ""))
+    asking = (STATES_QUEUE, queue) if queue else ()
+    calls += ["mlc_state_of_queue"] if queue else []
+    return "\n".join((_begin(nonce), COMMON, STATES, *asking, "mlc_identify", *calls, ""))
 
 
 def cancel(directory: str, hard: bool, nonce: str, signal: int = 15) -> str:

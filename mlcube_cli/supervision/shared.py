@@ -142,6 +142,7 @@ mlc_follow_once() {
   mlc_each_task
   mlc_is_over "${mlc_end%% *}" || return 0
   case $mlc_end in lost*) mlc_end="lost 4 ${mlc_end#* * }";; esac
+  mlc_confirm
   mlc_why_so "$mlc_directory"
   mlc_ascii=1
   [ -z "$mlc_why_text" ] || mlc_ascii=''
@@ -154,6 +155,9 @@ mlc_follow_ours() {
   mlc_piece p "$mlc_directory/prepare.log" "$mlc_prepared" "${2:-0}" && mlc_moved=1 mlc_prepared=$2
 }
 
+mlc_confirm() { :; }  # before an end is told
+mlc_also() { :; }  # after each look
+
 mlc_is_heard() { kill -0 "$PPID" 2>/dev/null || [ -d "/proc/$PPID" ]; }
 mlc_parent=1  # before anything is started: whoever goes in that moment has gone, too
 mlc_is_heard || mlc_parent=''
@@ -165,6 +169,7 @@ mlc_follow() {
   mlc_naps=0 mlc_quiet=0
   while mlc_follow_once; do
     [ -n "$mlc_parent" ] && ! mlc_is_heard && return
+    mlc_also
     [ -n "$mlc_moved" ] && mlc_naps=0 mlc_quiet=0
     mlc_naps=$((mlc_naps + 1)) mlc_quiet=$((mlc_quiet + 1))
     if [ "$mlc_naps" -lt 10 ]; then mlc_sleep 0.02
@@ -174,6 +179,46 @@ mlc_follow() {
     [ "$mlc_quiet" -lt 50 ] || { mlc_quiet=0; mlc_frame k 0 ''; }
   done
 }
+"""
+
+# Of a batch job: what its scheduler says of it, besides (`mlc_ask_queue MAXAGE`, as Scheduler.queue_functions defines it).
+FOLLOW_QUEUE = r"""
+mlc_pause=1 mlc_next='' mlc_asked_file='' mlc_heard='' mlc_asker=''
+
+mlc_seconds() {  # mlc_second: of any clock that goes on
+  mlc_second=''
+  [ -r /proc/uptime ] && read -r mlc_second mlc_line </proc/uptime && mlc_second=${mlc_second%%.*}
+  mlc_second=${mlc_second:-$(date +%s)}
+}
+
+# It is asked beside the work, soon at first and then every 30 seconds. What it said goes out a look later: what the run has
+# told until then of its end counts more.
+mlc_also() {
+  if [ -n "$mlc_heard" ]; then mlc_text_frame q "$mlc_heard"; mlc_heard=''; fi
+  mlc_seconds
+  if [ -n "$mlc_asker" ]; then
+    [ -e "$mlc_asked_file" ] || [ $((mlc_second - mlc_next)) -gt 120 ] || return 0
+    mlc_heard=$(cat -- "$mlc_asked_file" 2>/dev/null)
+    rm -f -- "$mlc_asked_file"
+    case $mlc_heard in
+      *'== end') wait "$mlc_asker";;
+      *) mlc_heard=$(mlc_ask_queue "$mlc_pause" 2>/dev/null);;  # nothing can be kept there: the disk is full
+    esac
+    mlc_asker=''
+    mlc_next=$((mlc_second + mlc_pause))
+  fi
+  mlc_next=${mlc_next:-$((mlc_second + 1))}
+  [ "$mlc_second" -ge "$mlc_next" ] || return 0
+  mlc_asked_file=$mlc_directory/.asked.$$
+  (mlc_ask_queue "$mlc_pause" </dev/null && mv -f -- "$mlc_asked_file.new" "$mlc_asked_file") \
+    2>/dev/null >"$mlc_asked_file.new" &
+  mlc_asker=$! mlc_next=$mlc_second
+  mlc_pause=$((mlc_pause * 2))
+  [ "$mlc_pause" -le 30 ] || mlc_pause=30
+}
+
+# A run that was ended, or whose supervisor is gone, may have been so by the scheduler, and may be started again.
+mlc_confirm() { (mlc_has_ended "$mlc_directory") || mlc_text_frame Q "$(mlc_ask_queue 0 2>/dev/null)"; }
 """
 
 # For a reader who is a person: what tasks print as it is, the rest on stderr, and the exit code (`run --dry-run` shows it).
@@ -215,6 +260,11 @@ mlc_state_of_task() {  # RUN_ID DIRECTORY
   mlc_line="${mlc_status:--} $mlc_code $mlc_started $mlc_ended ${2:-0} ${3:-0}"
   mlc_frame "s:$1" "${#mlc_line}" "$mlc_line"
 }
+"""
+
+# Asked after all of them have told how they are.
+STATES_QUEUE = r"""
+mlc_state_of_queue() { mlc_text_frame q "$(mlc_ask_queue 30 2>/dev/null)"; }
 """
 
 # --- ending and removing ---------------------------------------------------------------------------------------------

@@ -44,12 +44,18 @@ class CommandState:
     hint: str = ""
     tasks: tuple[TaskState, ...] = ()
     node: str = ""  # the machine that a batch system has given it
-    waiting: str = ""  # why a batch system does not start it yet, or says nothing of it, in its own words
+    waiting: str = ""  # why a batch system does not run it just now, in its own words
+    silence: str = ""  # why a batch system says nothing of it
 
     @property
     def over(self) -> bool:
         """Has it ended, one way or another?"""
         return self.status not in _UNENDED
+
+
+def is_from_outside(status: str, exit_code: int | None) -> bool:
+    """May something else than the task itself have ended it, such as the batch system that it runs in?"""
+    return status in ("cancelled", "lost") or (status == "failed" and exit_code is not None and exit_code > 128)
 
 
 def parse_state(text: str) -> tuple[str, int | None, float | None, float | None]:
@@ -82,6 +88,12 @@ def parse_task(run_id: str, data: bytes) -> TaskState:
 def parse_states(text: str, nonce: str) -> tuple[CommandState, ...]:
     """What `requests.states` printed, in the order of its directories. Noise before the answer does not matter."""
     return tuple(_judged(state) for state in _commands(text, nonce))
+
+
+def parse_report(text: str, nonce: str) -> str:
+    """What a scheduler said in the same answer (Scheduler.judge reads it); empty: it was not asked."""
+    frames = Frames(nonce).feed(text.encode("utf-8", "surrogateescape"))
+    return next((frame.data.decode("utf-8", "surrogateescape") for frame in frames if frame.name == "q"), "")
 
 
 def _commands(text: str, nonce: str) -> Iterator[CommandState]:
