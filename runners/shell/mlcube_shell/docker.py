@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlcube_cli.command import Command, Plan, Sign, Step, Stop, TaskPlan
 from mlcube_cli.definition.model import Platform
@@ -19,7 +19,7 @@ from mlcube_shell.docker_mounts import dropped_mount_options, mount_words, refus
 from mlcube_shell.gpus import accelerator_count, request_of
 from mlcube_shell.mounts import View, output_directories, view_of
 from mlcube_shell.options import flag_option, is_map, list_option, mapping_option, text_option
-from mlcube_shell.passing import Passed, pass_map, pass_proxies, pass_variable, without
+from mlcube_shell.passing import Passed, pass_job, pass_map, pass_proxies, pass_variable, without
 from mlcube_shell.run_words import Flag, user_flags
 
 LABEL = "org.mlcommons.mlcube"
@@ -46,7 +46,10 @@ def plan(job: Job, facts: Facts) -> Plan:
     directories = (*output_directories(job), *run.view.covered)
     make = Step("make output directories", Command(("mkdir", "-p", "--", *directories)), task=job.task,
                 hint="check the permissions, or give another path")
-    steps = (*prepared.steps, *((make,) if directories else ()), _payload(run, prepared.reference))
+    preparation = prepared.steps
+    if job.batch:  # a node has its own images: each job looks for the image, and gets it
+        preparation = tuple(replace(step, task=job.task) for step in preparation)
+    steps = (*preparation, *((make,) if directories else ()), _payload(run, prepared.reference))
     arguments = job.seen(run.view.paths)
     task = TaskPlan(job.task, job.run_id, arguments, grace=job.grace, timeout=job.timeout, interactive=job.interactive,
                     image=(image_name(job), prefixed(prepared.id)))
@@ -144,7 +147,7 @@ def _payload(run: _Run, image: str) -> Step:
     )
     secrets = tuple(variable for flag in run.flags for variable in flag.variables)
     names = (*run.environment.names, *(variable.name for variable in secrets))
-    command = engine.command(*words, env=(*run.environment.variables, *secrets), names=names)
+    command = engine.command(*words, env=(*run.environment.variables, *secrets), names=names, inserted=run.gpus.inserted)
     return Step(f"run task {job.task}", command, task=job.task, payload=True, stop=_stop(engine, run.name, job.run_id),
                 sign=Sign(_started(engine, run.name)), hint=_hint(engine, words))
 
@@ -229,7 +232,8 @@ def _environment(engine: Engine, gpus: Gpus, flags: tuple[Flag, ...]) -> Passed:
     defaults += pass_variable("--env", "PYTHONUNBUFFERED", "1")
     if gpus.forbidden:
         defaults += pass_variable("--env", "NVIDIA_VISIBLE_DEVICES", "void")
-    return without(defaults, taken) + pass_proxies("--env", facts, taken) + own + arguments
+    return (without(defaults, taken) + pass_proxies("--env", job, facts, taken) + pass_job("--env", job, taken) + own
+            + arguments)
 
 
 def _names(job: Job, option: str) -> tuple[str, ...]:

@@ -11,11 +11,21 @@ from mlcube_cli.command import Command, Variable
 from mlcube_cli.errors import DefinitionError, MachineError, MLCubeError
 from mlcube_cli.facts import Facts, FileText, Observation, Tool
 from mlcube_cli.job import Job
+from mlcube_shell.batch_variables import inserting_lines
 from mlcube_shell.options import refuse, split_option
 from mlcube_shell.shell_setup import has_setup, with_setup
 
 _NAMES = {"docker": "docker", "nvidia-docker": "docker", "nerdctl": "docker", "podman": "podman"}
 _SYSTEM_SOCKET = "unix:///var/run/docker.sock"
+
+
+@dataclass(frozen=True)
+class Inserted:
+    """Words that are known only where a batch job runs, from the first of the variables `devices` that says something: shell
+    lines that append them to `$@`."""
+
+    devices: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,16 +46,19 @@ class Engine:
     def sudo(self) -> bool:
         return os.path.basename(self.words[0]) == "sudo"
 
-    def command(self, *words: str, env: tuple[Variable, ...] = (), names: tuple[str, ...] = ()) -> Command:
+    def command(self, *words: str, env: tuple[Variable, ...] = (), names: tuple[str, ...] = (),
+                inserted: Inserted | None = None) -> Command:
         """A command of the engine behind the platform's shell lines.
 
-        `names`: variables that the command passes by name; sudo has to be told to keep them.
+        `names`: variables that the command passes by name; sudo has to be told to keep them. `inserted`: what a shell puts
+        behind the first of `words`.
         """
         start = self.words
         keep = tuple(dict.fromkeys((*names, *(variable.name for variable in env))))
         if self.sudo and keep:
             start = (start[0], f"--preserve-env={','.join(keep)}", *start[1:])
-        return with_setup(self.job, self.facts, Command((*start, *words), env))
+        lines = inserting_lines(len(start) + 1, inserted.devices, inserted.lines) if inserted else ()
+        return with_setup(self.job, self.facts, Command((*start, *words), env), lines)
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class Image:
 
 def find_engine(job: Job, facts: Facts) -> Engine:
     """The engine that the platform names. Raises facts.Missing, DefinitionError, and MachineError when it is not there
-    (unless the job says that a plan may assume it)."""
+    (unless the job says that a plan may assume it). Of the machine where a batch job runs nothing is known: it is assumed."""
     words = split_option(job, "docker", facts) or ("docker",)
     nvidia = "nvidia-docker" in words and not has_setup(job) and facts.tool("nvidia-docker") is None
     if nvidia:
@@ -73,11 +86,11 @@ def find_engine(job: Job, facts: Facts) -> Engine:
     facts.need(Tool(words[0]), Tool(executable), *(FileText(path) for path in _texts(facts)))
     found = facts.tool(executable)
     absent = next((word for word in dict.fromkeys((words[0], executable)) if facts.tool(word) is None), None)
-    if absent and not has_setup(job) and not job.assume:
+    if absent and not has_setup(job) and not job.assume and not job.batch:
         raise _absent(absent, nvidia)
     if found and name == "docker" and b"podman" in (facts.text(found) or b""):
         name = "podman"  # Debian's podman-docker: a script named docker
-    engine = Engine(job, facts, words, name, nvidia=nvidia, assumed=bool(absent) and not has_setup(job))
+    engine = Engine(job, facts, words, name, nvidia=nvidia, assumed=job.batch or (bool(absent) and not has_setup(job)))
     return _located(engine)
 
 

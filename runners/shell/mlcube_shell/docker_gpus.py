@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 
 from mlcube_cli.definition.model import Option
 from mlcube_cli.facts import PathKind, Probe, Tool
-from mlcube_shell.docker_engine import Engine, read_map
+from mlcube_shell.docker_engine import Engine, Inserted, read_map
 from mlcube_shell.gpus import SHARES, Request, chosen_devices, parse_gpus, request_of, share_of
 from mlcube_shell.run_words import Flag
+
+# Numbers that hold outside of a job's own group of processes, too; then what holds inside (srun(1), OUTPUT ENVIRONMENT).
+_GLOBAL_DEVICES = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Gpus:
     words: tuple[str, ...] = ()
     forbidden: bool = False
     notes: tuple[str, ...] = ()
+    inserted: Inserted | None = None  # instead of words, in a batch job
 
 
 def gpus_of(engine: Engine) -> Gpus:
@@ -23,6 +27,8 @@ def gpus_of(engine: Engine) -> Gpus:
     request = request_of(engine.job)
     if request.forbidden:
         return Gpus(forbidden=True)
+    if engine.job.batch:
+        return Gpus(inserted=_of_job(engine, request.wanted)) if request.wanted or engine.nvidia else Gpus()
     if not request.wanted and engine.nvidia:
         if not has_device(engine):
             note = "nvidia-docker is not here, and docker has no GPU: the task runs on the CPU"
@@ -32,6 +38,18 @@ def gpus_of(engine: Engine) -> Gpus:
         return Gpus()
     request, notes = _within_share(engine, request)
     return Gpus(_podman_words(request) if engine.name == "podman" else _docker_words(request), notes=notes)
+
+
+def _of_job(engine: Engine, wanted: bool) -> Inserted:
+    """The devices that a batch job has, by their numbers on the whole node: a daemon is in no job's group of processes. Where
+    the batch system names none, all of them, if any are `wanted` at all."""
+    given = 'set -- "$@" --gpus "\\"device=$mlcube_devices\\""'
+    if engine.name == "podman":
+        given = ('for mlcube_word in $(printf %s "$mlcube_devices" | tr , " "); do '
+                 'set -- "$@" --device "nvidia.com/gpu=$mlcube_word"; done')
+    whole = _podman_words(Request(count=-1)) if engine.name == "podman" else _docker_words(Request(count=-1))
+    otherwise = (f'else set -- "$@" {" ".join(whole)}',) if wanted else ()
+    return Inserted(_GLOBAL_DEVICES, ('if [ -n "$mlcube_devices" ]; then', f"  {given}", *otherwise, "fi"))
 
 
 def _within_share(engine: Engine, request: Request) -> tuple[Request, tuple[str, ...]]:

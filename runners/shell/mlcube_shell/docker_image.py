@@ -141,7 +141,7 @@ def can_build(engine: Engine, recipe: Recipe) -> bool:
 
 def _build(engine: Engine, recipe: Recipe, image: str, force: bool = False) -> Command:
     given = given_build_args(engine.job, engine.facts)
-    arguments = pass_proxies("--build-arg", engine.facts, taken_names(given.words)) + given
+    arguments = pass_proxies("--build-arg", engine.job, engine.facts, taken_names(given.words)) + given
     digest = build_digest(engine, recipe)
     words = (
         "build",
@@ -247,9 +247,15 @@ def _stale(engine: Engine, recipe: Recipe, state: Image, image: str) -> tuple[st
 
 
 def _assumption(engine: Engine, image: str, state: Image) -> tuple[str, ...]:
-    if not state.assumed:
-        return ()
-    return (f"{engine.name} does not answer here; the plan assumes that it does and that image {image} is absent",)
+    return (assumption(engine, image),) if state.assumed else ()
+
+
+def assumption(engine: Engine, image: str) -> str:
+    """What is said of an image that nobody could be asked about."""
+    if engine.job.batch:
+        return (f"whether image {image} is there is seen on the node; where it is not, the job begins with getting it: see to "
+                "it that nodes have it, or reach its registry")
+    return f"{engine.name} does not answer here; the plan assumes that it does and that image {image} is absent"
 
 
 def _build_notes(engine: Engine, recipe: Recipe, state: Image) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from mlcube_shell.docker_image import (
     INPUTS_LABEL,
     Preparation,
     Recipe,
+    assumption,
     build_digest,
     find_recipe,
     for_configure,
@@ -185,7 +186,7 @@ def _pulled(engine: Engine, pin: Pin, state: Image) -> Preparation:
     """Pull by digest, which no registry can answer with another image, and give it the name that the platform uses."""
     name = pin.image
     reference = f"{registry_name(engine, repository(name))}@{pin.digest}"
-    notes = (f"{engine.name} does not answer here; the plan assumes that it does and that image {name} is absent",)
+    notes = (assumption(engine, name),)
     steps: tuple[Step, ...] = (pull_step(engine, reference, unless=presence(engine, reference)),)
     if "@" not in name:
         steps += (Step(f"name the locked image {name}", engine.command("tag", reference, name)),)

@@ -170,9 +170,9 @@ def _python_command(job: Job, facts: Facts, environment: Environment | None) -> 
     words = entry_words(job, facts, python, searched_later=found)
     variables, workdir = _variables(job, facts, environment), _workdir(job, facts)
     argv = (*words, *_task_words(job))
-    if not has_setup(job):
+    if not has_setup(job) and not (job.batch and environment):
         return Command(argv, variables, workdir)
-    # The lines run in the cube's root, and may set PATH themselves: the environment goes in front of that.
+    # The lines run in the cube's root, and may set PATH themselves, as nodes of a cluster do: the environment goes in front.
     after = ('cd -- "$MLCUBE_WORK"; PATH="${MLCUBE_BIN:+$MLCUBE_BIN:}$PATH"; unset MLCUBE_BIN MLCUBE_WORK',)
     binaries = os.path.dirname(environment.python) if environment else ""
     variables += (Variable("MLCUBE_BIN", binaries), Variable("MLCUBE_WORK", workdir))
@@ -194,10 +194,10 @@ def _variables(job: Job, facts: Facts, environment: Environment | None) -> tuple
     variables = {variable.name: variable for variable in (*CLEAN, Variable("PYTHONUNBUFFERED", "1"))}
     variables.update((variable.name, variable) for variable in given)
     if environment:
-        binaries = os.path.dirname(environment.python)
-        path = variables.get("PATH") or Variable("PATH", facts.environment.get("PATH") or os.defpath)
-        ours = (replace(path, value=f"{binaries}:{path.value}"), *environment.variables)
-        variables.update((variable.name, variable) for variable in ours)
+        if "PATH" in variables or not job.batch:  # that of a node is known there alone: MLCUBE_BIN
+            path = variables.get("PATH") or Variable("PATH", facts.environment.get("PATH") or os.defpath)
+            variables["PATH"] = replace(path, value=f"{os.path.dirname(environment.python)}:{path.value}")
+        variables.update((variable.name, variable) for variable in environment.variables)
     return tuple(variables.values())
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from mlcube_cli.command import Variable
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
+from mlcube_shell.batch_variables import JOB_NAMES, is_of_job
 from mlcube_shell.options import is_map, is_secret, mapping_option, split_option
 
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=", re.ASCII)
@@ -43,22 +44,37 @@ def pass_variable(flag: str, name: str, value: str | None, secret: bool = False)
 
 
 def pass_map(flag: str, job: Job, option: str, facts: Facts) -> Passed:
-    """An option that is a map. A null passes the caller's value by name, and nothing where the caller has none."""
+    """An option that is a map. A null passes the caller's value by name, and nothing where the caller has none; what a batch
+    system starts no longer has the caller's, and gets it as a secret."""
     passed = Passed()
     found = job.find_option(option)
     for name, value in mapping_option(job, option):
-        if value is None and name not in facts.environment:
+        if value is None and job.batch and is_of_job(name):
+            passed += pass_variable(flag, name, None)  # the job's own, not the caller's
+        elif value is None and job.batch and name in facts.environment:
+            passed += pass_variable(flag, name, facts.environment[name], secret=True)
+        elif value is None and name not in facts.environment:
             passed += Passed(notes=(f"'{option}' passes {name} on, but it is not set here",))
         else:
             passed += pass_variable(flag, name, value, found is not None and found.hides(name))
     return passed
 
 
-def pass_proxies(flag: str, facts: Facts, taken: Iterable[str]) -> Passed:
-    """The caller's proxies, by name; an empty one is not passed (RULINGS 12)."""
+def pass_proxies(flag: str, job: Job, facts: Facts, taken: Iterable[str]) -> Passed:
+    """The caller's proxies, by name; an empty one is not passed (RULINGS 12). What a batch system starts gets their values."""
     passed = Passed()
     for name in PROXIES:
-        if facts.environment.get(name) and name not in taken:
+        value = facts.environment.get(name)
+        if value and name not in taken:
+            passed += pass_variable(flag, name, value, secret="@" in value) if job.batch else pass_variable(flag, name, None)
+    return passed
+
+
+def pass_job(flag: str, job: Job, taken: Iterable[str]) -> Passed:
+    """What a batch system says of a job and its processes, by name: its client has the values where the job runs."""
+    passed = Passed()
+    for name in JOB_NAMES if job.batch else ():
+        if name not in taken:
             passed += pass_variable(flag, name, None)
     return passed
 

@@ -47,19 +47,21 @@ def setup_lines(job: Job) -> tuple[str, ...]:
     return (_FIND_MODULES, _WATCH, *own, _UNWATCH)
 
 
-def with_setup(job: Job, facts: Facts, command: Command, after: tuple[str, ...] = ()) -> Command:
-    """`command` behind the platform's shell lines, or as it is where there are none; `after` are lines of ours.
+def with_setup(job: Job, facts: Facts, command: Command, after: tuple[str, ...] = (),
+               before: tuple[str, ...] = ()) -> Command:
+    """`command` behind the platform's shell lines, or as it is where there are none; `before` and `after` them are lines of
+    ours.
 
     The lines run in bash, in sh where the machine has no bash.
     """
-    lines = setup_lines(job)
+    lines = (*before, *setup_lines(job), *after)
     if not lines:
         return command
     if _hidden(job):
         loads = tuple(f"module load {_module(job, name)}" for name in text_lines(job, "modules"))
         text = "\n".join((*loads, *text_lines(job, "setup")))
         command = replace(command, env=(*command.env, Variable(HIDDEN_LINES, text, secret=True)))
-    return in_shell((*lines, *after), command, find_shell(facts))
+    return in_shell(lines, command, find_shell(facts))
 
 
 def find_shell(facts: Facts) -> str:

@@ -106,8 +106,9 @@ def _payload(engine: Engine, view: View, prepared: Preparation) -> tuple[Step, t
              + environment(engine, devices) + mounts_of(engine, mounts, empty) + user_words(engine))
     variables = (*given.variables, Variable(f"{engine.prefix}_TMPDIR", place))
     verb = ("exec", *job.entrypoint) if job.entrypoint else ("run",)
-    command = engine.command("--quiet", verb[0], *given.words, prepared.image, *verb[1:], *job.words(view.paths), env=variables)
-    trial = engine.command("--quiet", "exec", *given.words, prepared.image, "true", env=variables)
+    command = engine.command("--quiet", verb[0], *given.words, prepared.image, *verb[1:], *job.words(view.paths), env=variables,
+                             lines=given.lines)
+    trial = engine.command("--quiet", "exec", *given.words, prepared.image, "true", env=variables, lines=given.lines)
     text = _EXEC_SIGN if job.entrypoint else _RUN_SIGN
     before = (*tmp_making(engine), Command(("mkdir", "-m", "700", "--", place, os.path.join(place, "home"), empty)),
               Command(("install", "-m", "666", "--", "/dev/stdin", sign), stdin=text.encode()))

@@ -10,12 +10,27 @@ from mlcube_cli.command import Command, Variable
 from mlcube_cli.errors import MachineError
 from mlcube_cli.facts import Facts, Observation, Probe, Tool
 from mlcube_cli.job import Job
+from mlcube_shell.batch_variables import DEVICES, JOB_NAMES
 from mlcube_shell.options import split_option
 from mlcube_shell.shell_setup import has_setup, with_setup
 from mlcube_shell.tools import SINGULARITIES, parse_singularity, singularity_can
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 NAMES = ("apptainer", "singularity")  # looked for in this order
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of shell of ours before and after those of the platform."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    def __add__(self, other: Lines) -> Lines:
+        return Lines(self.before + other.before, self.after + other.after)
+
+
+NO_LINES = Lines()
 
 
 @dataclass(frozen=True)
@@ -47,17 +62,17 @@ class Engine:
     def notes(self) -> tuple[str, ...]:
         if not self.assumed:
             return ()
-        return (f"{self.words[-1]} is not here; the plan assumes a current one",)
+        where = " on the node" if self.job.batch else ""
+        return (f"{self.words[-1]} is not here; the plan assumes a current one{where}",)
 
     def can(self, what: str) -> bool:
         return singularity_can(self.name, self.version, what)
 
-    def command(self, *words: str, env: tuple[Variable, ...] = (), cwd: str | None = None) -> Command:
-        """A command of the engine behind the platform's shell lines; sudo has to be told which variables to keep."""
-        return self.behind_setup(Command((*self.start(env), *words), env, cwd))
-
-    def behind_setup(self, command: Command) -> Command:
-        return with_setup(self.job, self.facts, command)
+    def command(self, *words: str, env: tuple[Variable, ...] = (), cwd: str | None = None, lines: Lines = NO_LINES) -> Command:
+        """A command of the engine behind the platform's shell lines, and `lines` of ours around these; sudo has to be told
+        which variables to keep."""
+        command = Command((*self.start(env), *words), env, cwd)
+        return with_setup(self.job, self.facts, command, lines.after, lines.before)
 
     def as_root(self) -> tuple[str, ...]:
         """The words before the engine's own that give it root's rights; none without sudo."""
@@ -65,7 +80,8 @@ class Engine:
 
     def start(self, env: tuple[Variable, ...] = ()) -> tuple[str, ...]:
         """The first words of a command that is given these variables."""
-        keep = tuple(dict.fromkeys(variable.name for variable in env if variable.value is not None))
+        later = tuple(f"{self.prefix}ENV_{name}" for name in (*DEVICES, *JOB_NAMES)) if env and self.job.batch else ()
+        keep = tuple(dict.fromkeys((*(variable.name for variable in env if variable.value is not None), *later)))
         if self.sudo and keep:
             return (self.words[0], f"--preserve-env={','.join(keep)}", *self.words[1:])
         return self.words
@@ -73,7 +89,8 @@ class Engine:
 
 def find_engine(job: Job, facts: Facts) -> Engine:
     """The platform's `singularity`, else the first of apptainer and singularity. Raises facts.Missing, DefinitionError,
-    and MachineError when it is not there or too old (unless the job says that a plan may assume it)."""
+    and MachineError when it is not there or too old (unless the job says that a plan may assume it, or is one that a batch
+    system starts elsewhere)."""
     given = split_option(job, "singularity", facts)
     candidates = (given,) if given else tuple((name,) for name in NAMES)
     if not has_setup(job):
@@ -88,7 +105,7 @@ def find_engine(job: Job, facts: Facts) -> Engine:
         said = facts.probe(command)
         if said.exit_code == 0:
             return _known(job, facts, words, said)
-    if job.assume:
+    if job.assume or job.batch:
         return _absent(job, facts, given)
     raise _does_not_work(" ".join(candidates[-1]), facts.probe(probes[candidates[-1]]))
 
@@ -114,7 +131,7 @@ def _known(job: Job, facts: Facts, words: tuple[str, ...], said: Observation) ->
 
 
 def _absent(job: Job, facts: Facts, given: tuple[str, ...]) -> Engine:
-    if job.assume:
+    if job.assume or job.batch:
         words = given or (NAMES[0],)
         return Engine(job, facts, words, _named(words), assumed=True)
     what = f"'{' '.join(given)}' is not" if given else "neither apptainer nor singularity is"

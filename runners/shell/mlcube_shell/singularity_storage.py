@@ -16,7 +16,7 @@ _IN_NAME_SPACE = ("unshare", "--map-root-user", "--map-auto")  # as root over on
 
 
 def tmp_directory(engine: Engine) -> str:
-    """Where temporary files go: as the platform says, as the caller's environment says, `/tmp`.
+    """Where temporary files go: as the platform says, as the caller's environment says, `/tmp`; of a batch job, on its node.
 
     Raises facts.Missing, DefinitionError for a name that the engine cannot use, MachineError where nothing can be written.
     """
@@ -36,9 +36,10 @@ def tmp_directory(engine: Engine) -> str:
 
 
 def tmp_making(engine: Engine) -> tuple[Command, ...]:
-    """Make that directory where it is absent."""
+    """Make that directory where it is absent. Of nodes that a batch system chooses nothing is known."""
     place = tmp_directory(engine)
-    return () if engine.facts.path(place).kind == "directory" else (Command(("mkdir", "-p", "--", place)),)
+    there = place == "/tmp" if engine.job.batch else engine.facts.path(place).kind == "directory"
+    return () if there else (Command(("mkdir", "-p", "--", place)),)
 
 
 def tmp_notes(engine: Engine) -> tuple[str, ...]:
@@ -57,7 +58,10 @@ def _of_caller(engine: Engine) -> str:
 
 
 def _stated(engine: Engine) -> tuple[str, str]:
-    """The variable that counts, and its directory; empty where there is none."""
+    """The variable that counts, and its directory; empty where there is none. What the caller's say of the machine that jobs
+    are submitted from is not so on nodes."""
+    if engine.job.batch:
+        return "", ""
     stated = ((name, engine.facts.environment.get(name, "")) for name in _VARIABLES)
     return next(((name, os.path.normpath(path)) for name, path in stated if os.path.isabs(path)), ("", ""))
 

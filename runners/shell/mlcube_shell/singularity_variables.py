@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from mlcube_cli.command import Variable
 from mlcube_cli.facts import PathKind
 from mlcube_cli.job import Job
+from mlcube_shell.batch_variables import NODE, RANKS, is_of_job, passing_lines, removing_lines
 from mlcube_shell.gpus import HIDDEN, Request, chosen_devices, request_of, share_of
 from mlcube_shell.options import flag_option, mapping_option, refuse
 from mlcube_shell.passing import PROXIES
-from mlcube_shell.singularity_engine import Engine
+from mlcube_shell.singularity_engine import NO_LINES, Engine, Lines
 
+_OF_THE_CALLER = ("APPTAINERENV_", "SINGULARITYENV_")
+# --nvccli reads this one, from the engine's own environment
+_NVIDIA = '[ -z "${CUDA_VISIBLE_DEVICES-}" ] || export NVIDIA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # with another one, the engine sets none of them, and goes on ([T] 1.4)
-
-# What a batch system and its like say of the devices and processes of a job (RULINGS 21).
-_DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
-            "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
-_JOB_PREFIXES = ("SLURM_", "PMI_", "PMIX_")
-_NOT_PASSED = ("SLURM_JWT",)  # a key to the batch system
-
 
 @dataclass(frozen=True)
 class Words:
-    """Words of the command line, variables of the engine's own environment, and what is to be said."""
+    """Words of the command line, variables of the engine's own environment, what is to be said, and what a shell does
+    where the command runs."""
 
     words: tuple[str, ...] = ()
     variables: tuple[Variable, ...] = ()
     notes: tuple[str, ...] = ()
+    lines: Lines = NO_LINES
 
     def __add__(self, other: Words) -> Words:
-        return Words(self.words + other.words, self.variables + other.variables, self.notes + other.notes)
+        return Words(self.words + other.words, self.variables + other.variables, self.notes + other.notes,
+                     self.lines + other.lines)
 
 
 def is_on(job: Job, name: str, default: bool) -> bool:
@@ -48,15 +48,16 @@ def is_on(job: Job, name: str, default: bool) -> bool:
 def environment(engine: Engine, gpus: tuple[tuple[str, str], ...]) -> Words:
     """The task's variables as APPTAINERENV_NAME, which hold any value and stand in no argv; the caller's own are taken out.
 
-    Later ones win: what devices and batch jobs say, proxies, defaults of ours, what the platform says. Raises
-    DefinitionError for a name that the engine does not take.
+    Later ones win: what devices and batch jobs say, proxies, defaults of ours, what the platform says. Of a job that a batch
+    system starts, lines of shell do the first of these where it runs. Raises DefinitionError for a name that the engine does
+    not take.
     """
     job, caller = engine.job, engine.facts.environment
     found: dict[str, Variable] = {}
     for name in sorted(caller):
         if not _NAME.match(name):
             continue
-        if name in _DEVICES or (name.startswith(_JOB_PREFIXES) and name not in _NOT_PASSED):
+        if is_of_job(name) and name not in (*RANKS, NODE) and not job.batch:
             found[name] = Variable(name, caller[name])
         elif name in PROXIES and caller[name]:
             found[name] = Variable(name, caller[name], secret="@" in caller[name])
@@ -68,6 +69,8 @@ def environment(engine: Engine, gpus: tuple[tuple[str, str], ...]) -> Words:
         if option is not None and not _NAME.match(name):
             raise refuse(option, f"{name!r}: {engine.name} takes letters, digits and '_' for a variable's name",
                          "call it otherwise, or use docker")
+        if value is None and job.batch and is_of_job(name):
+            continue  # the job's own, not the caller's
         if value is None and name not in caller:
             notes.append(f"'env' passes {name} on, but it is not set here")
         elif name != "HOME" or not is_on(job, "contain", True):
@@ -75,13 +78,18 @@ def environment(engine: Engine, gpus: tuple[tuple[str, str], ...]) -> Words:
             found[name] = Variable(name, caller[name] if value is None else value, secret)
     given = tuple(Variable(f"{engine.prefix}ENV_{name}", escaped(engine, one.value or ""), one.secret)
                   for name, one in found.items())
-    return Words(variables=(*stripped(engine, {one.name for one in given}), *given), notes=tuple(notes))
+    names = {one.name for one in given}
+    if job.batch:
+        lines = Lines(removing_lines(_OF_THE_CALLER, names),
+                      passing_lines(f"{engine.prefix}ENV_", found, escaped=not engine.can("no_eval")))
+        return Words(variables=given, notes=tuple(notes), lines=lines)
+    return Words(variables=(*stripped(engine, names), *given), notes=tuple(notes))
 
 
 def stripped(engine: Engine, kept: set[str]) -> tuple[Variable, ...]:
     """The caller's APPTAINERENV_ and SINGULARITYENV_ variables, removed: they would pass --cleanenv (RULINGS 21)."""
     return tuple(Variable(name, None) for name in sorted(engine.facts.environment)
-                 if name.startswith(("APPTAINERENV_", "SINGULARITYENV_")) and name not in kept)
+                 if name.startswith(_OF_THE_CALLER) and name not in kept)
 
 
 def escaped(engine: Engine, value: str) -> str:
@@ -106,6 +114,8 @@ def accelerators(engine: Engine) -> tuple[Words, tuple[tuple[str, str], ...]]:
         return Words(("--no-nv", "--no-rocm")), HIDDEN
     if not request.wanted:
         return Words((*(("--nv",) if nv else ()), *(("--rocm",) if rocm else ()))), ()
+    if job.batch:  # which devices, the batch system says where the job runs
+        return Words(("--rocm",)) if rocm else Words(("--nv",), lines=Lines(after=(_NVIDIA,))), ()
     nodes = {"--nv": ("/dev/nvidiactl", "/dev/dxg"), "--rocm": ("/dev/kfd",)}
     facts.need(*(PathKind(path) for paths in nodes.values() for path in paths))
     there = [word for word, paths in nodes.items() if any(facts.path(path).kind != "absent" for path in paths)]
