@@ -87,7 +87,7 @@ def _around(path: Path, text: str) -> Mapping[str, str] | None:
         return {"mlcube.yaml": text, "a.py": ""}
     if kind == "mlcube_task":
         return {"mlcube.yaml": ROOT, "tasks/a.yaml": text, "platforms/docker.yaml": "schema_type: mlcube_docker\nimage: a\n"}
-    if kind in ("mlcube_docker", "mlcube_singularity", "mlcube_local", "mlcube_platform", "mlcube_ssh"):
+    if kind in ("mlcube_docker", "mlcube_singularity", "mlcube_local", "mlcube_platform", "mlcube_ssh", "mlcube_slurm"):
         return {**directory, f"platforms/{kind[7:]}.yaml": text, "build/mnist.py": "", "build/requirements.txt": ""}
     if kind == "mlbox":
         return {"mlbox.yaml": text, "implementation/mlbox_implementation.yaml": IMPLEMENTATION}

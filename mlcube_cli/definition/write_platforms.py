@@ -7,6 +7,7 @@ import os
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.definition.model import Cube, Platform
 from mlcube_cli.definition.options import dialect_defaults
+from mlcube_cli.definition.platforms import CARRIERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ _SINGULARITY: Mapping[str, Mapping[str, str]] = {
 def written_options(cube: Cube, platform: Platform, target: str, is_file: Callable[[str], bool]) -> dict[str, Data]:
     """The options that a definition in the dialect `target` states: those of the cube's own definition, and what its dialect
     sets otherwise than `target` does, as far as it has an effect."""
-    written = _stated(platform)
+    written = _stated(cube, platform)
     theirs = _defaults(target, cube, platform)
     for name, value in _defaults(cube.dialect, cube, platform).items():
         if name not in written and theirs.get(name) != value and _matters(name, cube, platform, target, is_file):
@@ -35,7 +36,7 @@ def written_options(cube: Cube, platform: Platform, target: str, is_file: Callab
 def option_meaning(cube: Cube, platform: Platform, ignored: Callable[[str], bool]) -> dict[str, Data]:
     """All options that count, stated or not; `ignored` says which ones count only where they are stated."""
     defaults = {name: value for name, value in _defaults(cube.dialect, cube, platform).items() if not ignored(name)}
-    return {**defaults, **_stated(platform)}
+    return {**defaults, **_stated(cube, platform)}
 
 
 def has_no_effect(whole: Cube, target: str, is_file: Callable[[str], bool]) -> Callable[[str, str], bool]:
@@ -49,12 +50,19 @@ def has_no_effect(whole: Cube, target: str, is_file: Callable[[str], bool]) -> C
     return ignored
 
 
-def _stated(platform: Platform) -> dict[str, Data]:
+def _stated(cube: Cube, platform: Platform) -> dict[str, Data]:
+    """What the definition says, such that it reads back as the same; what runs inside by a name, which every dialect knows."""
     stated = {option.name: option.value for option in platform.options if option.origin != "default"}
+    if platform.runner not in CARRIERS:
+        return stated
+    inside = str(stated.get("platform") or "")
+    name = os.path.splitext(os.path.basename(inside))[0]
+    if inside.endswith((".yaml", ".yml")) and cube.platform(inside) is None and cube.platform(name) is not None:
+        stated["platform"] = name
     if platform.runner == "slurm":
         from mlcube_cli.definition.slurm_options import written_slurm
 
-        return {name: written_slurm(name, value) for name, value in stated.items()}
+        stated = {name: written_slurm(name, value) for name, value in stated.items()}
     return stated
 
 
@@ -68,7 +76,7 @@ def _defaults(dialect: str, cube: Cube, platform: Platform) -> Mapping[str, str]
 def _matters(name: str, cube: Cube, platform: Platform, target: str, is_file: Callable[[str], bool]) -> bool:
     """Does a default have an effect: build options where there is a build file by either dialect's rules, or one is named;
     `image_dir` where the image's name is relative to it."""
-    stated = _stated(platform)
+    stated = _stated(cube, platform)
     if name == "image_dir":
         image = str(stated.get("image") or "")
         return bool(image) and image[0] not in "/~$" and ":" not in image
