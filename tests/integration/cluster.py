@@ -246,7 +246,7 @@ class Cluster:
         return self.submit(f"sleep {seconds}", "--partition=urgent", f"--nodelist={nodes}", "--exclusive", "--mem=0")
 
     def end_soon(self, job: str) -> None:
-        """The time of a running job is over now: Slurm looks for that every 30 seconds, and a signal before the end gets lost."""
+        """The time of a running job is over now: Slurm looks for that every 30 seconds. A signal before the end gets lost."""
         self.run("scontrol", "update", f"jobid={job}", "EndTime=now")
 
     def cancel_all(self) -> None:
