@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from mlcube_cli import TYPE_CHECKING
-from mlcube_cli.command import Command, Plan, Step, Stop
+from mlcube_cli.command import Command, Plan, Step, Stop, Variable
 from mlcube_cli.errors import DefinitionError
+from mlcube_shell.slurm_batch import DIRECTORY
 from mlcube_shell.slurm_checks import limits
 from mlcube_shell.slurm_requests import directives
 
@@ -44,7 +46,12 @@ exit "$code"
 """
 _RANK = """\
 RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS NODE_RANK=$SLURM_NODEID
-LOCAL_WORLD_SIZE=${SLURM_STEP_TASKS_PER_NODE%%[!0-9]*}
+rest=$SLURM_STEP_TASKS_PER_NODE seen=0  # such as 2(x3),1
+while [ "$seen" -le "$NODE_RANK" ]; do
+  one=${rest%%,*} rest=${rest#*,} times=1
+  case $one in *"(x"*) times=${one#*x} times=${times%")"};; esac
+  LOCAL_WORLD_SIZE=${one%%"("*} seen=$((seen + times))
+done
 export RANK LOCAL_RANK WORLD_SIZE NODE_RANK LOCAL_WORLD_SIZE
 trap : HUP INT QUIT TERM USR1 USR2 XCPU
 "$@"
@@ -104,7 +111,8 @@ def for_allocation(platform: Platform, plan: Plan, facts: Facts) -> Plan:
         words += ("--pty",)
     note = f"in the nodes that you hold (job {facts.environment.get('SLURM_JOB_ID', '')}): nothing is queued"
     plan = _ranked(platform, plan, words, True)
-    return replace(plan, notes=(note, *plan.notes))
+    steps = tuple(_with_room(step, plan, facts) for step in plan.steps) if facts.cache else plan.steps
+    return replace(plan, steps=steps, notes=(note, *plan.notes))
 
 
 def ranks(platform: Platform) -> str:
@@ -153,6 +161,17 @@ def _ranked(platform: Platform, plan: Plan, words: tuple[str, ...], elsewhere: b
         return _on_nodes(changed) if elsewhere else changed
 
     return replace(plan, steps=tuple(change(step) for step in plan.steps))
+
+
+def _with_room(step: Step, plan: Plan, facts: Facts) -> Step:
+    """The task's step with a directory that its ranks know, as a batch job has one: in our cache, which nodes mostly see."""
+    if not step.payload or facts.cache is None:
+        return step
+    run = next(task.run_id for task in plan.tasks if task.task == step.task)
+    place = os.path.join(facts.cache, f"ranks-{run}")
+    command = replace(step.command, env=(*step.command.env, Variable(DIRECTORY, place)))
+    return replace(step, command=command, before=(Command(("mkdir", "-p", "--", place)), *step.before),
+                   after=(*step.after, Command(("rm", "-rf", "--", place))))
 
 
 def _stop(name: str, grace: float) -> Stop:

@@ -71,7 +71,7 @@ def submit(batch: Batch, nonce: str) -> str:
     """
     queue = _queue_array(batch) if batch.array else _queue_chain(batch.parts)
     return "\n".join((f"printf '%s\\n' '{answer_line(nonce)}'", f"mlc_directory={quote(batch.directory)}", _SUBMIT,
-                      "mlc_write() {", *_writing(batch), "}", "mlc_queue_all() {", *(f"  {line}" for line in queue), "}",
+                      "mlc_write() {", *_writing(batch, nonce), "}", "mlc_queue_all() {", *(f"  {line}" for line in queue), "}",
                       "mlc_submit", "printf '%s\\n' \"$mlc_answer\"", ""))
 
 
@@ -83,8 +83,8 @@ def chunks(numbers: Iterable[int], largest: int | None) -> Iterator[tuple[int, l
     yield from sorted(found.items())
 
 
-def _writing(batch: Batch) -> Iterator[str]:
-    """The lines that make directories and files. `printf` is the shell's own: a thousand members cost no process each."""
+def _writing(batch: Batch, nonce: str) -> Iterator[str]:
+    """The lines that make directories and files."""
     places = [part.directory for part in batch.parts]
     places += [place for part in batch.parts for _, place in part.runs]
     for start in range(0, len(places), _TOGETHER):
@@ -99,12 +99,19 @@ def _writing(batch: Batch) -> Iterator[str]:
         text = part.text.replace(FUNCTIONS, shared, 1) if shared else part.text
         hidden = "".join(f"{name}={quote(value)}\n" for name, value in part.secrets.items())
         for name, content in ((MARK, f"{MARK}\n"), ("program", text), ("prepare.log", ""), ("said", "")):
-            yield _file(part.directory, name, content)
+            readable = name == "program" and not batch.array and content.endswith("\n")
+            yield _document(part.directory, name, content, nonce) if readable else _file(part.directory, name, content)
         if hidden:
             yield _file(part.directory, "secrets", hidden)
 
 
+def _document(directory: str, name: str, content: str, nonce: str) -> str:
+    """A file whose text stands in the script as it is, for whoever reads that (`--dry-run`)."""
+    return f"  cat >{quote(os.path.join(directory, name))} <<'mlc_end_{nonce}' || return\n{content}mlc_end_{nonce}"
+
+
 def _file(directory: str, name: str, content: str) -> str:
+    """The same without a process: `printf` is the shell's own, and an array may have a thousand members."""
     return f"  printf %s {quote(content)} >{quote(os.path.join(directory, name))} || return"
 
 
