@@ -8,7 +8,7 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.job import Argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
 HIDDEN = "***"
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-")
@@ -174,28 +174,21 @@ def ssh_value(path: str) -> str:
 
 def shell_line(command: Command) -> str:
     """The command ready to paste, in one line, secrets as `NAME=***`."""
-    words = [*_assignments(command, quote), *(quote(word) for word in _guarded(command.argv))]
+    words = [*assignments(command, quote), *(quote(word) for word in guarded(command.argv))]
     line = " ".join(words)
     return f"cd {quote(command.cwd)} && {line}" if command.cwd else line
 
 
-def _guarded(argv: tuple[str, ...]) -> tuple[str, ...]:
+def guarded(argv: tuple[str, ...]) -> tuple[str, ...]:
     """The words such that the first one is started: the shell, and `env`, take a first word with `=` for an assignment."""
     return ("sh", "-c", 'exec "$@"', "sh", *argv) if argv and "=" in argv[0] else argv
 
 
-def _assignments(command: Command, word_of: Callable[[str], str]) -> list[str]:
+def assignments(command: Command, word_of: Callable[[str], str]) -> list[str]:
     removed = [word for variable in command.env if variable.value is None for word in ("-u", variable.name)]
     given = [f"{variable.name}={HIDDEN if variable.secret else word_of(variable.value)}"
              for variable in command.env if variable.value is not None]
     return (["env", *removed] if removed else []) + given
-
-
-def secrets(plan: Plan) -> tuple[str, ...]:
-    """Names of the variables whose values the script does not state."""
-    commands = (command for step in plan.steps for command in commands_of(step))
-    names = [variable.name for command in commands for variable in command.env if variable.secret]
-    return tuple(dict.fromkeys(names))
 
 
 def commands_of(step: Step) -> tuple[Command, ...]:
@@ -214,91 +207,9 @@ def task_steps(plan: Plan) -> tuple[tuple[Step, ...], ...]:
     return tuple(steps for steps in found if steps)
 
 
-def script(plan: Plan) -> str:
-    """The plan as a POSIX sh script that does what `run` does; RULINGS 29 names the two exceptions, stated in its head."""
-    base = _common_run_id(plan)
-    lines = ["#!/bin/sh", f"# mlcube: platform {_comment(plan.platform)}", "set -eu"]
-    if base:
-        lines += ["# RUN_ID names what this run creates; `mlcube run` makes a new one each time.",
-                  'RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}']
-    places = {**({base: '"$RUN_ID"'} if base else {}), **{stand_in(name): _quoted_in_shell(name) for name in secrets(plan)}}
-    for name in secrets(plan):
-        lines.append(f': "${{{name}:?its value is secret and not printed: export {name} first}}"; export {name}')
-    for note in plan.notes:
-        lines.append(f"# note: {_comment(note)}")
-    interactive = any(task.interactive for task in plan.tasks)
-    for step in plan.steps:
-        lines += ["", f"# {_comment(step.title)}", *_step_lines(step, places, interactive)]
-    return "\n".join(lines) + "\n"
-
-
-def _comment(text: str) -> str:
-    return text.translate(_BLANKS)
-
-
-def _common_run_id(plan: Plan) -> str:
-    """The part of the run ids that all tasks of one command share: `ID` of `ID-1`, `ID-2`."""
-    return plan.tasks[0].run_id.rsplit("-", 1)[0] if plan.tasks else plan.run_id
-
-
-def _step_lines(step: Step, places: Mapping[str, str], interactive: bool) -> list[str]:
-    """The step's lines; what comes after them is done on the ways out as well."""
-    line = _command_text(step.command, places, interactive and step.payload)
-    if step.otherwise:
-        line = f"{{ {line} || {_command_text(step.otherwise, places)}; }}"
-    lines = [*(_command_text(command, places) for command in step.before), line,
-             *(_command_text(command, places) for command in step.then)]
-    if step.after:
-        tidy = [f"  {_command_text(command, places)} 2>/dev/null || :" for command in step.after]
-        lines = ["tidy() {", *tidy, "}", "trap tidy EXIT; trap 'exit 130' INT; trap 'exit 143' TERM", *lines,
-                 "tidy; trap - EXIT INT TERM"]
-    if step.unless:
-        skip = f"{_command_text(step.unless, places)} >/dev/null 2>&1 ||"
-        lines = [f"{skip} {lines[0]}"] if len(lines) == 1 else [f"{skip} {{", *lines, "}"]
-    return lines
-
-
-def _command_text(command: Command, places: Mapping[str, str], interactive: bool = False) -> str:
-    words = [*_script_assignments(command, places), *(_script_word(word, places) for word in _guarded(command.argv))]
-    line = " ".join(words)
-    if command.stdin is None:
-        line += "" if interactive else " </dev/null"
-    else:
-        line = f"{_printing(command.stdin.decode('utf-8', 'surrogateescape'), places)} | {line}"
-    return f"(cd {quote(command.cwd)} && {line})" if command.cwd else line
-
-
-def _printing(text: str, places: Mapping[str, str]) -> str:
-    """The command that prints this text. No word holds a NUL byte: a text with some is printed in parts that end with one."""
-    if "\0" not in text:
-        return f"printf %s {_script_word(text, places)}"
-    *parts, last = text.split("\0")
-    line = " ".join(("printf '%s\\0'", *(_script_word(part, places) for part in parts)))
-    return f"{{ {line}; {_printing(last, places)}; }}" if last else line
-
-
-def _script_assignments(command: Command, places: Mapping[str, str]) -> list[str]:
-    shown = Command((), tuple(variable for variable in command.env if not variable.secret))
-    return _assignments(shown, lambda word: _script_word(word, places))
-
-
 def stand_in(name: str) -> str:
     """What stands inside a script that a command reads for the value of a secret variable: text that `quote` quotes."""
     return f"<the value of {name}>"
-
-
-def _quoted_in_shell(name: str) -> str:
-    """The variable's value, as it stands between the single quotes of a script inside the script."""
-    return f"\"$(printf %s \"${name}\" | sed \"s/'/'\\\\\\\\''/g\")\""
-
-
-def _script_word(word: str, places: Mapping[str, str]) -> str:
-    """The word, with what is only known when the script runs in its place."""
-    for place, instead in places.items():
-        if place in word:
-            rest = {other: text for other, text in places.items() if other != place}
-            return instead.join(_script_word(part, rest) if part else "" for part in word.split(place))
-    return quote(word)
 
 
 def as_data(step: Step) -> dict[str, object]:

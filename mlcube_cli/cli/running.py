@@ -189,7 +189,7 @@ def show(plan: Plan, as_json: bool) -> int:
 
         output.json_result(plan_data(plan))
     else:
-        from mlcube_cli.command import script
+        from mlcube_cli.script import script
 
         output.result(script(plan))
     return 0

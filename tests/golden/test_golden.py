@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 import yaml
 
-from mlcube_cli.command import Plan, as_data, script
+from mlcube_cli.command import Plan, as_data
 from mlcube_cli.errors import Location
 from mlcube_cli.identity import Pin
 from mlcube_cli.parcels import Load, Parcel
 from mlcube_cli.relocation import Relocation, moved
 from mlcube_cli.runner import REMOTE, RUNNERS, load_carrier, load_runner
+from mlcube_cli.script import script
 from tests.world import World, job_of
 
 HERE = Path(__file__).parent

@@ -10,13 +10,14 @@ import json
 import os
 import sys
 
-from mlcube_cli.command import Plan, script
+from mlcube_cli.command import Plan
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import Location, MLCubeError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Argument, Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Session
+from mlcube_cli.script import script
 from mlcube_shell import local
 
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 
-from mlcube_cli.command import Plan, Step, script
+from mlcube_cli.command import Plan, Step
 from mlcube_cli.errors import DefinitionError, MachineError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Outcome, Session, ask
+from mlcube_cli.script import script
 from mlcube_shell import docker
 from tests.conftest import DOCKER_AND_PODMAN
 from tests.world import job_of

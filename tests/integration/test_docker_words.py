@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlcube_cli.command import Plan, script
+from mlcube_cli.command import Plan
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.process import Session
+from mlcube_cli.script import script
 from mlcube_shell import docker
 from tests.world import job_of
 

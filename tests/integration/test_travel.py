@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from mlcube_cli.command import Command, Plan, Step, find_reason, script
+from mlcube_cli.command import Command, Plan, Step, find_reason
 from mlcube_cli.manifest import changed_since, take_manifest
 from mlcube_cli.observe import machine, with_facts
 from mlcube_cli.parcels import Load, Parcel
+from mlcube_cli.script import script
 from mlcube_shell import rsync
 from mlcube_shell.rsync import Travel, list_command, parse_listing, pull_paths, push_code, push_paths
 from mlcube_shell.travel import bring_outputs, send_code, send_inputs, user_rules

@@ -22,10 +22,10 @@ from mlcube_cli.command import (
     in_shell,
     merge,
     quote,
-    script,
     shell_line,
 )
 from mlcube_cli.report import plan_data
+from mlcube_cli.script import script
 
 WORDS = st.binary(max_size=40).filter(lambda raw: b"\0" not in raw).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from mlcube_cli.command import HIDDEN, Plan, Step, as_data, merge, script
+from mlcube_cli.command import HIDDEN, Plan, Step, as_data, merge
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import DefinitionError, Location, MachineError
 from mlcube_cli.facts import Probe
+from mlcube_cli.script import script
 from mlcube_shell import docker
 from mlcube_shell.docker_image import copied_sources
 from tests.world import World, job_of

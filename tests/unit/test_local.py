@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlcube_cli.command import Command, Plan, Variable, script
+from mlcube_cli.command import Command, Plan, Variable
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import DefinitionError, Location, MachineError
 from mlcube_cli.facts import (
@@ -24,6 +24,7 @@ from mlcube_cli.facts import (
 )
 from mlcube_cli.job import Argument, Job
 from mlcube_cli.runner import load_runner
+from mlcube_cli.script import script
 from mlcube_shell import local
 
 PYTHON = "cpython\n3.11.7\nlinux-x86_64\ncpython-311-x86_64-linux-gnu\nyes\n/usr/bin/python3.11"

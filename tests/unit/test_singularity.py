@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from mlcube_cli.command import Plan, Step, find_reason, script
+from mlcube_cli.command import Plan, Step, find_reason
 from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.errors import DefinitionError, Location, MachineError, PreparationError
+from mlcube_cli.script import script
 from mlcube_shell import singularity
 from mlcube_shell.singularity_trouble import BUILD_REASONS, RUN_REASONS
 from mlcube_shell.tools import has_virtual_machines, parse_singularity, singularity_can

@@ -9,19 +9,21 @@ RUN_ID=${RUN_ID:-$(date -u +%Y%m%dT%H%M%S)-$$}
 sh -c '[ -n "$(find "$1" -prune -type d -user "$2" -perm 700 2>/dev/null)" ] && shift 2 && exec "$@"' sh /tmp/mlcube-1000 1000 ssh -O check -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box </dev/null >/dev/null 2>&1 || sh -c 'mkdir -m 700 "$1" 2>/dev/null; [ -n "$(find "$1" -prune -type d -user "$2" -perm 700 2>/dev/null)" ] || { echo "mlcube: others could write into $1" >&2; exit 1; }; shift 2 && exec "$@"' sh /tmp/mlcube-1000 1000 ssh -T -o ControlMaster=auto -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -o ControlPersist=600 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box true </dev/null
 
 # make the cube's directory there
-printf %s 'set -eu
+text_1() {
+cat <<'mlcube_text_ends'
+set -eu
 umask 077
 root=/home/ada/.mlcube/cubes/mnist-1a2b3c4d
 marker=$root/.mlcube-remote
 cube=digits
 for one in "$root" "$marker"; do
   if [ -e "$one" ] && [ -z "$(find -H "$one" -prune -user "$(id -u)")" ]; then
-    printf '"'"'%s belongs to another user\n'"'"' "$one" >&2
+    printf '%s belongs to another user\n' "$one" >&2
     exit 3
   fi
 done
 if [ ! -e "$marker" ] && [ -e "$root" ] && { ! found=$(ls -A "$root" 2>/dev/null) || [ -n "$found" ]; }; then
-  printf '"'"'%s is there already, and mlcube did not make it\n'"'"' "$root" >&2
+  printf '%s is there already, and mlcube did not make it\n' "$root" >&2
   exit 3
 fi
 mkdir -p "$root"
@@ -29,17 +31,19 @@ name=
 if [ -s "$marker" ]; then
   { IFS= read -r found || :; IFS= read -r name || :; } < "$marker"
   if [ "$found" != 1a2b3c4d ] && [ "$name" != "$cube" ]; then
-    printf '"'"'%s belongs to another cube: %s\n'"'"' "$root" "$name" >&2
+    printf '%s belongs to another cube: %s\n' "$root" "$name" >&2
     exit 3
   fi
 else
   chmod 700 "$root"
 fi
 if [ ! -s "$marker" ] || [ "$name" != "$cube" ]; then
-  printf '"'"'%s\n%s\n'"'"' 1a2b3c4d "$cube" > "$marker"
+  printf '%s\n%s\n' 1a2b3c4d "$cube" > "$marker"
 fi
 mkdir -p /home/ada/.mlcube/cubes/mnist-1a2b3c4d/code /home/ada/.mlcube/cubes/mnist-1a2b3c4d/workspace /home/ada/.mlcube/cubes/mnist-1a2b3c4d/runs /home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial
-' | ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box 'exec sh -s'
+mlcube_text_ends
+}
+text_1 | ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30 box 'exec sh -s'
 
 # send the cube to box
 rsync --recursive --links --perms --times --sparse --partial-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --secluded-args --temp-dir=/home/ada/.mlcube/cubes/mnist-1a2b3c4d/partial --compress --modify-window=-1 '--rsh=ssh -T -o BatchMode=yes -o ControlMaster=no -o ControlPath=/tmp/mlcube-1000/6fe4418b653092e1 -l ada -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ConnectTimeout=30' --delete '--filter=- .git' '--filter=- .mlcube' '--filter=- .mlcube-partial' '--filter=- /workspace' '--filter=- *.log' '--filter=- drafts/' '--filter=- *.sif' '--filter=- *.simg' '--filter=- *.img' '--filter=- __pycache__/' '--filter=- .venv/' '--filter=- .tox/' '--filter=- .nox/' '--filter=- .pytest_cache/' '--filter=- .mypy_cache/' '--filter=- .ruff_cache/' '--filter=- .ipynb_checkpoints/' '--filter=- .DS_Store' /cube/ box:/home/ada/.mlcube/cubes/mnist-1a2b3c4d/code/ </dev/null
