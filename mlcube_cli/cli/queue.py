@@ -120,7 +120,7 @@ def _own(plan: Plan) -> tuple[Step, ...]:
 
 def _part(queue: Queue, job: Job, plan: Plan, layout: Layout) -> Part:
     signal = str(queue.platform.option("signal_before_end") or "none")
-    layout = replace(layout, batch=True, **({} if signal == "none" else {"last_signal": signal}))
+    layout = replace(layout, batch=True, last_signal=layout.last_signal if signal == "none" else signal)
     text = queue.scheduler.batch_file(queue.platform, job, plan, layout.directory, program(plan, layout),
                                       tuple(layout.tasks.values()))
     return Part(layout.directory, tuple(layout.tasks.items()), text, secrets_of(plan, layout))

@@ -58,11 +58,16 @@ mlc_clean_up() {
 # A step that did not succeed: whose doing was it? The number alone does not tell (RULINGS 20).
 mlc_judge() {
   if [ "$mlc_requests" -gt 0 ]; then mlc_result=cancelled; fi
+  if [ "$mlc_result" = cancelled ] && [ -n "$mlc_batch" ]; then
+    if [ "$mlc_requests" -eq 0 ] || mlc_is_time_up; then mlc_result=timed_out; fi
+  fi
   case $mlc_result in
     cancelled) mlc_finish cancelled $((128 + ${mlc_signal:-15})) "task '$mlc_task' was cancelled"
       [ -n "$mlc_task" ] || mlc_message="cancelled: $mlc_title"
       return;;
-    timed_out) mlc_finish timed_out 124 "task '$mlc_task' was ended: its time was up"; return;;
+    timed_out) mlc_finish timed_out 124 "task '$mlc_task' was ended: its time was up"
+      [ -n "$mlc_task" ] || mlc_message="ended: $mlc_title: its time was up"
+      return;;
   esac
   if [ -n "$mlc_own" ]; then mlc_judge_payload; else mlc_step_failed; fi
 }
@@ -162,6 +167,7 @@ mlc_queue() { [ -e "$2/state" ] || printf 'queued - - -\n' >"$2/state"; : >>"$2/
 mlc_set_up() {
   mlc_return=$(printf '\r')
   mlc_requests=0 mlc_signal='' mlc_due='' mlc_timer='' mlc_child='' mlc_run_id='' mlc_task='' mlc_grace=10 mlc_grace_up=10
+  mlc_last_call='' mlc_passed='' mlc_batch=${mlc_batch-}
   mlc_clock='' mlc_timeout='' mlc_step='' mlc_own='' mlc_place=''
   mlc_finish succeeded 0 ''
   mlc_traps
@@ -191,13 +197,14 @@ mlc_go() {
   mlc_set_up "$@"
   if [ "${1-}" = end ]; then mlc_end_orphans; return; fi
   mlc_umask=${1:-022}
+  [ -z "$mlc_batch" ] || mlc_start_over
   mlc_each_task mlc_queue
   mlc_now
   mlc_since=$mlc_time
   # nobody looks for the owner before there is a state
   mlc_find_uid
-  printf '%s\n' "uid=$mlc_uid" "host=$mlc_host" "boot=$mlc_boot" "pid=$$" "start=$mlc_my_start" "space=$mlc_space" \
-    >"$mlc_directory/owner"
+  mlc_put "$mlc_directory/owner" "$(printf '%s\n' "uid=$mlc_uid" "host=$mlc_host" "boot=$mlc_boot" "pid=$$" \
+    "start=$mlc_my_start" "space=$mlc_space")"
   printf '%s\n' "running - $mlc_since -" >"$mlc_directory/state"
   mlc_everything
   mlc_over
@@ -210,7 +217,22 @@ mlc_over() {
     [ -z "$mlc_help" ] || { printf '%s\n' "$mlc_help" >"$mlc_directory/hint"; } 2>/dev/null
   fi
   mlc_put "$mlc_directory/state" "$mlc_status $mlc_exit $mlc_since $mlc_time"
+  # a job that its batch system has ended may be started again
+  [ -z "$mlc_batch" ] || [ "$mlc_status" = cancelled ] || rm -f -- "$mlc_directory/secrets"
 }
+
+# A batch system starts a job again where it has been before: nothing of that is taken for a word of this time.
+mlc_start_over() {
+  [ -e "$mlc_directory/owner" ] || return 0
+  mlc_find_owner "$mlc_directory"
+  [ "$mlc_owner" != dead ] || mlc_end_rest
+  for mlc_file in "$mlc_directory"/cancel.*; do rm -f -- "$mlc_file"; done
+  rm -f -- "$mlc_directory/message" "$mlc_directory/hint" "$mlc_directory/at" "$mlc_directory/unstarted"
+  mlc_each_task mlc_requeue
+  mlc_say "the job starts again, on $mlc_host"
+}
+
+mlc_requeue() { mlc_put "$2/state" 'queued - - -'; }  # RUN_ID DIRECTORY
 
 # The step that was at work says how its container is ended and what it leaves; the rest bears the mark.
 mlc_end_orphans() {
@@ -219,22 +241,25 @@ mlc_end_orphans() {
   mlc_find_owner "$mlc_directory"
   [ "$mlc_owner" = dead ] || return 1
   mlc_since=$mlc_started
-  if [ -s "$mlc_directory/at" ]; then
-    read -r mlc_child mlc_started_then mlc_step mlc_mark <"$mlc_directory/at"
-    [ "$mlc_mark" != - ] || mlc_mark=''
-    mlc_look_at "$mlc_child"
-    # a leader that is gone may have left others in its session; one that is another process by now is none of ours
-    { [ -z "$mlc_start" ] || [ "$mlc_start" = "$mlc_started_then" ]; } && [ "$mlc_o_boot" = "$mlc_boot" ] || mlc_child=none
-    "mlc_set_$mlc_step"
-    mlc_requests=0
-    [ -z "$mlc_kill" ] || { mlc_succeeds "$mlc_kill" 10 999; mlc_take_away 1; }
-    mlc_kill_family "$mlc_child" "$mlc_mark"
-    mlc_clean_up
-    : >"$mlc_directory/at"
-  fi
+  mlc_end_rest
   mlc_each_task mlc_lose
   mlc_finish lost 4 'whoever supervised it was ended from outside'
   mlc_over
+}
+
+mlc_end_rest() {
+  [ -s "$mlc_directory/at" ] || return 0
+  read -r mlc_child mlc_started_then mlc_step mlc_mark <"$mlc_directory/at"
+  [ "$mlc_mark" != - ] || mlc_mark=''
+  mlc_look_at "$mlc_child"
+  # a leader that is gone may have left others in its session; one that is another process by now is none of ours
+  { [ -z "$mlc_start" ] || [ "$mlc_start" = "$mlc_started_then" ]; } && [ "$mlc_o_boot" = "$mlc_boot" ] || mlc_child=none
+  "mlc_set_$mlc_step"
+  mlc_requests=0
+  [ -z "$mlc_kill" ] || { mlc_succeeds "$mlc_kill" 10 999; mlc_take_away 1; }
+  mlc_kill_family "$mlc_child" "$mlc_mark"
+  mlc_clean_up
+  : >"$mlc_directory/at"
 }
 
 mlc_lose() {  # RUN_ID DIRECTORY

@@ -33,7 +33,7 @@ class Layout:
     first: tuple[Command, ...] = ()  # before everything else, as preparation
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # run id -> inputs that must be there just before it
     batch: bool = False  # a batch system starts it, perhaps more than once: the secrets stay, the exit code is the run's
-    last_signal: str = "TERM"  # of a batch job: what the task gets when its time there is nearly up
+    last_signal: str = "TERM@60"  # of a batch job: what the task gets when its time there is nearly up, how many seconds before
 
 
 def secrets_of(plan: Plan, layout: Layout | None = None) -> Mapping[str, str]:
@@ -74,8 +74,12 @@ def _lines(plan: Plan, layout: Layout) -> Iterator[str]:
     yield "# mlcube: supervises one run, until its end"
     yield FUNCTIONS
     yield f"mlc_directory={quote(layout.directory)} mlc_locks={quote(layout.locks)} mlc_token={token}"
+    if layout.batch:
+        name, _, notice = layout.last_signal.partition("@")
+        yield f"mlc_batch=1 mlc_last_signal={name} mlc_notice={notice or 60}"
     if secrets:
-        yield 'if [ -e "$mlc_directory/secrets" ]; then . "$mlc_directory/secrets"; rm -f -- "$mlc_directory/secrets"; fi'
+        gone = "" if layout.batch else ' rm -f -- "$mlc_directory/secrets";'
+        yield f'if [ -e "$mlc_directory/secrets" ]; then . "$mlc_directory/secrets";{gone} fi'
     calls = [f'"$1" "${{{name}-}}"' for name in secrets.values()]
     yield f"mlc_each_secret() {{ {'; '.join((*calls, ':'))}; }}"
     tasks = [f'"$1" {quote(run)} {quote(directory)}' for run, directory in layout.tasks.items()]

@@ -61,6 +61,7 @@ mlc_execute() {
   mlc_look_at "$mlc_child"
   printf '%s\n' "$mlc_child $mlc_start $mlc_step ${mlc_mark:--}" >"$mlc_directory/at"
   mlc_set_timer "$mlc_limit"
+  ! mlc_is_last_call || mlc_due=1
   if mlc_await "$mlc_child" 0; then mlc_clear_timer; mlc_settle; mlc_result=failed
   else mlc_clear_timer; mlc_result=timed_out; mlc_end
   fi

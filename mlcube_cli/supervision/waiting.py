@@ -56,8 +56,37 @@ mlc_on_term() {
   (mlc_sleep 0.2; kill -USR1 $$) 2>/dev/null &
 }
 
+# The time that a batch system gives is nearly up. TERM is the end of it; with another signal the task goes on until it ends.
+mlc_on_last_call() {
+  mlc_now
+  mlc_last_call=${mlc_time%.*}
+  mlc_is_last_call && mlc_due=1
+  (mlc_sleep 0.2; kill -USR1 $$) 2>/dev/null &
+}
+
+mlc_is_last_call() { [ -n "$mlc_last_call" ] && [ "$mlc_last_signal" = TERM ]; }
+
+# Once, to the task: its engine's client passes it on.
+mlc_pass_last_call() {
+  [ -n "$mlc_last_call" ] && [ -z "$mlc_passed" ] && [ "$mlc_last_signal" != TERM ] || return 0
+  mlc_passed=1
+  if [ -n "$mlc_kill" ] || [ -n "$mlc_passes_on" ]; then mlc_send "$mlc_last_signal" "$mlc_child"; return; fi
+  mlc_family "$mlc_child" "$mlc_mark"
+  mlc_send "$mlc_last_signal" $mlc_members
+}
+
+# Was a request to end the batch system's own, since the time is up? Such a one does not come before the notice has run out.
+mlc_is_time_up() {
+  mlc_now
+  case ${SLURM_JOB_END_TIME-} in
+    ''|*[!0-9]*) [ -n "$mlc_last_call" ] && [ $((${mlc_time%.*} - mlc_last_call)) -ge $((mlc_notice - 2)) ];;
+    *) [ $((SLURM_JOB_END_TIME - ${mlc_time%.*})) -le 2 ];;
+  esac
+}
+
 mlc_traps() {
   trap mlc_on_term TERM
+  [ -z "$mlc_batch" ] || trap mlc_on_last_call XCPU
   trap : USR1 HUP INT QUIT
   trap 'mlc_due=1' USR2
 }
@@ -74,7 +103,7 @@ mlc_listen() {
   done
 }
 
-mlc_may_go_on() { mlc_listen; [ "$mlc_requests" -eq 0 ]; }
+mlc_may_go_on() { mlc_listen; [ "$mlc_requests" -eq 0 ] && ! mlc_is_last_call; }
 
 # SECONDS (empty: none): mlc_due is set when they are over. The timer is ended by a signal that we do not trap: of one
 # that we do, a child that was just forked still has our handler, and would lose it.
@@ -105,6 +134,7 @@ mlc_clear_timer() {
 mlc_await() {
   while :; do
     mlc_listen
+    [ -z "$mlc_own" ] || [ "$2" -ne 0 ] || mlc_pass_last_call
     { [ -n "$mlc_due" ] || [ "$mlc_requests" -gt "$2" ]; } && kill -0 "$1" 2>/dev/null && return 1
     wait "$1" 2>/dev/null
     mlc_code=$?
