@@ -1,4 +1,4 @@
-"""The options of a slurm platform: one value whatever the spelling and the dialect, and what no job could have, with its place."""
+"""The options of a slurm platform: one value whatever the spelling, and what no job could have, with its place."""
 
 from __future__ import annotations
 
@@ -72,8 +72,9 @@ def test_what_no_job_could_have_is_an_error_with_its_place(tmp_path: Path, writt
     assert (found[0].location.file, found[0].location.line) == ("mlcube.yaml", 3)
 
 
-@pytest.mark.parametrize("written", ["time: tomorrow", "gpus: all", "nodes: 0", "memory: much", "work_dir: runs", "scratch: local",
-                                     "configure: jobs", "exclusive: perhaps", "signal_before_end: KILL@60", "ntasks: many",
+@pytest.mark.parametrize("written", ["time: tomorrow", "gpus: all", "nodes: 0", "memory: much", "work_dir: runs",
+                                     "scratch: local", "configure: jobs", "exclusive: perhaps",
+                                     "signal_before_end: KILL@60", "ntasks: many",
                                      "account: two words", 'partition: "a\\n#SBATCH --account=b"'])
 def test_a_fault_is_said_once(tmp_path: Path, written: str) -> None:
     assert [problem.severity for problem in inline(tmp_path, written).problems] == ["error"]
@@ -110,8 +111,9 @@ def test_what_a_stranger_says_of_the_cluster_is_named(tmp_path: Path) -> None:
     section = ("partition: gpu, time: 1h, account: yours, qos: high, sbatch_args: [--nice=5], work_dir: /data, modules: [m], "
                "setup: [theirs], configure: job, env: {TOKEN: null}, scratch: true")
     reach = " ".join(platform_reach(platform(inline(tmp_path, section), "slurm")))
-    for phrase in ("an account of the cluster: yours", "a quality of service of the cluster: high", "words for sbatch: --nice=5",
-                   "a directory for its runs: /data", "shell lines of its own ('modules')", "shell lines of its own ('setup')",
+    for phrase in ("an account of the cluster: yours", "a quality of service of the cluster: high",
+                   "words for sbatch: --nice=5", "a directory for its runs: /data",
+                   "shell lines of its own ('modules')", "shell lines of its own ('setup')",
                    "values of your environment ('env')"):
         assert phrase in reach
     assert reach.count("mlcube.yaml:") == 7

@@ -185,9 +185,10 @@ def _inner_memory(inner: Platform | None) -> tuple[Request, bool]:
     if option is None:
         return Request(), False
     text = str(option.value).strip()
-    if option.name == "memory" and text[-1:].isdigit():
-        return Request(int(text) if text.isdecimal() else None, why), typed
-    return Request(find_bytes(text[:-1] if text[-1:] in "bB" and text[-2:-1].isdigit() else text), why), typed
+    plain = text[:-1] if text[-1:] in ("b", "B") else text
+    if option.name == "memory" and plain[-1:].isdigit():
+        return Request(int(plain) if plain.isdecimal() else None, why), typed
+    return Request(find_bytes(text), why), typed
 
 
 def _inner_cpus(inner: Platform | None) -> tuple[Request, bool]:
