@@ -19,6 +19,7 @@ from mlcube_cli.cli.executing import finish_for_make, prepare_step, why_failed
 from mlcube_cli.cli.following import LET_GO, Following, not_started
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
+from mlcube_cli.cli.interrupts import decider
 from mlcube_cli.cli.launching import named_jobs, request_start, start_step, supervised_of, travel_data
 from mlcube_cli.cli.listed import Listed, entry_for, refuse_busy_outputs
 from mlcube_cli.cli.recording import Recorder
@@ -237,7 +238,8 @@ class _Attended:
         supervised = supervised_of(self.trip, answer)
         if self.result.listed:
             self.result.listed.find(supervised)
-        return replace(self._following(session), supervised=supervised)
+        return replace(self._following(session), supervised=supervised, name=self.trip.name, ends=decider(
+            self.arguments, session, True, f"job {named_jobs(answer)}"))
 
     # --- meanwhile ---------------------------------------------------------------------------------------------------
 
@@ -246,7 +248,8 @@ class _Attended:
         return Following(
             session, self.trip.way, self.trip.layout.directory, self.trip.runs,
             self._write, self._prepared, self._changed,
-            patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0, outlets=self.outlets)
+            patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0, outlets=self.outlets,
+            ends=decider(self.arguments, session, False, f"run {self.trip.identifier}"))
 
     def _write(self, run_id: str, stream: str, data: bytes) -> None:
         """What a task printed: to our own stdout or stderr, and into its log here."""
@@ -352,16 +355,21 @@ class _Attended:
         """The run goes on there, and we do not see it any more."""
         again = f"mlcube logs -f {self.trip.identifier}"
         if how == LET_GO and following.signal is not None:
-            goes_on = following.owed or following.signal == signal.SIGHUP
+            goes_on = following.owed or following.left
             self.result.status, self.result.exit_code = "running" if goes_on else "cancelled", 128 + following.signal
             if following.owed:
                 self.result.message = f"{self.trip.name} could not be told to end it: what was started there goes on"
                 self.result.hint = f"mlcube cancel {self.trip.identifier} ends it, once {self.trip.name} can be reached"
+            elif following.left and following.signal != signal.SIGHUP:
+                self.result.message = f"it goes on, on {self.trip.name}"
+                self.result.hint = f"{again} shows it, mlcube cancel {self.trip.identifier} ends it"
             elif not goes_on:
                 self.result.message = f"it is being ended on {self.trip.name}, and nothing was fetched"
                 self.result.hint = f"mlcube fetch {self.trip.identifier} brings home what it has written"
             if self.result.message:
                 output.say(f"{self.result.message}; {self.result.hint}")
+            if self.result.listed and self.result.status == "running":
+                self.result.listed.end("running", 0, "")
             self.result.listed = None  # what becomes of it there, the next one who looks is told
             return
         self.result.status, self.result.exit_code = "running", 6

@@ -62,7 +62,10 @@ class Following:
     refused: str = ""  # why it could not be started there
     owed: bool = False  # it is to be cancelled, and does not know that yet
     supervised: Supervised | None = None
+    name: str = ""  # where it runs, in words, where that is not the machine
     queued: QueuedRun | None = None  # the job that is followed just now
+    ends: Callable[[int], bool] | None = None  # whether a first signal ends the run; None: it does
+    left: bool = False  # it was left to itself instead
 
     def go(self, first: Callable[[str], str] | None = None) -> str:
         """Follow to the end. `first`: the script of the first request, by its nonce (it starts the run, too).
@@ -192,10 +195,12 @@ class Following:
         self.session.heed()
         for outlet in self.outlets:
             outlet.hurried = True
-        if self.signal == signal.SIGHUP:
+        self.left = not again and (self.signal == signal.SIGHUP or not (self.ends is None or self.ends(self.signal or 0)))
+        if self.left:
             return False
         if self.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
-            output.say(f"cancelling on {self.way.place.name}" + ("; not waiting for it" if again else "; once more lets go"))
+            output.say(f"cancelling on {self.name or self.way.place.name}"
+                       + ("; not waiting for it" if again else "; once more lets go"))
         self._ask_to_end(hard=again)
         return not again
 

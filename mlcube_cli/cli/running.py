@@ -115,7 +115,9 @@ def run(arguments: Arguments) -> int:
     if arguments.dry_run:
         return show(merge(plans), arguments.json)
     from mlcube_cli.cli.executing import execute
+    from mlcube_cli.cli.interrupts import refuse_detaching
 
+    refuse_detaching(arguments, prepared.platform_name)
     if not _claimed(plans):  # somebody pruned the cache in the very moment
         plans, facts = _plans(arguments, prepared)
     if arguments.detach:
