@@ -41,7 +41,7 @@ def supervised_of(trip: Trip, submitted: str = "") -> Supervised:
     jobs = submitted.split()[1:] or [""] * len(trip.batch.parts)  # one each, in the order of the parts
     parts = tuple(QueuedPart(part.directory, job, tuple(run for run, _ in part.runs))
                   for part, job in zip(trip.batch.parts, jobs))
-    return Supervised(place.reach, place.name, trip.batch.directory, dict(trip.runs), trip.ahead,
+    return Supervised(place.reach, place.name, trip.layout.directory, dict(trip.runs), trip.ahead,
                       trip.queue.platform.runner, parts)
 
 

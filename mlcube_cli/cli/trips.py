@@ -143,10 +143,10 @@ def plan_trip(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
     first = (_snapshot(remote),) if plan.tasks else ()
     batch: Batch | None = None
     if prepared.queue and (plan.tasks or prepared.queue.prepares_in_job):
-        batch, notes = _checked(prepared, plans, where)
+        batch, notes = _checked(prepared, plans, replace(where, directory=os.path.join(directory, "jobs")))
         plan = replace(plan, notes=(*plan.notes, *notes))
         carried = preparation_of(plans, prepared.queue.prepares_in_job)
-        layout = Layout(os.path.join(directory, "login"), {}, where.locks, first)
+        layout = Layout(directory, {}, where.locks, first)
     else:
         carried, layout = plan, Layout(directory, where.tasks, where.locks, first, {
             job.run_id: tuple(argument.host_path for argument in job.paths if argument.direction == "input")
