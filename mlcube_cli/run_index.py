@@ -125,6 +125,7 @@ class Entry:
     cleared: bool = False  # the command directory is gone
     processes: Mapping[str, Started] = field(default_factory=dict)  # by run id, as long as they may be there
     writes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the outputs' paths by place ("": here); holding.py
+    sweep: str = ""  # the directory of the sweep whose members these tasks are (sweep/document.py)
 
     @property
     def over(self) -> bool:
@@ -272,7 +273,7 @@ def as_data(entry: Entry) -> dict[str, Any]:
                                  for part in supervised.parts]} if supervised else None,
         "fetch": entry.fetch, "settled": entry.settled, "message": entry.message, "cleared": entry.cleared,
         "processes": {run_id: dict(vars(one)) for run_id, one in entry.processes.items()},
-        "writes": {place: list(paths) for place, paths in entry.writes.items()},
+        "writes": {place: list(paths) for place, paths in entry.writes.items()}, "sweep": entry.sweep,
         "leftovers": [{"title": one.title, "find": _command_data(one.find) if one.find else None,
                        "remove": [_command_data(command) for command in one.remove]} for one in entry.leftovers],
     }
@@ -308,7 +309,8 @@ def from_data(data: Mapping[str, Any]) -> Entry:
         leftovers=tuple(_leftover(one) for one in data["leftovers"]), cleared=bool(data["cleared"]),
         processes={str(run_id): Started(int(one["pid"]), str(one["start"]), bool(one["passes_on"]))
                    for run_id, one in data["processes"].items()},
-        writes={str(place): tuple(str(path) for path in paths) for place, paths in data.get("writes", {}).items()})
+        writes={str(place): tuple(str(path) for path in paths) for place, paths in data.get("writes", {}).items()},
+        sweep=str(data.get("sweep", "")))
 
 
 def _owner(data: Mapping[str, Any]) -> Owner:

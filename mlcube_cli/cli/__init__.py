@@ -26,6 +26,7 @@ _HANDLERS = {
     "schema": ("mlcube_cli.cli.reading", "schema"),
     "configure": ("mlcube_cli.cli.running", "configure"),
     "run": ("mlcube_cli.cli.running", "run"),
+    "sweep": ("mlcube_cli.cli.sweep", "sweep"),
     "cache": ("mlcube_cli.cli.cache", "cache"),
     "inspect": ("mlcube_cli.cli.inspect", "inspect"),
     "lock": ("mlcube_cli.cli.lock", "lock"),

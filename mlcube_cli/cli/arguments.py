@@ -99,6 +99,10 @@ RUN_ONLY = (
 )
 
 
+# What of them means nothing for many members at once.
+_NOT_OF_SWEEPS = ("all", "skip_unchanged", "explain", "stamp", "deps", "interactive")
+
+
 @dataclass(frozen=True)
 class Verb:
     """A command: its options, what its positional words are, its examples."""
@@ -138,6 +142,32 @@ VERBS = (
           "mlcube run . --all --skip-unchanged --explain",
           "mlcube run . --task train --platform gpu-box --detach",
           "mlcube run . --task train --dry-run | less")),
+    Verb("sweep", "run a task many times with values that differ, here or as one array of batch jobs; compare what came of it",
+         (CUBE, PLATFORM, RUNNER, OVERRIDE,
+          _option("--set", dest="sets", metavar="NAME=V,V", action="append", default=[],
+                  help="the values of a parameter, or of a key of its parameters file: 0.1,0.01 or 1..5 or 0..1..0.25; several "
+                  "make all combinations"),
+          _option("--from", dest="table", metavar="FILE", help="a CSV table: a row of names, then a member a row"),
+          _option("-j", "--jobs", dest="jobs", metavar="N", help="how many members run at once (here: 1)"),
+          _option("--fail-fast", action="store_true", help="start no more members once one has failed"),
+          *(option for option in RUN_ONLY if option.attribute not in _NOT_OF_SWEEPS), DRY_RUN,
+          _option("--failed", action="store_true", help="retry: those, too, that failed"),
+          _option("--metric", metavar="M", help="table, plot: the number of metrics.json that counts (accuracy, test.loss)"),
+          _option("--max", dest="largest", action="store_true", help="table, plot: the largest is the best"),
+          _option("--min", dest="smallest", action="store_true", help="table, plot: the smallest is the best"),
+          _option("--sort", action="store_true", help="table: the best first"),
+          _option("--csv", action="store_true", help="table: print CSV"),
+          _option("--against", metavar="NAME", help="plot: the value, or metric, across"),
+          _option("--by", metavar="NAME", help="plot: what the colours stand for"),
+          _option("-o", "--output", dest="output", metavar="FILE", help="plot: write the SVG to FILE"),
+          JSON, *_COMMON),
+         "[CUBE] [NAME=VALUE ...] | status | retry | table | plot [SWEEP]",
+         ("mlcube sweep . --task train --set learning_rate=0.1,0.01 --set seed=1..5 -j 4",
+          "mlcube sweep . --task train --from table.csv --platform cluster --detach",
+          "mlcube sweep status",
+          "mlcube sweep retry --failed",
+          "mlcube sweep table --metric accuracy --sort",
+          "mlcube sweep plot --metric accuracy --against learning_rate -o sweep.svg")),
     Verb("inspect", "show which image a platform has here: its id, digests, architecture, and whether it is the locked one",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, UNTRUSTED, JSON,
           _option("--format", metavar="F", choices=("text", "json", "yaml"), help="text, json or yaml (default text)"),

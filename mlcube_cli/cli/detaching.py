@@ -48,7 +48,7 @@ def detach(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> i
         why = (answer or said.stderr).partition("failed ")[2] or said.stderr.strip() or f"exit code {said.exit_code}"
         raise MachineError(f"the run could not be started in the background: {why}",
                            f"{layout.directory} must be a place that you can write to")
-    _mark_uses(plan, layout)
+    mark_uses(plan, layout)
     tasks, run = leaving.leave(), leaving.entry.id
     if arguments.json:
         output.json_result(result_data("running", 0, prepared.platform_name, listed_tasks(prepared, tasks)))
@@ -98,7 +98,7 @@ def _layout(prepared: Prepared) -> Layout:
         needs={job.run_id: tuple(one.host_path for one in job.paths if one.direction == "input") for job in jobs[1:]})
 
 
-def _mark_uses(plan: Plan, layout: Layout) -> None:
+def mark_uses(plan: Plan, layout: Layout) -> None:
     """What of the cache the run uses is spared by pruning for as long as its supervisor lives."""
     kept = [step.keep for step in plan.steps if step.keep]
     owner = _owner(layout.directory) if kept else None

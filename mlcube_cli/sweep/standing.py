@@ -49,11 +49,12 @@ def standings_of(sweep: Sweep) -> tuple[Standing, ...]:
         if attempt is None:
             found.append(Standing(member, CANCELLED, reason="it never started", gone=True))
         else:
-            found.append(_standing(sweep, member, attempt, alive[attempt.id], me))
+            found.append(standing_of(sweep, member, attempt, alive[attempt.id], me))
     return tuple(found)
 
 
-def _standing(sweep: Sweep, member: Member, attempt: Attempt, attended: bool, me: Owner) -> Standing:
+def standing_of(sweep: Sweep, member: Member, attempt: Attempt, attended: bool, me: Owner) -> Standing:
+    """How the attempt at this member stands. `attended`: whoever starts the attempt's members lives; `me`: who asks."""
     directory, run_id = os.path.join(attempt.directory, str(member.number)), attempt.run_id(member.number)
     status, code, started, ended = _state(directory)
     if status in ("", QUEUED, RUNNING):
@@ -87,13 +88,12 @@ def _owner(directory: str, me: Owner) -> Owner | None:
 
 
 def _reason(directory: str, run: str, status: str, code: int | None) -> str:
-    """Its supervisor's own words; else how it ended, and the last line on stderr."""
+    """How it ended: of a task that failed with its last line on stderr; else in its supervisor's own words."""
+    if status == "failed":
+        lines = _tail(log_paths(run)["stderr"]).strip().splitlines()
+        return f"exit code {code}" + (f": {lines[-1].strip()}" if lines else "")
     said = " ".join(_text(os.path.join(directory, "message")).split())
-    if said:
-        return said
-    how = {"timed_out": "its time was up", CANCELLED: "it was cancelled"}.get(status, f"exit code {code}")
-    lines = _tail(log_paths(run)["stderr"]).strip().splitlines()
-    return f"{how}: {lines[-1].strip()}" if lines and status == "failed" else how
+    return said or {"timed_out": "its time was up", CANCELLED: "it was cancelled"}.get(status, f"exit code {code}")
 
 
 def _text(path: str) -> str:
