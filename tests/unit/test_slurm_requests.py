@@ -14,7 +14,8 @@ from mlcube_shell.slurm_requests import Request, directives, gpus_inside, last_s
 EVERY = {
     "platform": "docker", "partition": "gpu,short", "account": "lab", "qos": "high", "time": 129600, "nodes": "2-4",
     "ntasks": 8, "ntasks_per_node": 2, "cpus_per_task": 4, "memory": 64 << 30, "gpus": "a100:2", "gres": "lustre:1",
-    "constraint": "a100|h100", "exclusive": "user", "array_limit": 10, "signal_before_end": "USR1@300", "modules": ["cuda"], "setup": ["true"],
+    "constraint": "a100|h100", "exclusive": "user", "array_limit": 10, "signal_before_end": "USR1@300",
+    "modules": ["cuda"], "setup": ["true"],
     "work_dir": "/scratch", "scratch": True, "configure": "job", "sbatch_args": ["--nice=5", "--requeue"],
 }
 
