@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -119,8 +119,24 @@ def pytest_configure(config: pytest.Config) -> None:
     demanded_engines()  # a wrong name is an error before anything runs
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Coverage measures the children of `run_mlcube` only: it imports much, and some tests look at what was imported."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `--numprocesses=auto`: more than there are processors, since a test waits for half of its time."""
+    return (3 * len(os.sched_getaffinity(0)) + 1) // 2
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart(session: pytest.Session) -> Iterator[None]:
+    """Coverage measures the children of `run_mlcube` only: it imports much, and some tests look at what was imported.
+
+    Before the workers are started, which are no such children; and after coverage has begun, which in a worker is now.
+    """
+    set_measuring_aside()
+    yield
+    set_measuring_aside()
+
+
+def set_measuring_aside() -> None:
     if MEASURE in os.environ:
         os.environ[SET_ASIDE] = os.environ.pop(MEASURE)
 
@@ -142,6 +158,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 LEFT_OUT: pytest.StashKey[dict[str, int]] = pytest.StashKey()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where several processes share the tests, each worker tells the one process that prints what was left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(LEFT_OUT, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist has ended; all of them collected the same tests."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", {})
 
 
 @pytest.hookimpl(trylast=True)

@@ -47,5 +47,5 @@ def test_that_test_is_there_and_runs_the_example_on_the_real_thing(example: str,
     words = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant)}
     assert example in words, "it copies this example"
     marks = {node.attr for one in function.decorator_list for node in ast.walk(one) if isinstance(node, ast.Attribute)}
-    everywhere = "pytestmark = pytest.mark.docker" in text
+    everywhere = any(line.startswith("pytestmark = ") and "pytest.mark.docker" in line for line in text.splitlines())
     assert platform == "local" or platform in marks or (platform == "docker" and everywhere)
