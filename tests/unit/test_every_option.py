@@ -23,7 +23,7 @@ from mlcube_cli.definition.ssh_options import MOVED, NO_USE, with_machine
 from mlcube_cli.definition.tree import from_data, mapping, plain
 from mlcube_cli.errors import Location
 from mlcube_cli.parcels import Load
-from mlcube_shell import ssh
+from mlcube_shell import slurm_jobs, slurm_requests, ssh
 from tests.conftest import CHECKOUT
 from tests.cubes import write_tree
 from tests.world import World, job_of
@@ -323,3 +323,51 @@ def test_every_option_of_an_ssh_platform_has_a_row_and_is_documented() -> None:
     assert rows == set(schema["$defs"]["ssh_sync"]["properties"])
     text = (CHECKOUT / "docs/platforms.md").read_text(encoding="utf-8")
     assert all(f"`{key}" in text for key in rows)
+
+
+# --- a batch system ----------------------------------------------------------------------------------------------------
+
+# Where each option of a slurm platform is seen: in what a job asks for, in what runs inside, ... or the module that reads it.
+SLURM: Mapping[str, tuple[tuple[Any, str], ...]] = {
+    **{name: ((value, "directives"),) for name, value in (
+        ("partition", "gpu"), ("account", "lab"), ("qos", "high"), ("time", 3600), ("nodes", "2-4"), ("ntasks", 4),
+        ("ntasks_per_node", 2), ("cpus_per_task", 8), ("memory", 1 << 30), ("gpus", 2), ("gres", "lustre:1"),
+        ("constraint", "a100"), ("exclusive", True), ("sbatch_args", ["--nice=5"]))},
+    "signal_before_end": (("USR1@120", "signal"), ("none", "signal")),
+    "env": (({"A": "b"}, "inside"),),
+    "modules": ((["cuda"], "node"), (["cuda"], "login")),
+    "setup": ((["true"], "node"),),
+    "platform": (("docker", "mlcube_cli/cli/inside.py"),),
+    "array_limit": ((3, "mlcube_cli/cli/sweep_queued.py"),),
+    "work_dir": (("/scratch", "mlcube_cli/cli/queue.py"),),
+    "configure": (("job", "mlcube_cli/cli/queue.py"),),
+    "scratch": ((True, "runners/shell/mlcube_shell/slurm_scratch.py"),),
+}
+
+
+def seen_of_slurm(options: Mapping[str, Any], where: str) -> object:
+    """What a slurm platform with these options comes to, in this place."""
+    platform, job = job_of("slurm", options).platform, job_of("docker", {"image": "a"})
+    if where == "directives":
+        return slurm_requests.directives(platform, {}, "c-t")
+    if where == "signal":
+        return slurm_requests.last_signal(job_of("slurm", {"time": 3600, **options}).platform)
+    if where in ("node", "login"):
+        return (slurm_jobs.on_node if where == "node" else slurm_jobs.on_login)(platform, job)
+    nodes = {name: from_data(value, "f:1:1") for name, value in options.items()}
+    drafts = [PlatformDraft(name, name, mapping(held), Location("f")) for name, held in (("slurm", nodes), ("docker", {}))]
+    return plain(with_machine(*drafts).options)
+
+
+@pytest.mark.parametrize("name", SLURM)
+def test_an_option_of_a_slurm_platform_is_never_passed_over_in_silence(name: str) -> None:
+    for value, where in SLURM[name]:
+        if where.endswith(".py"):
+            text = (CHECKOUT / where).read_text(encoding="utf-8")
+            assert f'option("{name}")' in text or f'find("{name}")' in text
+        else:
+            assert seen_of_slurm({name: value}, where) != seen_of_slurm({}, where), (name, value)
+
+
+def test_every_option_of_a_slurm_platform_has_a_row_and_is_documented() -> None:
+    assert set(SLURM) == schema_options("slurm") == docs_options("slurm")
