@@ -257,3 +257,28 @@ def test_the_path_of_a_task_in_an_environment_is_the_nodes(tmp_path: Path) -> No
     done = subprocess.run(command.argv, env={"PATH": "/usr/bin:/bin", **{name: value for name, value in names.items() if value},
                                              "MLCUBE_WORK": str(tmp_path)}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{names['MLCUBE_BIN']}:/usr/bin:/bin"
+
+
+# ---------- what a job leaves behind when it is killed, and finds when it starts again
+
+
+def test_a_job_that_starts_again_finds_its_own_directories(tmp_path: Path) -> None:
+    plan = plan_of(singularity, {"image": "x.sif", "tmpdir": str(tmp_path)}, world(paths={
+        str(tmp_path): "directory", "/dev/fuse": "other", "/cube/workspace/.image/x.sif": "file"}))
+    (step,) = [step for step in plan.steps if step.payload]
+    for _ in range(2):
+        for command in step.before:
+            subprocess.run(command.argv, input=command.stdin, check=True)
+    (place,) = tmp_path.iterdir()
+    assert {path.name for path in place.iterdir()} == {"home", "empty", "started.sh"} and place.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_somebody_else_has_put_there_is_refused(tmp_path: Path) -> None:
+    plan = plan_of(singularity, {"image": "x.sif", "tmpdir": str(tmp_path)}, world(paths={
+        str(tmp_path): "directory", "/dev/fuse": "other", "/cube/workspace/.image/x.sif": "file"}))
+    (step,) = [step for step in plan.steps if step.payload]
+    make = step.before[-2]
+    (tmp_path / "elsewhere").mkdir()
+    Path(make.argv[4]).symlink_to(tmp_path / "elsewhere")
+    done = subprocess.run(make.argv, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "File exists" in done.stderr and list((tmp_path / "elsewhere").iterdir()) == []

@@ -37,6 +37,10 @@ _STARTED = "# started"
 _RUN_SIGN = f"echo '{_STARTED}' >{_SIGN}\n"
 _PATH = "PATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 _EXEC_SIGN = f"if ({_PATH}; command -v \"$1\" >/dev/null); then echo '{_STARTED}' >{_SIGN}; fi\n"
+# Several of a cluster's nodes may be one machine, too.
+_MAKE = """\
+mkdir -m 700 -- "$1" 2>/dev/null || { [ -O "$1" ] && [ ! -L "$1" ]; } || mkdir -m 700 -- "$1" || exit
+mkdir -p -m 700 -- "$@\""""
 
 
 def configure(job: Job, facts: Facts, force: bool) -> Plan:
@@ -110,7 +114,7 @@ def _payload(engine: Engine, view: View, prepared: Preparation) -> tuple[Step, t
                              lines=given.lines)
     trial = engine.command("--quiet", "exec", *given.words, prepared.image, "true", env=variables, lines=given.lines)
     text = _EXEC_SIGN if job.entrypoint else _RUN_SIGN
-    before = (*tmp_making(engine), Command(("mkdir", "-m", "700", "--", place, os.path.join(place, "home"), empty)),
+    before = (*tmp_making(engine), _making(job, (place, os.path.join(place, "home"), empty)),
               Command(("install", "-m", "666", "--", "/dev/stdin", sign), stdin=text.encode()))
     step = Step(
         f"run task {job.task}", command, task=job.task, payload=True, before=before, passes_on=True, keep=prepared.image,
@@ -118,6 +122,13 @@ def _payload(engine: Engine, view: View, prepared: Preparation) -> tuple[Step, t
         sign=Sign(Command(("grep", "-s", "-x", _STARTED, sign)), None if has_setup(job) else (1, 126, 127, 255), trial),
         reasons=RUN_REASONS, hint=_hint(job, prepared.image))
     return step, (*given.notes, *tmp_notes(engine))
+
+
+def _making(job: Job, directories: tuple[str, ...]) -> Command:
+    """Makes directories that nobody has made before; a batch job that was killed and starts again finds its own."""
+    if job.batch:
+        return Command(("sh", "-c", _MAKE, "mlcube", *directories))
+    return Command(("mkdir", "-m", "700", "--", *directories))
 
 
 def _evaluated(engine: Engine, words: tuple[str, ...]) -> tuple[str, ...]:
