@@ -78,11 +78,13 @@ class Scheduler(Protocol):
 
     All are pure; any with `facts` may raise `facts.Missing` or an MLCubeError. `platform`: the one that names the batch
     system. `on_node(platform, job)`: the job as a node runs it; `on_login(platform, job)`: as what prepares it runs before.
-    `is_allocated(facts)`: does the caller hold nodes already, so that nothing needs to be queued? Then
-    `for_allocation(platform, plan, facts)` is the plan to carry out here; else `for_batch(platform, plan, facts)` is what a
-    job carries out, and `batch_file(platform, job, plan, directory, program, tasks)` the file that is handed over: the
-    job's demands, then `program`; `tasks`: its tasks' directories. `array_file(platform, job, plan, directory, members,
-    limit)`: the file of an array of jobs, where each member runs the program in the directory that is called by its number;
+    `scratched(platform, job)`: the job with paths of a node's own disk, where the platform wants that, and then
+    `staged(platform, job, plan)`: its plan with what copies there and back. `is_allocated(facts)`: does the caller hold
+    nodes already, so that nothing needs to be queued? Then `for_allocation(platform, plan, facts)` is the plan to carry out
+    here; else `for_batch(platform, plan, facts)` is what a job carries out, and `batch_file(platform, job, plan, directory,
+    program, tasks)` the file that is handed over: the job's demands, then `program`; `tasks`: its tasks' directories.
+    `array_file(platform, job, plan, directory, members, limit)`: the file of an array of jobs, where each member runs the
+    program in the directory that is called by its number;
     `largest_array(platform, facts)`: how many members one array may have. `check(platform, batch, jobs, facts)`: notes;
     raises where the batch system would not take it. `submit(batch, nonce)`: the script that hands it over; it answers
     `submitted ID...`, or `failed WHY` and then nothing is left. `queue_functions(jobs)`: what asks the batch system about
@@ -93,6 +95,10 @@ class Scheduler(Protocol):
     def on_node(self, platform: Platform, job: Job) -> Job: ...
 
     def on_login(self, platform: Platform, job: Job) -> Job: ...
+
+    def scratched(self, platform: Platform, job: Job) -> Job: ...
+
+    def staged(self, platform: Platform, job: Job, plan: Plan) -> Plan: ...
 
     def is_allocated(self, facts: Facts) -> bool: ...
 

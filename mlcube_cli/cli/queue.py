@@ -46,12 +46,12 @@ class Queue:
 
     def plan(self, runner: Runner, job: Job, facts: Facts) -> Plan:
         """The plan of a task: what prepares it runs before it is queued, the task as a node runs it. `job`: on_node's."""
-        plan = runner.plan(job, facts)
+        plan = runner.plan(job if self.allocated else self.scheduler.scratched(self.platform, job), facts)
         if any(step.task is None for step in plan.steps):
             before = runner.plan(self.before(job), facts)
             plan = replace(plan, steps=(*(step for step in before.steps if step.task is None),
                                         *(step for step in plan.steps if step.task is not None)))
-        plan = with_copies(plan, job)
+        plan = with_copies(plan if self.allocated else self.scheduler.staged(self.platform, job, plan), job)
         shape = self.scheduler.for_allocation if self.allocated else self.scheduler.for_batch
         return shape(self.platform, plan, facts)
 

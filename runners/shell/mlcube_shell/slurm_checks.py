@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CONFIG = Command(("scontrol", "show", "config"))
 _NODES = Command(("sinfo", "--noheader", "--Node", "--format=%P|%N|%T|%c|%m|%G|%l|%n"))
+_EVER = 1 << 40  # seconds
 _LARGEST_FILE = 4 << 20  # bytes of a batch file that Slurm takes (max_script_size)
 # What Slurm's words are about, and the options that say something of it.
 _ABOUT = (
@@ -199,15 +200,17 @@ def _refuse_long(platform: Platform, jobs: Sequence[Job], nodes: tuple[Node, ...
     """Slurm queues a job whose time is longer than its partition allows, and never starts it [T]. Raises DefinitionError."""
     for job in jobs[:1]:
         words = dict(directives(platform, job.requirements, "", job.platform))
-        asked = find_time_limit(words.get("--time") or "")
+        limit = words.get("--time")
+        asked = (find_time_limit(limit) or _EVER) if limit else 0
         partitions = (words.get("--partition") or "").split(",")
         allowed = {node.partition: node.limit for node in nodes
                    if node.partition in partitions or (partitions == [""] and node.default)}
         option = platform.find("time") or platform.find("sbatch_args")
-        if asked and option and allowed and all(limit and asked > limit for limit in allowed.values()):
+        if asked and option and allowed and all(most and asked > most for most in allowed.values()):
             most = max(allowed.values())
+            wanted = "no limit" if asked == _EVER else time_limit_text(asked)
             raise refuse(option, f"partition '{next(iter(allowed))}' lets a job take {time_limit_text(most)}, and "
-                         f"{time_limit_text(asked)} is asked for", f"-Pslurm.time={time_limit_text(most)}, or another partition"
+                         f"{wanted} is asked for", f"-Pslurm.time={time_limit_text(most)}, or another partition"
                          + _longer(nodes, asked))
 
 
