@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -154,21 +155,29 @@ def _image_changes(run: Found, now: Now) -> list[Change]:
 def plan_differences(run: Found, plan: Plan) -> list[str]:
     """Where the commands of the task differ from the record's, run ids aside: a sentence, or none. Pure."""
     recorded = run.record.get("plan")
-    old = _steps(recorded, run.run_id, run) if isinstance(recorded, dict) else []
-    new = _steps(plan_data(plan), plan.tasks[0].run_id, run)
+    old = _steps(recorded, run.run_id, _moved(run)) if isinstance(recorded, dict) else []
+    new = _steps(plan_data(plan), plan.tasks[0].run_id, {})
     for before, now in zip(old, new):
         if before != now:
             return [f"step '{now.get('title')}' is another one: {_first_difference(before, now)}"]
     return [] if len(old) == len(new) else [f"the task has {len(new)} steps, and had {len(old)}"]
 
 
-def _steps(data: Mapping[str, object], run_id: str, run: Found) -> list[dict[str, object]]:
+def _moved(run: Found) -> dict[str, str]:
+    """Directories of the run that are elsewhere now, with where."""
+    pairs = ((run.text("workspace"), run.workspace), (run.text("root", "cube"), run.root))
+    return {before: now for before, now in pairs if before and before != now}
+
+
+def _steps(data: Mapping[str, object], run_id: str, moved: Mapping[str, str]) -> list[dict[str, object]]:
     """The steps of the task, with nothing in them that each run has of its own, and with paths as they are now."""
     tasks = data.get("tasks")
     steps = tasks[0].get("steps") if isinstance(tasks, list) and tasks and isinstance(tasks[0], dict) else []
     text = json.dumps(steps).replace(run_id, "RUN").replace(run_id.rpartition("-")[0], "RUN")
-    for before, now in ((run.text("workspace"), run.workspace), (run.text("root", "cube"), run.root)):
-        text = text.replace(json.dumps(before)[1:-1], json.dumps(now)[1:-1]) if before != now else text
+    if moved:
+        words = {json.dumps(before)[1:-1]: json.dumps(now)[1:-1] for before, now in moved.items()}
+        names = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+        text = re.sub(rf"(?<![\w./-])(?:{names})(?![\w.-])", lambda found: words[found[0]], text)
     found = json.loads(text)
     listed = [_without_ours(step) for step in found if isinstance(step, dict)] if isinstance(found, list) else []
     return [step for step in listed if step.get("argv") != _MAKE]
