@@ -147,7 +147,8 @@ def _comments(plan: Plan, directory: str) -> Iterator[str]:
 
 
 def _shown(command: Command) -> Command:
-    return replace(command, cwd=None) if command.cwd == "/" else command
+    """The command without the shell's texts that stand in it: the program below has them."""
+    return replace(command, argv=tuple("..." if "\n" in word else word for word in command.argv))
 
 
 def _comment(text: str) -> str:
