@@ -13,6 +13,7 @@ from mlcube_cli.errors import DefinitionError, MachineError, UsageError
 from mlcube_cli.facts import Facts
 from mlcube_cli.observe import Look, with_facts
 from mlcube_cli.runner import load_runner
+from mlcube_cli.trust import platform_reach
 
 _HINT = "name one of docker, singularity, local"
 _IN_ITSELF = {"ssh": f"a machine to go through is its 'jump'; else {_HINT}"}
@@ -25,6 +26,7 @@ class Layer:
     request: ReadRequest  # names all that is outside of this platform
     reading: Reading
     platform: Platform
+    untrusted: bool = False  # is nothing asked that a stranger's cube names, such as an executable?
 
 
 def read_inside(outer: Layer, facts: Facts, look: Look, where: str) -> Layer:
@@ -42,7 +44,7 @@ def read_inside(outer: Layer, facts: Facts, look: Look, where: str) -> Layer:
     if platform is None:
         raise DefinitionError(f"the platform that runs {where} cannot be used", problems=reading.problems)
     _refuse_nonsense(outer.platform, platform)
-    return Layer(request, reading, platform)
+    return replace(outer, request=request, reading=reading, platform=platform)
 
 
 def _first_usable(outer: Layer, facts: Facts, look: Look, where: str) -> str:
@@ -55,13 +57,17 @@ def _first_usable(outer: Layer, facts: Facts, look: Look, where: str) -> str:
                          f"say it: -P{name}.platform=docker (or singularity, local)")
     try:
         (found, why), _ = with_facts(lambda known: choose_platform(
-            replace(cube, platforms=others), None, None,
-            lambda one: load_runner(one.runner).available(one, known)), facts, look)
+            replace(cube, platforms=others), None, None, lambda one: _unavailable(outer, one, known)), facts, look)
     except MachineError as error:
         error.hint = f"install an engine there, or say what runs {where}: -P{name}.platform=NAME"
         raise
     output.say(f"running {where}: {why or found.name}")
     return found.name
+
+
+def _unavailable(outer: Layer, platform: Platform, facts: Facts) -> str | None:
+    reach = platform_reach(platform) if outer.untrusted else ()
+    return f"it asks for {'; '.join(reach)}" if reach else load_runner(platform.runner).available(platform, facts)
 
 
 def _refuse_nonsense(outer: Platform, inner: Platform) -> None:

@@ -96,12 +96,14 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     way, facts = with_facts(lambda known: carrier.way(asked.platform, known), facts, ways_to_look(arguments))
     key = f"{reading.cube.root if reading.cube else ''} {asked.platform.name}"
     machine = arrive(way, recall(facts.cache, key))
-    inner = read_inside(Layer(request, reading, asked.platform), machine.facts, machine.look, f"on {machine.place.name}")
+    inner = read_inside(Layer(request, reading, asked.platform, arguments.untrusted), machine.facts, machine.look,
+                        f"on {machine.place.name}")
     queue = None
     if RUNNERS[inner.platform.runner].kind == BATCH:
         from mlcube_cli.cli.queue import enter
 
         inner, queue = enter(arguments, inner, machine.facts, machine.look)
+        queue = replace(queue, machine=asked.platform)
     reading, cube = inner.reading, inner.reading.cube
     assert cube is not None
     outer = (asked.platform, *((queue.platform,) if queue else ()))
@@ -118,8 +120,7 @@ def prepare_there(arguments: Arguments, request: ReadRequest, reading: Reading, 
     prepared = Prepared(cube, platform, load_runner(platform.runner),
                         tuple(queue.on_node(job) for job in there) if queue else there, wishes, machine.facts,
                         files, lock, look, remote, queue)
-    guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube), remote=None,
-                                               queue=None))
+    guard_against_strangers(arguments, replace(prepared, jobs=jobs, facts=near.mixed, look=near.look(cube), remote=None))
     from mlcube_cli.cli.images_there import with_image
 
     return with_image(prepared)

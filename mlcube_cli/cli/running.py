@@ -231,7 +231,7 @@ def prepare(arguments: Arguments, decide: Decide | None = None) -> Prepared:
     if platform.runner in RUNNERS and RUNNERS[platform.runner].kind == BATCH:
         from mlcube_cli.cli.queue import enter
 
-        inner, queue = enter(arguments, Layer(request, reading, platform), facts, ways_to_look(arguments))
+        inner, queue = enter(arguments, Layer(request, reading, platform, arguments.untrusted), facts, ways_to_look(arguments))
         reading, platform = inner.reading, inner.platform
     outer = (queue.platform,) if queue else ()
     platform, cube = with_flags(platform, arguments), reading.cube or cube
@@ -358,8 +358,9 @@ def guard_against_strangers(arguments: Arguments, prepared: Prepared) -> None:
 
 
 def _reach(arguments: Arguments, prepared: Prepared, facts: Facts) -> tuple[str, ...]:
+    queue = platform_reach(prepared.queue.platform) if prepared.queue else ()
     if not prepared.jobs:
-        return job_reach(preparation_job(prepared), facts)
+        return tuple(dict.fromkeys((*queue, *job_reach(preparation_job(prepared), facts))))
     ours = {"--workspace"} if arguments.workspace else set()
-    return tuple(dict.fromkeys(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
-                               for phrase in job_reach(job, facts, {*wish.values, *ours})))
+    return tuple(dict.fromkeys((*queue, *(phrase for job, wish in zip(prepared.jobs, prepared.wishes)
+                                          for phrase in job_reach(job, facts, {*wish.values, *ours})))))

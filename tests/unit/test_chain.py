@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,17 @@ def test_the_first_that_the_machine_can_run_where_nothing_is_said(tmp_path: Path
     assert (found.platform.name, found.request.inside) == ("singularity", ("singularity",))
     assert found.platform.option("env") == {"A": "cube", "B": "slurm"}
     assert "running in the jobs of 'slurm': platform 'singularity' (docker: " in capsys.readouterr().err
+
+
+def test_what_a_stranger_names_is_not_asked_whether_it_is_there(tmp_path: Path) -> None:
+    """RULINGS 25."""
+    cube = CUBE.replace("image: a:1,", "image: a:1, docker: ./theirs,")
+    outer = replace(layer_of(request_for(tmp_path, {"mlcube.yaml": cube}, "slurm")), untrusted=True)
+    world = World()
+    with pytest.raises(MachineError) as caught:
+        enter(outer, world)
+    assert "another executable: ./theirs" in caught.value.message
+    assert not any("theirs" in repr(question) for question in world.asked)
 
 
 def test_none_that_the_machine_can_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from mlcube_cli.definition import Reading, ReadRequest, read_cube
 from mlcube_cli.trust import platform_reach
+from tests.conftest import RunMLCube
 from tests.cubes import options, platform, write_tree
 from tests.unit.test_directory import SMALL
 from tests.unit.test_mlbox import SMALL as BOX
@@ -118,3 +119,14 @@ def test_what_a_stranger_says_of_the_cluster_is_named(tmp_path: Path) -> None:
         assert phrase in reach
     assert reach.count("mlcube.yaml:") == 7
     assert platform_reach(platform(inline(tmp_path, "", "slurm.account=mine", "slurm.setup=[mine]"), "slurm")) == ()
+
+
+def test_a_strangers_words_for_a_cluster_keep_an_untrusted_cube_from_running(run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    write_tree(tmp_path, {"mlcube.yaml": INLINE.format("platform: docker, sbatch_args: --nice=5, account: yours")})
+    for verb in ("run", "configure"):
+        done = run_mlcube(verb, ".", "--platform", "slurm", "--untrusted", "--dry-run")
+        assert (done.exit_code, done.stdout) == (3, "")
+        assert "words for sbatch: --nice=5 (mlcube.yaml:3:40)" in done.stderr
+        assert "an account of the cluster: yours (mlcube.yaml:3:59)" in done.stderr
+    done = run_mlcube("validate", ".")
+    assert done.exit_code == 0 and "an account of the cluster: yours" in done.stderr
