@@ -75,8 +75,8 @@ class Supervised:
 
     @property
     def is_chain(self) -> bool:
-        """Does each part begin only when the one before has succeeded?"""
-        return all("_" not in part.job for part in self.parts)
+        """Does each part begin only when the one before has succeeded? The members of an array, and of a sweep here, do not."""
+        return not self.parts or (bool(self.scheduler) and all("_" not in part.job for part in self.parts))
 
     def job_of(self, run_id: str) -> str:
         """The job that carries out this run; empty where there is none."""

@@ -190,7 +190,8 @@ def keep(document: Sweep) -> None:
 
 def conclude(arguments: Arguments, document: Sweep, result: Result) -> int:
     """Say how the members stand, and return the exit code; or die by the signal that ended it."""
-    standings = standings_now(document)
+    own = document.attempts[-1]
+    standings = standings_now(document, "" if own.scheduler else own.id)
     if result.status == "succeeded":
         result.status, result.exit_code = code_of(standings)
     if arguments.json:

@@ -17,7 +17,7 @@ from mlcube_cli.observe import machine
 from mlcube_cli.process import ask
 from mlcube_cli.run_index import RunTask, read_entry, read_index
 from mlcube_cli.run_states import look_at
-from mlcube_cli.sweep.document import Sweep, find_sweep, member_name, read_sweep
+from mlcube_cli.sweep.document import FILE, Sweep, find_sweep, member_name, read_sweep
 from mlcube_cli.sweep.plot import Labels, Point
 from mlcube_cli.sweep.plot import plot as svg
 from mlcube_cli.sweep.standing import SUCCEEDED, Standing, code_of, counts_of, counts_text, standings_of
@@ -40,23 +40,27 @@ _MOST_COLOURS = 12  # values of a name that is chosen for the colours where nobo
 
 
 def find(arguments: Arguments, word: str | None) -> Sweep:
-    """The sweep that a word means: its directory; an id that the index knows; one of the cube's workspace, the newest without
-    a word. Raises UsageError, DefinitionError."""
-    if word and os.path.isdir(word):
-        return read_sweep(find_sweep("", word))
+    """The sweep that a word means: its directory; a cube, whose newest one it is; an id that the index knows; one of the
+    cube's workspace, the newest without a word. Raises UsageError, DefinitionError."""
+    if word and os.path.lexists(os.path.join(word, FILE)):
+        return read_sweep(word)
+    if word and os.path.exists(word):
+        if arguments.mlcube is not None:
+            raise UsageError(f"'{word}' is one word too many: the cube is '{arguments.mlcube}'", "name one of them")
+        return read_sweep(find_sweep(_workspace(arguments, word), None))
     if word and arguments.mlcube is None and arguments.workspace is None:
         known = dict.fromkeys(entry.sweep for entry in read_index(here()).entries if entry.sweep and word in os.path.basename(
             entry.sweep) and os.path.isdir(entry.sweep))
         exact = [path for path in known if os.path.basename(path) == word] or list(known)
         if len(exact) == 1:
             return read_sweep(exact[0])
-    return read_sweep(find_sweep(_workspace(arguments), word))
+    return read_sweep(find_sweep(_workspace(arguments, arguments.mlcube or "."), word))
 
 
-def _workspace(arguments: Arguments) -> str:
-    """The cube's. Raises UsageError where there is no cube to ask, and no sweep is named."""
+def _workspace(arguments: Arguments, where: str) -> str:
+    """That of the cube. Raises UsageError where there is no cube to ask, and no sweep is named."""
     facts = machine(os.environ)
-    request = ReadRequest(where=arguments.mlcube or ".", overrides=(), platform=None, workspace=arguments.workspace,
+    request = ReadRequest(where=where, overrides=(), platform=None, workspace=arguments.workspace,
                           run_files=(), environment=facts.environment, cwd=facts.cwd, cache=facts.cache, settings=True)
     try:
         cube = read_cube(request).cube
@@ -64,14 +68,15 @@ def _workspace(arguments: Arguments) -> str:
         raise UsageError(f"whose sweep is meant? {error.message}", "name it by its id or its directory, or its cube: --mlcube "
                          "CUBE") from None
     if cube is None:
-        raise UsageError(f"whose sweep is meant? {arguments.mlcube or 'the current directory'} is no cube that can be read",
+        raise UsageError(f"whose sweep is meant? {where} is no cube that can be read",
                          "name the sweep by its id or its directory, or its cube: --mlcube CUBE")
     return cube.workspace
 
 
-def standings_now(sweep: Sweep) -> tuple[Standing, ...]:
-    """How the members stand; a batch system is asked, once for all, about those whose files do not tell."""
-    found = standings_of(sweep)
+def standings_now(sweep: Sweep, over: str = "") -> tuple[Standing, ...]:
+    """How the members stand; a batch system is asked, once for all, about those whose files do not tell. `over`: the attempt
+    that starts no more of them."""
+    found = standings_of(sweep, over)
     tasks: dict[str, RunTask] = {}
     for attempt in sweep.attempts:
         entry = read_entry(os.path.join(here(), f"{attempt.id}.json")) if attempt.scheduler else None

@@ -11,11 +11,11 @@ _NAMES = (
     "mlbox", "mlbox_group", "mlbox_implementation", "mlbox_platform",
     "mlcube", "mlcube_compact", "mlcube_docker", "mlcube_invoke", "mlcube_local", "mlcube_platform", "mlcube_root",
     "mlcube_singularity", "mlcube_slurm", "mlcube_ssh", "mlcube_task",
-    "mlcube.cache.v1", "mlcube.config.v1", "mlcube.create.v1", "mlcube.describe.v1", "mlcube.inspect.v1", "mlcube.lock.v1",
-    "mlcube.migrate.v1",
+    "mlcube.cache.v1", "mlcube.config.v1", "mlcube.create.v1", "mlcube.describe.v1", "mlcube.doctor.v1",
+    "mlcube.inspect.v1", "mlcube.lock.v1", "mlcube.migrate.v1",
     "mlcube.plan.v1", "mlcube.ps.v1", "mlcube.reap.v1", "mlcube.record.v1", "mlcube.result.v1",
     "mlcube.runs.v1", "mlcube.show-config.v1",
-    "mlcube.sync.v1", "mlcube.validate.v1", "mlcube.verify.v1",
+    "mlcube.sweep.v1", "mlcube.sweep-status.v1", "mlcube.sweep-table.v1", "mlcube.sync.v1", "mlcube.validate.v1", "mlcube.verify.v1",
     "settings",
 )
 

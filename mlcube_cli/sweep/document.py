@@ -131,10 +131,8 @@ def read_sweep(directory: str) -> Sweep:
 
 
 def find_sweep(workspace: str, word: str | None) -> str:
-    """The directory of the sweep that a word means: its id, a part of one that only one has, its directory; None: the newest
-    of this workspace. Raises UsageError."""
-    if word and os.path.exists(os.path.join(word, FILE)):
-        return os.path.abspath(word)
+    """The directory of the sweep that a word means: its id, or a part of one that only one has; None: the newest of this
+    workspace. Raises UsageError."""
     base = os.path.join(workspace, SWEEPS)
     names = sorted(name for name in _names(base) if os.path.exists(os.path.join(base, name, FILE)))
     if not names:

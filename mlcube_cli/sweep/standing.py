@@ -39,10 +39,11 @@ class Standing:
         return None if self.started is None or self.ended is None else max(0.0, self.ended - self.started)
 
 
-def standings_of(sweep: Sweep) -> tuple[Standing, ...]:
-    """How each member stands, in their order: one pass over small files."""
+def standings_of(sweep: Sweep, over: str = "") -> tuple[Standing, ...]:
+    """How each member stands, in their order: one pass over small files. `over`: the attempt that starts no more of them."""
     me = myself()
-    alive = {attempt.id: attempt.owner is None or not attempt.owner.is_dead(me) for attempt in sweep.attempts}
+    alive = {attempt.id: attempt.id != over and (attempt.owner is None or not attempt.owner.is_dead(me))
+             for attempt in sweep.attempts}
     found = []
     for member in sweep.members:
         attempt = sweep.last_attempt(member.number)
