@@ -12,47 +12,26 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NODES = ("node1", "node2", "node3")  # the last one has two GPUs, as far as Slurm knows
-CPUS, MEMORY = 4, 16000  # of each node, in MB, whatever the machine has
+from tests.integration.slurm_conf import NODES, configuration, free_ports
+
 WATCHED = ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun", "salloc", "sacct")
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 USABLE = ("idle", "mixed", "allocated")  # as sinfo calls such nodes
 PREFIX = "slurm-"
 KEEPER = Path(__file__).with_name("cluster_keeper.py")
-CONFIGURATION = {
-    "ClusterName": "test", "AuthType": "auth/munge", "CredType": "cred/munge",
-    "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "SwitchType": "switch/none", "MpiDefault": "none",
-    "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
-    "AccountingStorageType": "accounting_storage/none", "JobCompType": "jobcomp/none",
-    "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": "task=1", "JobAcctGatherParams": "OverMemoryKill",
-    "PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE", "GresTypes": "gpu",
-    "ReturnToService": "2", "KillWait": "5", "MinJobAge": "300", "MaxArraySize": "1001", "MaxJobCount": "10000",
-    "DefMemPerCPU": "2000", "SlurmdTimeout": "30", "MailProg": "/bin/true", "PropagateResourceLimits": "NONE",
-    "SlurmdParameters": "config_overrides", "SchedulerParameters": "sched_interval=1,bf_interval=1,batch_sched_delay=0",
-}
-# A job in `low` or `spot` gives way to one in `urgent`: it is queued again, or cancelled.
-PARTITIONS = {
-    "debug": "Default=YES PriorityTier=10 PreemptMode=OFF",
-    "short": "MaxTime=1 DefaultTime=1 PriorityTier=10 PreemptMode=OFF",
-    "low": "PriorityTier=1 PreemptMode=REQUEUE",
-    "spot": "PriorityTier=1 PreemptMode=CANCEL",
-    "urgent": "PriorityTier=100 PreemptMode=OFF",
-}
 # Batch scripts only: tasks that srun starts get what it exports, as everywhere.
 PROLOG = """\
 #!/bin/sh
@@ -287,18 +266,6 @@ class Cluster:
         return json.loads(line)
 
 
-def configuration(settings: Mapping[str, str], nodes: Sequence[str], ports: Sequence[int], gpus: int = 0) -> str:
-    """A slurm.conf of these nodes, all on loopback: a port for slurmctld and one for each; the last has GPUs."""
-    values = {**CONFIGURATION, "SlurmctldPort": str(ports[0]), **settings}
-    lines = [f"{name}={value}" for name, value in values.items() if value]
-    for node, port in zip(nodes, ports[1:]):
-        devices = f" Gres=gpu:{gpus}" if gpus and node == nodes[-1] else ""
-        lines.append(f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} "
-                     f"RealMemory={MEMORY}{devices}")
-    lines += [f"PartitionName={name} Nodes=ALL {words}" for name, words in PARTITIONS.items()]
-    return "\n".join(lines) + "\n"
-
-
 @contextmanager
 def start_cluster(**settings: str) -> Iterator[Cluster]:
     """A cluster of one's own, in two seconds; `settings` replace those of CONFIGURATION."""
@@ -356,7 +323,7 @@ def _furnish(cluster: Cluster, settings: Mapping[str, str]) -> None:
         "SlurmctldLogFile": f"{room}/log/slurmctld", "SlurmdLogFile": f"{room}/log/%n",
     }
     devices = [path for path in ("/dev/tty0", "/dev/tty1") if os.path.exists(path)]  # Slurm only looks whether they are devices
-    text = configuration({**places, **settings}, NODES, _free_ports(1 + len(NODES)), len(devices))
+    text = configuration({**places, **settings}, NODES, free_ports(1 + len(NODES)), len(devices))
     (room / "slurm.conf").write_text(text, "utf-8")
     (room / "gres.conf").write_text(f"NodeName={NODES[-1]} Name=gpu File={','.join(devices)}\n" if devices else "", "utf-8")
     cluster.live_in(os.path.expanduser("~"))
@@ -377,21 +344,6 @@ def _start_all(cluster: Cluster) -> None:
     listing = ("sinfo", "--noheader", "--Node", "--partition=debug", "--format=%T")
     cluster.until(lambda: cluster.run(*listing, check=False).stdout.split() == ["idle"] * len(NODES), 40,
                   lambda: f"not every node is idle: {cluster.run('sinfo', '-Nl', check=False)}")
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below those that the kernel gives to clients."""
-    found: list[int] = []
-    for port in random.sample(range(20000, 32000), 200):
-        with socket.socket() as trial:
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("there are no free ports")
 
 
 def _user() -> str:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import CHECKOUT, GPU_BOX, IMAGE_FILES
-from tests.integration.cluster import ENDED, configuration
+from tests.integration.cluster import ENDED
+from tests.integration.slurm_conf import configuration
 
 IMAGE = "mlcube-test/ssh:latest"
 LABEL = "mlcube-test.box"  # on every container that a test starts
@@ -34,7 +35,7 @@ SLURM = {"SlurmctldHost": "gpu-box(127.0.0.1)", "SlurmUser": "slurm", "SlurmdUse
          "SlurmctldPidFile": "/run/slurm/slurmctld.pid", "SlurmdPidFile": "/run/slurm/%n.pid",
          "SlurmctldLogFile": "/var/log/slurm/slurmctld", "SlurmdLogFile": "/var/log/slurm/%n", "GresTypes": ""}
 PORT = '{{(index (index .NetworkSettings.Ports "22/tcp") 0).HostPort}}'
-LOCK = "exec 9>/run/keys.lock; flock 9"  # sessions side by side change that file
+LOCK = "exec 9>/run/keys.lock; flock 9"  # sessions side by side change that file, and add and remove users
 SHIM = """\
 #!/bin/sh
 printf '%s\\0' "$@" '
@@ -103,19 +104,19 @@ class Box:
 
     def new_user(self, name: str, shell: str = "bash") -> str:
         """An ordinary user of this test's own, with an empty home directory: a host's name for ssh as well."""
-        self.root('add-user "$1" "$2"', name, shell)
+        self.root(f'{LOCK}; add-user "$1" "$2"', name, shell)
         self._add_host(name)
         return name
 
     def remove_user(self, name: str) -> None:
         """Ends what this user runs there, and removes the user with the home directory."""
         self.root('pkill -KILL -u "$1"; while pgrep -u "$1" >/dev/null; do sleep 0.02; done; '
-                  'userdel --force --remove "$1" 2>/dev/null', name, check=False)
+                  f'{LOCK}; userdel --force --remove "$1" 2>/dev/null', name, check=False)
 
-    def processes(self, text: str) -> tuple[str, ...]:
-        """The lines of `ps` there that hold this text, but for ps itself and what asks."""
+    def processes(self, text: str, user: str = "") -> tuple[str, ...]:
+        """The lines of `ps` there that hold this text, but for ps itself and what asks; of one user, where one is named."""
         lines = self.text("ps -eo user:20,pid,ppid,args ww").splitlines()
-        return tuple(line for line in lines if text in line and "ps -eo" not in line)
+        return tuple(line for line in lines if text in line and "ps -eo" not in line and user in ("", line.split()[0]))
 
     # --- what has happened ---
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, IMAGE_FILES, clean_environment
-from tests.integration.cluster import NODES, Cluster
+from tests.integration.cluster import Cluster
 from tests.integration.gpu_box import Box
+from tests.integration.slurm_conf import NODES
 
 pytestmark = pytest.mark.slurm
 
