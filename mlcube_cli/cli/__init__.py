@@ -28,6 +28,7 @@ _HANDLERS = {
     "run": ("mlcube_cli.cli.running", "run"),
     "sweep": ("mlcube_cli.cli.sweep", "sweep"),
     "cache": ("mlcube_cli.cli.cache", "cache"),
+    "doctor": ("mlcube_cli.cli.doctor", "doctor"),
     "inspect": ("mlcube_cli.cli.inspect", "inspect"),
     "lock": ("mlcube_cli.cli.lock", "lock"),
     "create": ("mlcube_cli.cli.create", "create"),

@@ -31,6 +31,7 @@ class Queue:
     platform: Platform
     scheduler: Scheduler
     allocated: bool = False  # the caller holds nodes already: the tasks start there at once
+    machine: Platform | None = None  # what leads to the machine that jobs are submitted from, where that is another one
 
     @property
     def name(self) -> str:
@@ -38,11 +39,11 @@ class Queue:
 
     def on_node(self, job: Job) -> Job:
         """The job as a node runs it."""
-        return self.scheduler.on_node(self.platform, job)
+        return self.scheduler.on_node(self.platform, job, self.machine)
 
     def before(self, job: Job) -> Job:
         """The job as whatever prepares it runs, before it is queued."""
-        return (self.scheduler.on_node if self.prepares_in_job else self.scheduler.on_login)(self.platform, job)
+        return self.on_node(job) if self.prepares_in_job else self.scheduler.on_login(self.platform, job, self.machine)
 
     def plan(self, runner: Runner, job: Job, facts: Facts) -> Plan:
         """The plan of a task: what prepares it runs before it is queued, the task as a node runs it. `job`: on_node's."""

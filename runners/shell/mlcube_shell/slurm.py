@@ -9,6 +9,7 @@ from __future__ import annotations
 from mlcube_shell.slurm_batch import array_file, batch_file
 from mlcube_shell.slurm_checks import check, largest_array
 from mlcube_shell.slurm_jobs import on_login, on_node
+from mlcube_shell.slurm_probe import look_at_node
 from mlcube_shell.slurm_queue import cancel, queue_functions
 from mlcube_shell.slurm_ranks import for_allocation, for_batch, is_allocated
 from mlcube_shell.slurm_scratch import scratched, staged
@@ -16,4 +17,4 @@ from mlcube_shell.slurm_states import judge
 from mlcube_shell.slurm_submit import submit
 
 __all__ = ("array_file", "batch_file", "cancel", "check", "for_allocation", "for_batch", "is_allocated", "judge",
-           "largest_array", "on_login", "on_node", "queue_functions", "scratched", "staged", "submit")
+           "largest_array", "look_at_node", "on_login", "on_node", "queue_functions", "scratched", "staged", "submit")
