@@ -170,7 +170,7 @@ VERBS = (
           "mlcube sweep plot --metric accuracy --against learning_rate -o sweep.svg")),
     Verb("doctor", "could this cube's tasks run on this platform? Looks at its engine and image, and at a cluster's node",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, WORKSPACE, UNTRUSTED,
-          _option("--timeout", metavar="D", help="how long a free node of a cluster is waited for (default 5m)"), JSON, *_COMMON),
+          _option("--timeout", metavar="D", help="how long to wait for a cluster's node to be free (5m)"), JSON, *_COMMON),
          "[CUBE]",
          ("mlcube doctor . --platform docker", "mlcube doctor . --platform cluster --timeout 1h")),
     Verb("inspect", "show which image a platform has here: its id, digests, architecture, and whether it is the locked one",
