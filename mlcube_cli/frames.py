@@ -14,7 +14,8 @@ _WHOLE = ("Q", "S", "a", "d", "q")  # the rest are streams, whose pieces are han
 class Frame:
     """`o:RUN_ID`, `e:RUN_ID` (what a task printed), `p` (what preparation printed), `t` (what is being done, a line each):
     pieces of streams. Whole: `a` (the answer of `start`), `q` and `Q` (what a scheduler says of batch jobs),
-    `s:RUN_ID` (a task's state: `STATUS CODE STARTED ENDED`), and `S` (the command's, with more words, and lines of why it is so): it comes last."""
+    `s:RUN_ID` (a task's state: `STATUS CODE STARTED ENDED`), and `S` (the command's, with more words, and lines of why it is
+    so): it comes last."""
 
     name: str
     data: bytes

@@ -15,8 +15,8 @@ from mlcube_cli.family import Family, end, marked
 from mlcube_cli.locks import myself, start_time
 from mlcube_cli.place import new_nonce
 from mlcube_cli.run_index import Entry, Index, Leftover, RunTask, forget
-from mlcube_cli.run_states import Standing, is_attended, keep, place_of
-from mlcube_cli.supervision.requests import answer_of, cancel, remove
+from mlcube_cli.run_states import Standing, ending, is_attended, keep, place_of
+from mlcube_cli.supervision.requests import answer_of, remove
 
 Ask = Callable[[Command], Observation]
 _GRACE = 10.0  # seconds between TERM and KILL
@@ -136,7 +136,7 @@ def _remove_directory(entry: Entry, ask: Ask) -> str:
     assert entry.supervised is not None
     place, answer = place_of(entry), None
     nonces = new_nonce(), new_nonce()
-    requests = cancel(entry.supervised.directory, True, nonces[0]), remove(entry.supervised.directory, nonces[1])
+    requests = ending(entry.supervised, True, nonces[0]), remove(entry.supervised.directory, nonces[1])
     for nonce, request in zip(nonces, requests):
         said = ask(place.command(request))
         answer = answer_of(said.stdout, nonce)

@@ -22,9 +22,10 @@ from mlcube_cli.records import (
     read_record,
     start_record,
 )
-from mlcube_cli.run_index import ENDED, Entry, RunTask, concluded, with_tasks, write_entry
-from mlcube_cli.supervision.requests import states
-from mlcube_cli.supervision.state import CommandState, TaskState, parse_states
+from mlcube_cli.run_index import ENDED, Entry, QueuedPart, RunTask, Supervised, concluded, with_tasks, write_entry
+from mlcube_cli.runner import load_scheduler
+from mlcube_cli.supervision.requests import answer_of, cancel, forget_secrets, jobs_noted, states
+from mlcube_cli.supervision.state import CommandState, TaskState, parse_report, parse_states
 
 Ask = Callable[[Command], Observation]
 LOST_CODE = 4
@@ -44,11 +45,12 @@ def look_at(directory: str, entries: Sequence[Entry], ask: Ask) -> tuple[Standin
 
     `ask` runs a command that sends a script to a place. Never raises for what a place says.
     """
+    entries = [_with_jobs(entry, ask) if _is_supervised(entry) and not entry.over else entry for entry in entries]
     asked = [entry for entry in entries if _is_supervised(entry) and not entry.over]
-    answers: dict[str, CommandState | str] = {}
+    answers: dict[str, tuple[CommandState, ...] | str] = {}
     for reach in dict.fromkeys(entry.supervised.reach for entry in asked if entry.supervised):
         answers.update(_ask_place([entry for entry in asked if entry.supervised and entry.supervised.reach == reach], ask))
-    return tuple(_stand(directory, entry, answers.get(entry.id)) for entry in entries)
+    return tuple(_stand(directory, entry, answers.get(entry.id), ask) for entry in entries)
 
 
 def place_of(entry: Entry) -> Place:
@@ -57,19 +59,45 @@ def place_of(entry: Entry) -> Place:
     return Place(entry.supervised.reach, entry.supervised.place)
 
 
+def ending(supervised: Supervised, hard: bool, nonce: str, signal: int = 15) -> str:
+    """The script that ends the command line: at its supervisor, or the jobs of its batch system. Its answers are those of
+    `requests.cancel`."""
+    if not supervised.scheduler:
+        return cancel(supervised.directory, hard, nonce, signal)
+    jobs = dict.fromkeys(part.job.partition("_")[0] for part in supervised.parts if part.job)  # an array as a whole
+    return load_scheduler(supervised.scheduler).cancel(tuple(jobs), hard, nonce)
+
+
 def is_attended(entry: Entry) -> bool:
     """May a process of this or another machine still be looking after it?"""
     return entry.owner is not None and not entry.owner.is_dead(myself())
 
 
-def refreshed(entry: Entry, state: CommandState) -> Entry:
-    """The entry as its supervisor tells it. Pure."""
+def refreshed(entry: Entry, state: CommandState, part: QueuedPart | None = None) -> Entry:
+    """The entry as its supervisor, or that of one `part` of it, tells it. Pure."""
     for task in state.tasks:
         entry = told(entry, task)
+    if part is not None:
+        entry = with_tasks(entry, {task.run_id: replace(
+            task, node=state.node or state.host or task.node, waiting="" if task.over else state.waiting)
+            for task in entry.tasks if task.run_id in part.runs})
     if state.status not in ENDED:
         return entry
     message = "\nhint: ".join(text for text in (state.message, state.hint) if text)
-    return concluded(entry, state.status, state.exit_code, message)
+    if part is None or not (part.runs or state.status == "succeeded"):
+        return concluded(entry, state.status, state.exit_code, message)
+    entry = concluded(entry, state.status, state.exit_code, entry.message or message, part.runs)
+    return _without_those_after(entry, part) if state.status != "succeeded" else entry
+
+
+def _without_those_after(entry: Entry, part: QueuedPart) -> Entry:
+    """The entry of a chain whose `part` did not succeed: those that wait for it never start."""
+    supervised = entry.supervised
+    if supervised is None or not supervised.is_chain or part not in supervised.parts:
+        return entry
+    later = {run_id for one in supervised.parts[supervised.parts.index(part) + 1:] for run_id in one.runs}
+    return with_tasks(entry, {task.run_id: replace(task, status="cancelled", waiting="")
+                              for task in entry.tasks if task.run_id in later and not task.over})
 
 
 def told(entry: Entry, state: TaskState) -> Entry:
@@ -83,14 +111,17 @@ def told(entry: Entry, state: TaskState) -> Entry:
         task, status=state.status, exit_code=state.exit_code, started=started or task.started, ended=ended)})
 
 
-def settle(directory: str, entry: Entry, fetched: bool = False) -> Entry:
+def settle(directory: str, entry: Entry, fetched: bool = False, ask: Ask | None = None) -> Entry:
     """Complete the records of a supervised run that has ended, once; outputs on another machine count once `fetched`.
 
-    What cannot be written is left for the next one who looks.
+    What cannot be written is left for the next one who looks. Where a batch system has ended a job, the secrets that it might
+    have needed again go, through `ask`.
     """
     if entry.settled or not entry.over:
         return entry
     assert entry.supervised is not None
+    if ask and any(task.status != "succeeded" for task in entry.tasks) and entry.supervised.parts:
+        ask(place_of(entry).command(forget_secrets([part.directory for part in entry.supervised.parts])))
     here = not entry.supervised.place or fetched
     for task in entry.tasks:
         try:
@@ -109,12 +140,12 @@ def _is_supervised(entry: Entry) -> bool:
     return entry.supervised is not None and not is_attended(entry)
 
 
-def _stand(directory: str, entry: Entry, answer: CommandState | str | None) -> Standing:
+def _stand(directory: str, entry: Entry, answer: tuple[CommandState, ...] | str | None, ask: Ask) -> Standing:
     if entry.settled or is_attended(entry):
         return Standing(entry)
     if isinstance(answer, str):
         return Standing(entry, answer)
-    before = entry
+    before, trouble = entry, ""
     if entry.supervised is None:
         entry = replace(_orphaned(entry), settled=True)
         for task in entry.tasks:
@@ -122,11 +153,14 @@ def _stand(directory: str, entry: Entry, answer: CommandState | str | None) -> S
                 with contextlib.suppress(OSError, DefinitionError):
                     _complete(task, True)
     elif answer is not None:
-        entry = refreshed(entry, answer)
+        parts = {part.directory: part for part in entry.supervised.parts}
+        for state in answer:
+            entry = refreshed(entry, state, parts.get(state.directory))
+        trouble = next((state.silence for state in answer if state.silence), "")
         _note_begun(before, entry)
     if entry != before:
         keep(directory, entry)
-    return Standing(settle(directory, entry) if entry.supervised else entry)
+    return Standing(settle(directory, entry, ask=ask) if entry.supervised else entry, "" if entry.over else trouble)
 
 
 def _note_begun(before: Entry, now: Entry) -> None:
@@ -182,12 +216,53 @@ def keep(directory: str, entry: Entry) -> None:
 # --- places --------------------------------------------------------------------------------------------------------
 
 
-def _ask_place(entries: Sequence[Entry], ask: Ask) -> dict[str, CommandState | str]:
-    """What one place says of these, by their ids; or why it says nothing."""
+def _ask_place(entries: Sequence[Entry], ask: Ask) -> dict[str, tuple[CommandState, ...] | str]:
+    """What one place says of these, by their ids; or why it says nothing. Its batch system is asked once for all."""
     nonce = new_nonce()
-    script = states({entry.supervised.directory: tuple(entry.supervised.tasks.items())
-                     for entry in entries if entry.supervised}, nonce)
+    parts = {entry.id: _open_parts(entry) for entry in entries}
+    scheduled = [(entry.supervised.scheduler, part) for entry in entries if entry.supervised and entry.supervised.scheduler
+                 for part in parts[entry.id]]
+    script = states({part.directory: tuple((run_id, entry.supervised.tasks[run_id]) for run_id in part.runs)
+                     for entry in entries if entry.supervised for part in parts[entry.id]}, nonce, _queue(scheduled))
     answer = ask(place_of(entries[0]).command(script))
-    found = {state.directory: state for state in parse_states(answer.stdout, nonce)}
+    jobs = {part.directory: (name, part.job) for name, part in scheduled}
+    report = parse_report(answer.stdout, nonce)
+    found = {state.directory: state for state in parse_states(answer.stdout, nonce, jobs)}
+    for directory, (name, job) in jobs.items():
+        if directory in found:
+            found[directory] = load_scheduler(name).judge(found[directory], job, report)
     trouble = answer.last_line(f"it gave no answer (exit code {answer.exit_code})")
-    return {entry.id: found.get(entry.supervised.directory, trouble) for entry in entries if entry.supervised}
+    return {entry.id: tuple(found[part.directory] for part in parts[entry.id])
+            if all(part.directory in found for part in parts[entry.id]) else trouble for entry in entries}
+
+
+def _with_jobs(entry: Entry, ask: Ask) -> Entry:
+    """With the ids of its jobs, where whoever handed them over went before he could write them down."""
+    supervised = entry.supervised
+    if supervised is None or not supervised.scheduler or all(part.job for part in supervised.parts):
+        return entry
+    nonce = new_nonce()
+    noted = answer_of(ask(place_of(entry).command(jobs_noted(supervised.directory, nonce))).stdout, nonce)
+    if noted == "":
+        return concluded(entry, LOST, LOST_CODE, "its jobs were never handed over")
+    jobs = (noted or "").split()
+    if len(jobs) != len(supervised.parts):
+        return entry
+    parts = tuple(replace(part, job=job) for part, job in zip(supervised.parts, jobs))
+    return replace(entry, supervised=replace(supervised, parts=parts))
+
+
+def _open_parts(entry: Entry) -> tuple[QueuedPart, ...]:
+    """Those that may go on; and, before anything has begun, what only prepares."""
+    assert entry.supervised is not None
+    going_on = {task.run_id for task in entry.tasks if not task.over}
+    untouched = len(going_on) == len(entry.tasks)
+    return tuple(part for part in entry.supervised.all_parts
+                 if going_on.intersection(part.runs) or (untouched and not part.runs))
+
+
+def _queue(scheduled: Sequence[tuple[str, QueuedPart]]) -> str:
+    """What asks the batch system of a place about its jobs; a place has one."""
+    if not scheduled:
+        return ""
+    return load_scheduler(scheduled[0][0]).queue_functions([(part.directory, part.job) for _, part in scheduled])

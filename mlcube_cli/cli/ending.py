@@ -18,9 +18,8 @@ from mlcube_cli.process import Session, ask, die_by
 from mlcube_cli.report import result_data
 from mlcube_cli.run_index import Entry, RunTask, find_runs, read_index
 from mlcube_cli.run_log import opened_logs
-from mlcube_cli.run_states import is_attended, look_at, place_of, settle
+from mlcube_cli.run_states import ending, is_attended, look_at, place_of, settle
 from mlcube_cli.streams import write_all
-from mlcube_cli.supervision import requests
 from mlcube_cli.supervision.requests import answer_of, remove
 
 _CANCELLED = 128 + signal.SIGTERM
@@ -143,7 +142,7 @@ def _end_supervised(entry: Entry, at_once: bool) -> None:
     """Raises MachineError."""
     assert entry.supervised is not None
     nonce, name = new_nonce(), place_of(entry).name or "this machine"
-    said = ask(place_of(entry).command(requests.cancel(entry.supervised.directory, at_once, nonce)))
+    said = ask(place_of(entry).command(ending(entry.supervised, at_once, nonce)))
     answer = answer_of(said.stdout, nonce)
     if answer is None:
         raise MachineError(f"{name} cannot be asked to end run {entry.id}: {said.last_line(f'exit code {said.exit_code}')}",

@@ -23,9 +23,10 @@ from mlcube_cli.parcels import Way
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session
 from mlcube_cli.run_index import Supervised
+from mlcube_cli.run_states import ending
 from mlcube_cli.runner import load_scheduler
 from mlcube_cli.streams import Tee
-from mlcube_cli.supervision.requests import answer_of, cancel, follow
+from mlcube_cli.supervision.requests import answer_of, follow
 from mlcube_cli.supervision.state import CommandState, TaskState, parse_end, parse_task
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between attempts to connect again, and to ask for an end once more
@@ -148,15 +149,13 @@ class Following:
 
     def _take(self, name: str, data: bytes) -> None:
         kind, _, run_id = name.partition(":")
-        if self.queued is not None and kind in ("s", "p", "t", "o", "e"):
-            self.queued.begun = True
-        if self.queued is not None and kind in ("S", "s", "q", "Q"):
-            self._take_of_job(kind, run_id, data)
+        if self.queued is not None:
+            self._take_of_job(self.queued, kind, run_id, data)
         elif kind == "S":
             self.end = parse_end(self.directory, data)
         elif kind == "s":
             self.changed(parse_task(run_id, data))
-        elif kind == "p":
+        if kind == "p":
             self.prepare(data)
         elif kind in ("o", "e"):
             self.write(run_id, "stdout" if kind == "o" else "stderr", data)
@@ -169,25 +168,17 @@ class Following:
         if kind in ("o", "e", "p", "t"):
             self.offsets[name] = self.offsets.get(name, 0) + len(data)
 
-    def _take_of_job(self, kind: str, run_id: str, data: bytes) -> None:
+    def _take_of_job(self, job: QueuedRun, kind: str, run_id: str, data: bytes) -> None:
         """What a batch job says itself, and what is said of it. Raises _Enough when it has ended without a word."""
-        assert self.queued is not None
-        if kind == "s":
-            state = self.queued.told(parse_task(run_id, data))
-            if state is not None:
-                self.changed(state)
-        elif kind == "Q":
-            self.queued.report = data
-        else:
-            verdict = self.queued.reported(data) if kind == "q" else self.queued.ended(parse_end(self.directory, data))
-            for line in self.queued.news(verdict):
-                output.say(line)
-            if verdict.over:
-                for state in verdict.tasks:
-                    self.changed(state)
-                self.end = verdict
-                if kind == "q":
-                    raise _Enough
+        taken = job.take(kind, run_id, data)
+        for line in taken.lines:
+            output.say(line)
+        for state in taken.tasks:
+            self.changed(state)
+        if taken.verdict is not None and taken.verdict.over:
+            self.end = taken.verdict
+            if kind == "q":
+                raise _Enough
 
     def _cancel(self) -> bool:
         """The first signal cancels the run, a second one lets go; a hang-up does nothing to it (RULINGS 26)."""
@@ -207,10 +198,8 @@ class Following:
     def _ask_to_end(self, hard: bool) -> Outcome:
         """Where no answer comes, it is asked again once there is a connection."""
         nonce = new_nonce()
-        if self.supervised is not None and self.supervised.scheduler:
-            script = load_scheduler(self.supervised.scheduler).cancel([part.job for part in self.supervised.parts], hard, nonce)
-        else:
-            script = cancel(self.directory, hard, nonce, self.signal or signal.SIGTERM)
+        what = self.supervised or Supervised((), "", self.directory, {})
+        script = ending(what, hard, nonce, self.signal or signal.SIGTERM)
         said: list[bytes] = []
         outcome = self.session.stream(self.way.place.command(script), said.append)
         self.owed = not answer_of(b"".join(said).decode("utf-8", "replace"), nonce)

@@ -44,7 +44,10 @@ def _as_it_is(watching: Watching, tasks: tuple[RunTask, ...]) -> None:
         watching.now()
         return
     if entry.supervised is not None and not elsewhere:
-        to_our_streams(2, _preparation(entry.supervised.directory))
+        wanted = {task.run_id for task in tasks}
+        for part in entry.supervised.all_parts:
+            if not part.runs or wanted.intersection(part.runs):
+                to_our_streams(2, _preparation(part.directory))
     for task in tasks:
         if not any(os.path.exists(path) for path in log_paths(task.directory).values()) and task.started is not None:
             output.say(f"the logs of task '{task.task}' are not there (any more): {task.directory}")

@@ -30,7 +30,8 @@ def ps(arguments: Arguments) -> int:
     _warn(index, standings)
     if arguments.json:
         output.json_result({"schema": "mlcube.ps.v1", "runs": [
-            _data(standing, task) for standing in standings for task in standing.entry.tasks]})
+            {**_data(standing, task), "sweep": _sweep_data(standing.entry)}
+            for standing in standings for task in _lines_of(standing.entry)]})
     else:
         _print(standings)
     return 0
@@ -52,23 +53,54 @@ def _warn(index: Index, standings: Sequence[Standing]) -> None:
 
 def _print(standings: Sequence[Standing]) -> None:
     now = time.time()
-    rows: list[tuple[str, ...]] = [("RUN", "TASK", "CUBE", "PLATFORM", "STATUS", "STARTED", "TOOK")]
-    rows += [_row(standing, task, now) for standing in standings for task in standing.entry.tasks]
+    rows: list[tuple[str, ...]] = [("RUN", "TASK", "CUBE", "PLATFORM", "STATUS", "STARTED", "TOOK", "JOB", "NODE")]
+    rows += [_row(standing, task, now) for standing in standings for task in _lines_of(standing.entry)]
     if len(rows) == 1:
         output.say("nothing was started so far")
         return
+    if not any(row[-2] for row in rows[1:]):  # only runs of a batch system have these
+        rows = [row[:-2] for row in rows]
     shown = [tuple(on_one_line(word) for word in row) for row in rows]
     widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]
     output.result("".join("  ".join(f"{word:<{width}}" for word, width in zip(row, widths)).rstrip() + "\n" for row in shown))
 
 
+def _lines_of(entry: Entry) -> tuple[RunTask, ...]:
+    """What has a line of its own: each task; a sweep as a whole, under the id of its command line."""
+    if not entry.sweep:
+        return entry.tasks
+    states = [task.status for task in entry.tasks]
+    first = next((task for task in entry.tasks if task.status not in ("succeeded", "cancelled")), None) or next(
+        (task for task in entry.tasks if task.status != "succeeded"), entry.tasks[0])
+    status = "running" if "running" in states else "queued" if "queued" in states else first.status
+    began = [task.started for task in entry.tasks if task.started is not None]
+    ended = [task.ended for task in entry.tasks if task.ended is not None]
+    return (RunTask(first.task, entry.id, entry.sweep, status, first.exit_code if status == first.status else None,
+                    min(began, default=None), max(ended, default=None) if entry.over else None),)
+
+
+def _counts(entry: Entry) -> dict[str, int]:
+    states = [task.status for task in entry.tasks]
+    return {state: states.count(state) for state in dict.fromkeys(states)}
+
+
+def _sweep_data(entry: Entry) -> dict[str, object] | None:
+    """What a line of the document mlcube.ps.v1 says of a sweep; None for a run."""
+    return {"directory": entry.sweep, "members": len(entry.tasks), "counts": _counts(entry)} if entry.sweep else None
+
+
 def _row(standing: Standing, task: RunTask, now: float) -> tuple[str, ...]:
     entry = standing.entry
     code = f" ({task.exit_code})" if task.status == "failed" and task.exit_code is not None else ""
-    status = f"{task.status}{code}" + ("?" if standing.trouble else "")
+    status = f"{task.status}{code}" + (f": {task.waiting}" if task.waiting and not task.over else "")
+    if entry.sweep:
+        status = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in _counts(entry).items())
+    status += "?" if standing.trouble else ""
     began = f"{age_text(now - (task.started or entry.started))} ago"
     seconds = seconds_of(task, now)
-    return (task.run_id, task.task, entry.cube, entry.platform, status, began, "-" if seconds is None else _length(seconds))
+    name = f"{task.task} x {len(entry.tasks)}" if entry.sweep else task.task
+    took = "-" if seconds is None else _length(seconds)
+    return (task.run_id, name, entry.cube, entry.platform, status, began, took, _job(entry, task), task.node)
 
 
 def seconds_of(task: RunTask, now: float) -> float | None:
@@ -80,6 +112,13 @@ def seconds_of(task: RunTask, now: float) -> float | None:
 
 def _length(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds < 60 else age_text(seconds)
+
+
+def _job(entry: Entry, task: RunTask) -> str:
+    """The batch system's own id; empty where there is none. Of a sweep, the ids of its arrays."""
+    if entry.supervised is None or not entry.sweep:
+        return entry.supervised.job_of(task.run_id) if entry.supervised else ""
+    return ",".join(dict.fromkeys(part.job.partition("_")[0] for part in entry.supervised.parts))
 
 
 def _place(entry: Entry) -> str:
@@ -96,5 +135,6 @@ def _data(standing: Standing, task: RunTask) -> dict[str, object]:
         "started": rfc3339(task.started) if task.started else None, "ended": rfc3339(task.ended) if task.ended else None,
         "seconds": None if seconds is None else round(seconds, 3), "message": entry.message,
         "attended": is_attended(entry) and not entry.over, "stale": standing.trouble, "directory": task.directory,
-        "logs": log_paths(task.directory),
+        "logs": log_paths(task.directory), "job": _job(entry, task) or None, "node": task.node or None,
+        "waiting": task.waiting or None,
     }

@@ -6,9 +6,18 @@ from dataclasses import dataclass, field, replace
 
 from mlcube_cli.run_index import QueuedPart
 from mlcube_cli.runner import Scheduler
-from mlcube_cli.supervision.state import CommandState, TaskState, is_from_outside
+from mlcube_cli.supervision.state import CommandState, TaskState, is_from_outside, parse_end, parse_task
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between two looks at an end that may not be one
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a frame of a job's stream means. `verdict`: how the job stands, where that was said; `lines`: for whoever waits."""
+
+    tasks: tuple[TaskState, ...] = ()
+    verdict: CommandState | None = None
+    lines: tuple[str, ...] = ()
 
 
 @dataclass
@@ -30,29 +39,33 @@ class QueuedRun:
         self.again = False
         return self.scheduler.queue_functions(((self.part.directory, self.part.job),))
 
-    def told(self, state: TaskState) -> TaskState | None:
-        """A task's own word; None: it is to be kept back until it is known who has ended it."""
-        self.tasks[state.run_id] = state
-        return None if is_from_outside(state.status, state.exit_code) else state
-
-    def reported(self, report: bytes) -> CommandState:
-        """How it stands when its own word is that it goes on."""
-        self.report = report
-        return self._judged(CommandState(self.part.directory, "running" if self.begun else ""))
-
-    def ended(self, state: CommandState) -> CommandState:
-        """How it stands when its own word is that it has ended. Where that is not the end, `again` is set."""
-        verdict = self._judged(state)
-        self.again = not verdict.over
-        return verdict
+    def take(self, kind: str, run_id: str, data: bytes) -> Taken:
+        """A frame of the stream (frames.Frame), by the kind and the run that its name tells."""
+        if kind == "s":
+            state = parse_task(run_id, data)
+            self.tasks[run_id], self.begun = state, True
+            return Taken() if is_from_outside(state.status, state.exit_code) else Taken((state,))
+        if kind in ("q", "Q"):
+            self.report = data
+        if kind == "q":
+            return self._told(self._judged(CommandState(self.part.directory, "running" if self.begun else "")))
+        if kind == "S":
+            verdict = self._judged(parse_end(self.part.directory, data))
+            self.again = not verdict.over
+            return self._told(verdict)
+        self.begun = self.begun or kind in ("p", "t", "o", "e")
+        return Taken()
 
     def next_pause(self) -> float:
         """Seconds until it is looked at once more."""
         pause, self._pause = self._pause, min(_LONGEST_PAUSE, self._pause * 2)
         return pause
 
-    def news(self, verdict: CommandState) -> list[str]:
-        """What is worth a line to whoever waits: why it does not run, once a change; and where it runs, if it had to wait."""
+    def _told(self, verdict: CommandState) -> Taken:
+        return Taken(verdict.tasks if verdict.over else (), verdict, tuple(self._news(verdict)))
+
+    def _news(self, verdict: CommandState) -> list[str]:
+        """Why it does not run, once a change; where it runs, if it had to wait; that nothing is said of it, when that lasts."""
         before, self._state = self._state, verdict
         self._silent = self._silent + 1 if verdict.silence else 0
         if verdict.over:

@@ -15,8 +15,7 @@ from mlcube_cli.process import ask
 from mlcube_cli.remains import DIRECTORY, ENTRY, Remnant, clear, find_remains, remains_of, remove_remnant
 from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import Entry, read_index
-from mlcube_cli.run_states import look_at, place_of
-from mlcube_cli.supervision.requests import cancel
+from mlcube_cli.run_states import ending, look_at, place_of
 
 
 def reap(arguments: Arguments) -> int:
@@ -83,7 +82,7 @@ def _save_logs(entry: Entry) -> str:
     from mlcube_cli.cli.ending import bring_logs
 
     assert entry.supervised is not None
-    ask(place_of(entry).command(cancel(entry.supervised.directory, True, new_nonce())))
+    ask(place_of(entry).command(ending(entry.supervised, True, new_nonce())))
     try:
         for task in entry.tasks:
             if task.started is not None:

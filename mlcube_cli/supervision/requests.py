@@ -81,11 +81,11 @@ def follow(directory: str, tasks: Iterable[tuple[str, str]], offsets: Mapping[st
 def states(directories: Mapping[str, Iterable[tuple[str, str]]], nonce: str, queue: str = "") -> str:
     """Say how these commands and their tasks are; `parse_states` reads it. Command directory -> (run id, directory).
 
-    `queue`: the functions of Scheduler.queue_functions for the batch jobs among them; `parse_report` finds the answer.
+    `queue`: the functions of Scheduler.queue_functions for the batch jobs among them; `parse_report` finds their answer.
     """
     calls = []
     for directory, tasks in directories.items():
-        calls.append(f"mlc_state_of {quote(directory)}")
+        calls.append(f"mlc_state_of {quote(directory)}{' 1' if directory.isascii() else ''}")
         calls += [f"mlc_state_of_task {quote(run_id)} {quote(place)}" for run_id, place in tasks]
     asking = (STATES_QUEUE, queue) if queue else ()
     calls += ["mlc_state_of_queue"] if queue else []
@@ -110,6 +110,16 @@ def remove(directory: str, nonce: str, plain: bool = False) -> str:
     """
     first = "exec >/dev/null" if plain else _begin(nonce)
     return "\n".join((first, COMMON, REMOVE, "mlc_identify", f"mlc_remove {quote(directory)}", ""))
+
+
+def forget_secrets(directories: Iterable[str]) -> str:
+    """Remove what these commands were to read their secrets from, if it is still there. No answer."""
+    return "".join(f"rm -f -- {quote(directory + '/secrets')} 2>/dev/null\n" for directory in directories)
+
+
+def jobs_noted(directory: str, nonce: str) -> str:
+    """Say which jobs were handed over for the command, as Scheduler.submit has noted it; nothing where none were."""
+    return f"{_begin(nonce)}\ncat -- {quote(directory + '/jobs')} 2>/dev/null\n"
 
 
 def answer_of(text: str, nonce: str) -> str | None:

@@ -165,7 +165,7 @@ mlc_is_heard || mlc_parent=''
 # Until the end, or until nobody listens any more: a frame without content now and then finds that out.
 mlc_follow() {
   mlc_end='lost 4 - -'
-  if [ ! -e "$mlc_directory/mlcube-run" ]; then mlc_text_frame S "$mlc_end"; return; fi
+  if [ ! -e "$mlc_directory/mlcube-run" ]; then mlc_confirm; mlc_text_frame S "$mlc_end"; return; fi
   mlc_naps=0 mlc_quiet=0
   while mlc_follow_once; do
     [ -n "$mlc_parent" ] && ! mlc_is_heard && return
@@ -242,15 +242,17 @@ mlc_leave() {
 # --- what became of runs ---------------------------------------------------------------------------------------------
 
 STATES = r"""
-# DIRECTORY: what is known of a command; its tasks follow by mlc_state_of_task.
+# DIRECTORY [ASCII]: what is known of a command; its tasks follow by mlc_state_of_task.
 mlc_state_of() {
-  mlc_text_frame d "$1"
+  mlc_text_frame d "$1" "${2-}"
   mlc_read_state "$1/state"
   mlc_find_owner "$1"
   if ! mlc_is_over "$mlc_status" && [ "$mlc_owner" = dead ]; then mlc_read_state "$1/state"; fi
   mlc_why_so "$1"
   mlc_end="${mlc_status:--} $mlc_code $mlc_started $mlc_ended"
-  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text"
+  mlc_ascii=1
+  [ -z "$mlc_why_text" ] || mlc_ascii=''
+  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text" $mlc_ascii
 }
 
 mlc_state_of_task() {  # RUN_ID DIRECTORY

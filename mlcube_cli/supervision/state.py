@@ -9,7 +9,7 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.frames import Frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
 LOST = 4  # the exit code of a run that nobody supervises any more (RULINGS 27)
 _UNENDED = ("", "-", "queued", "running")
@@ -85,9 +85,12 @@ def parse_task(run_id: str, data: bytes) -> TaskState:
     return TaskState(run_id, status or "queued", code, started, ended, _whole(words[4]) or 0, _whole(words[5]) or 0)
 
 
-def parse_states(text: str, nonce: str) -> tuple[CommandState, ...]:
-    """What `requests.states` printed, in the order of its directories. Noise before the answer does not matter."""
-    return tuple(_judged(state) for state in _commands(text, nonce))
+def parse_states(text: str, nonce: str, queued: Container[str] = ()) -> tuple[CommandState, ...]:
+    """What `requests.states` printed, in the order of its directories. Noise before the answer does not matter.
+
+    Of those in `queued` nothing is concluded from the absence of a supervisor: a scheduler starts it, and is asked.
+    """
+    return tuple(state if state.directory in queued else _judged(state) for state in _commands(text, nonce))
 
 
 def parse_report(text: str, nonce: str) -> str:
