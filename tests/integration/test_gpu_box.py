@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_the_clock_of_one_is_behind(gpu_box: Box) -> None:
 
 
 def test_docker_and_apptainer_are_its_own(gpu_box: Box) -> None:
-    user = gpu_box.new_user("engines-try")
+    user = gpu_box.new_user(f"engines{os.getpid()}")
     try:
         gpu_box.write(f"/home/{user}/here/file", b"of the box\n", owner=user)
         for words in ("docker run --rm --mount type=bind,src=$HOME/here,dst=/in mlcube-test/tiny:latest",
@@ -46,11 +47,14 @@ def test_docker_and_apptainer_are_its_own(gpu_box: Box) -> None:
 
 
 def test_logins_and_calls_are_counted(gpu_box: Box) -> None:
-    gpu_box.forget_calls()
-    before = gpu_box.logins("dash")
-    gpu_box.ssh("dash", ":\n")
-    assert gpu_box.logins("dash") == before + 1
-    assert gpu_box.ssh_calls() == [["-T", "dash", "exec sh -s"]]
+    user = gpu_box.new_user(f"calls{os.getpid()}")
+    try:
+        gpu_box.forget_calls()
+        gpu_box.ssh(user, ":\n")
+        assert gpu_box.logins(user) == 1
+        assert gpu_box.ssh_calls() == [["-T", user, "exec sh -s"]]
+    finally:
+        gpu_box.remove_user(user)
 
 
 def test_a_machine_of_ones_own_is_cut_restarted_filled_and_renamed(broken_box: Box) -> None:

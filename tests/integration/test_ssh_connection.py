@@ -81,6 +81,14 @@ def desk(gpu_box: Box, tmp_path: Path) -> Iterator[Desk]:
         os.kill(int(line.split()[0]), signal.SIGTERM)
 
 
+@pytest.fixture
+def counted_user(gpu_box: Box) -> Iterator[str]:
+    """A user of this test's own, whose logins nobody else adds to."""
+    user = gpu_box.new_user(f"log{os.getpid()}-{time.monotonic_ns() % 10**6}", "dash")
+    yield user
+    gpu_box.remove_user(user)
+
+
 def masters_at(path: str) -> list[str]:
     """`PID SESSION ARGUMENTS` of each ssh whose socket's path begins so; a master calls itself `ssh: PATH [mux]`."""
     lines = subprocess.run(["ps", "-eo", "pid,sid,args", "ww"], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -90,9 +98,8 @@ def masters_at(path: str) -> list[str]:
 # --- one master ------------------------------------------------------------------------------------------------------
 
 
-def test_one_login_serves_all_that_follows(desk: Desk) -> None:
-    found = desk.connection("dash")
-    before = desk.box.logins("dash")
+def test_one_login_serves_all_that_follows(desk: Desk, counted_user: str) -> None:
+    found = desk.connection(counted_user)
     assert desk.run(check_command(found)).returncode == 255 or desk.run(check_command(found)).returncode == 1
     done = desk.run(connect_command(found))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -106,8 +113,8 @@ def test_one_login_serves_all_that_follows(desk: Desk) -> None:
                           capture_output=True, text=True)
     assert sent.returncode == 0, sent.stderr
     assert desk.script(found, f"cat '/tmp/{desk.place.name} $x'; rm '/tmp/{desk.place.name} $x'").stdout == "1"
-    assert desk.box.logins("dash") == before + 1
-    subprocess.run(["ssh", "-o", f"ControlPath={found.control_path}", "-O", "exit", "dash"], env=dict(desk.environment),
+    assert desk.box.logins(counted_user) == 1
+    subprocess.run(["ssh", "-o", f"ControlPath={found.control_path}", "-O", "exit", counted_user], env=dict(desk.environment),
                    check=True, capture_output=True, timeout=60)
     assert desk.run(check_command(found)).returncode != 0
     assert masters_at(found.control_path) == []
@@ -189,10 +196,10 @@ def test_without_a_master_the_words_still_lead_there(desk: Desk) -> None:
     assert masters_at(desk.environment["XDG_RUNTIME_DIR"]) == []
 
 
-def test_the_users_own_master_is_used_and_left_alone(desk: Desk) -> None:
+def test_the_users_own_master_is_used_and_left_alone(desk: Desk, counted_user: str) -> None:
     socket = desk.box.room / f"own-{time.monotonic_ns() % 10**6}"
-    options = list(desk.configured("mine", ControlMaster="auto", ControlPath=str(socket), ControlPersist="60"))
-    before = desk.box.logins("ada")
+    options = list(desk.configured("mine", ControlMaster="auto", ControlPath=str(socket), ControlPersist="60",
+                                   User=counted_user))
     theirs = ["ssh", *options, "-o", "ControlPersist=60", "-N", "-f", "mine"]
     assert desk.connection("mine", ssh_options=options).control_path != "", "it is not up yet"
     try:
@@ -201,7 +208,7 @@ def test_the_users_own_master_is_used_and_left_alone(desk: Desk) -> None:
         assert found.control_path == ""
         assert desk.run(check_command(found)).returncode == 0
         assert desk.script(found, SCRIPT).stdout == SAID
-        assert desk.box.logins("ada") == before + 1
+        assert desk.box.logins(counted_user) == 1
     finally:
         subprocess.run(["ssh", *options, "-O", "exit", "mine"], env=dict(desk.environment), check=False, capture_output=True)
 

@@ -461,7 +461,7 @@ def test_ctrl_c_while_outputs_come_home_says_how_they_do_later(far: Far) -> None
     far.script('head -c 60000000 /dev/zero | tr "\\0" x >"$result/big"; echo small >"$result/small"\n')
     far.options = ("-Pssh.sync.bandwidth=10m",)
     with far.started("--task", "work") as started:
-        until(lambda: any(line.startswith(f"{far.user} ") for line in far.box.processes("rsync --server --sender")), 60)
+        until(lambda: bool(far.box.processes("rsync --server --sender", far.user)), 60)
         started.interrupt()
         done = started.end()
     assert done.exit_code == -signal.SIGINT, done.stderr
@@ -497,7 +497,7 @@ def test_a_secret_of_this_machine_is_in_no_word_and_no_file_there(far: Far, insi
     far.options = (f"-Pssh.platform={inside}", f"-P{inside}.env={{TOKEN: null}}")
     far.script('[ "${#TOKEN}" -eq 16 ] && printf "%s" "$TOKEN" | tr "a-z" "A-Z" >"$result/it"; sleep 3\n')
     with far.started("--task", "work") as started:
-        until(lambda: bool(far.box.processes("sleep 3")), 60, "the task")
+        until(lambda: bool(far.box.processes("sleep 3", far.user)), 60, "the task")
         seen = far.box.root("cat /proc/[0-9]*/cmdline 2>/dev/null || :")
         kept = far.box.text('grep -rl "tok.en" "$1" 2>/dev/null || :', far.far_home)
         done = started.end()

@@ -100,7 +100,7 @@ def test_a_time_limit_ends_the_task_there(far: Far, inside: str) -> None:
     far.script('echo half >"$result/checkpoint"; sleep 612; echo late >"$result/late"\n')
     far.run("--timeout", "2", code=124)
     assert {path.name for path in far.result.iterdir()} == {"checkpoint"}
-    until(lambda: not far.box.processes("sleep 612"), what="the end of the task")
+    until(lambda: not far.box.processes("sleep 612", far.user), what="the end of the task")
 
 
 @pytest.mark.parametrize("inside", ["local", "docker", "singularity"])
@@ -108,12 +108,12 @@ def test_ctrl_c_ends_the_task_there_and_fetches_what_is_there(far: Far, inside: 
     far.options = (f"-Pssh.platform={inside}",)
     far.script('echo half >"$result/checkpoint"; sleep 613; echo late >"$result/late"\n')
     with far.started("--task", "work") as started:
-        until(lambda: bool(far.box.processes("sleep 613")), 60, "the task")
+        until(lambda: bool(far.box.processes("sleep 613", far.user)), 60, "the task")
         started.interrupt()
         done = started.end()
     assert done.exit_code in (130, -signal.SIGINT), done.stderr
     assert {path.name for path in far.result.iterdir()} == {"checkpoint"}
-    until(lambda: not far.box.processes("sleep 613"), what="the end of the task")
+    until(lambda: not far.box.processes("sleep 613", far.user), what="the end of the task")
     assert far.record()["status"] == "cancelled"
 
 
@@ -250,8 +250,8 @@ def test_secrets_are_in_no_word_no_log_and_no_record(far: Far) -> None:
     far.options = ("-Plocal.env={TOKEN: null}",)
     far.script('[ "$TOKEN" = "s3cr3t""-value" ] && echo known >"$result/it"; sleep 2\n')
     with far.started("--task", "work") as started:
-        until(lambda: bool(far.box.processes("sleep 2")), 30, "the task")
-        assert not far.box.processes("s3cr3t-value")
+        until(lambda: bool(far.box.processes("sleep 2", far.user)), 30, "the task")
+        assert not far.box.processes("s3cr3t-value", far.user)
         done = started.end()
     assert done.exit_code == 0 and (far.result / "it").exists(), done.stderr
     assert far.box.text('grep -rl s3cr3t-value "$1" || :', far.far_home) == ""
