@@ -31,7 +31,7 @@ _SIGNAL = re.compile(r"(?:SIG)?([A-Z0-9]+)(?:@(\d+(?:\.\d+)?[smh]?))?", re.ASCII
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _SHARING = ("user", "mcs", "topo")  # who else may be on the node (sbatch(1), --exclusive)
 # sbatch's letters (22.05); what stands in sbatch_args is kept in long words.
-_LETTERS: Mapping[str, str] = {
+LETTERS: Mapping[str, str] = {
     "A": "account", "B": "extra-node-info", "C": "constraint", "D": "chdir", "F": "nodefile", "G": "gpus", "H": "hold",
     "I": "immediate", "J": "job-name", "L": "licenses", "M": "clusters", "N": "nodes", "O": "overcommit", "Q": "quiet",
     "S": "core-spec", "V": "version", "W": "wait", "a": "array", "b": "begin", "c": "cpus-per-task", "d": "dependency",
@@ -267,13 +267,13 @@ def _long_word(word: str) -> str | Fault:
         return (f"'sbatch_args': '{word}' is no option: sbatch would take it for the file to run",
                 "write --NAME=VALUE, one an item")
     if not word.startswith("--"):
-        known = _LETTERS.get(word[1])
+        known = LETTERS.get(word[1])
         if known is None:
             return f"'sbatch_args': sbatch has no option '-{word[1]}'", "write the long word: --NAME=VALUE"
         name, value = known, word[2:].lstrip("=")
         equals = "=" if value else ""
     owner = next((one for one in _OURS if one == name), None) or next(
-        (one for one in _OURS if one.startswith(name) and name not in _LETTERS.values()), None)
+        (one for one in _OURS if one.startswith(name) and name not in LETTERS.values()), None)
     if owner:
         return f"'sbatch_args': '{word.partition('=')[0]}' is for mlcube to say", _OURS[owner]
     return f"--{name}{equals}{value}"
