@@ -45,8 +45,8 @@ class Judged:
 def narrow(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> tuple[Prepared, tuple[Plan, ...]]:
     """The command line without the tasks that need not run, and why the others do. Raises MLCubeError.
 
-    A task that waits for one that runs is kept: it is judged again before its turn (`skipped_now`), or runs, where we
-    do not see the one end: in the background, and on another machine.
+    A task that waits for one that runs, or for its image, is kept: it is judged again before its turn (`skipped_now`), or runs,
+    where we do not see that end: in the background, and on another machine.
     """
     before = waits_for(prepared.cube, prepared.jobs_here)
     kept: list[int] = []
@@ -55,7 +55,8 @@ def narrow(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> t
     again: list[str] = []
     for number, job in enumerate(prepared.jobs_here):
         run, found = _judge(arguments, prepared, number, plans[number])
-        earlier = [prepared.jobs_here[other].task for other in kept if other in before[number]]
+        earlier = [f"task '{prepared.jobs_here[other].task}'" for other in kept if other in before[number]]
+        earlier += [step.title for step in plans[number].steps if step.task is None]  # which may make another image
         if arguments.skip_unchanged and run and not found and not earlier:
             skipped.append(Skipped(job, _entry(job, run)))
             _say_skipped(arguments, job, run)
@@ -208,7 +209,7 @@ def _say_skipped(arguments: Arguments, job: Job, run: Found) -> None:
 
 def _explain(arguments: Arguments, prepared: Prepared, job: Job, found: Sequence[Change], earlier: Sequence[str] = ()) -> None:
     runs = "would run" if arguments.dry_run else "runs"
-    after = ", ".join(f"'{task}'" for task in dict.fromkeys(earlier))
+    after = ", ".join(dict.fromkeys(earlier))
     for change in found:
         output.say(f"task '{job.task}' {runs}: {change.message}")
     if found:
@@ -216,9 +217,9 @@ def _explain(arguments: Arguments, prepared: Prepared, job: Job, found: Sequence
     if not after or not arguments.skip_unchanged:
         output.say(f"task '{job.task}' {runs}, though nothing has changed")
     elif _is_seen(arguments, prepared):
-        output.say(f"task '{job.task}' {runs} unless {after} makes what was there before: nothing else has changed")
+        output.say(f"task '{job.task}' {runs} unless all is as it was after: {after}; so far nothing has changed")
     else:
-        output.say(f"task '{job.task}' {runs}, since it reads what {after} writes")
+        output.say(f"task '{job.task}' {runs}, since this comes before it: {after}")
 
 
 def _is_seen(arguments: Arguments, prepared: Prepared) -> bool:

@@ -156,7 +156,7 @@ def test_an_edited_file_in_an_input_runs_its_task_and_what_equal_outputs_lead_to
     ran, skipped, why = chain.ran()
     assert (ran, skipped) == (["prepare"], ["train", "report"])
     assert why[0] == "task 'prepare' runs: input 'raw' has changed: deep/two (changed)"
-    assert why[1] == "task 'train' runs unless 'prepare' makes what was there before: nothing else has changed"
+    assert why[1] == "task 'train' runs unless all is as it was after: task 'prepare'; so far nothing has changed"
     (chain.workspace / "raw/one").write_text("xyz")
     ran, skipped, why = chain.ran()
     assert (ran, skipped) == (["prepare", "train"], ["report"]), "the report is the same"
@@ -253,7 +253,7 @@ def test_a_dry_run_tells_what_would_run_and_explain_alone_runs_all(chain: Chain)
     (chain.workspace / "raw/one").write_text("z")
     done = chain.run("--all", "--skip-unchanged", "--explain", "--dry-run")
     assert "task 'prepare' would run: input 'raw' has changed: one (changed)" in done.stderr
-    assert "task 'train' would run unless 'prepare' makes what was there before" in done.stderr
+    assert "task 'train' would run unless all is as it was after: task 'prepare'" in done.stderr
     assert "mlcube run judges task 'train' again before its turn" in done.stdout and "task.sh train" in done.stdout
     done = chain.run("--all", "--explain")
     assert done.stdout.split("\n")[:3] == [f"{task} runs" for task in ALL] and "is skipped" not in done.stderr
@@ -266,7 +266,7 @@ def test_in_the_background_what_comes_after_a_task_that_runs_does_too(chain: Cha
     done = chain.run("--all", "--skip-unchanged", "--explain", "--detach", "--json")
     document = json.loads(done.stdout)
     assert [task["status"] for task in document["tasks"]] == ["queued"] * 3, done.stderr
-    assert "task 'train' runs, since it reads what 'prepare' writes" in done.stderr
+    assert "task 'train' runs, since this comes before it: task 'prepare'" in done.stderr
     assert chain.run_mlcube("wait").exit_code == 0
     done = chain.run("--all", "--skip-unchanged", "--detach", "--json")
     assert [task["skipped"] for task in json.loads(done.stdout)["tasks"]] == [True] * 3, done.stderr
