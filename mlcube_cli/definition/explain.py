@@ -36,6 +36,15 @@ _OTHER_TOOLS = {
     "privileged": ("fakeroot: singularity runs a task with its caller's rights; 'fakeroot: true' makes it an apparent root",),
     "ports": ("contain: the task has this machine's own network, so that nothing needs publishing",),
 }
+# Words of sbatch, and of other batch systems, in a section for slurm.
+_SBATCH = "sbatch_args: what else sbatch knows is a word of 'sbatch_args', such as --NAME=VALUE"
+_OTHER_TOOLS.update({
+    "queue": ("partition",), "walltime": ("time",), "project": ("account",), "features": ("constraint",),
+    **dict.fromkeys(("mem_per_node", "ram"), ("memory",)), **dict.fromkeys(("cpus", "ncpus", "cpu"), ("cpus_per_task",)),
+    **dict.fromkeys(("gpus_per_node", "gpu"), ("gpus",)), **dict.fromkeys(("tasks", "ranks"), ("ntasks",)),
+    **dict.fromkeys(("begin", "comment", "exclude", "licenses", "mail_type", "mail_user", "mem_per_cpu", "nice", "nodelist",
+                     "requeue", "reservation", "switches", "tmp"), (_SBATCH,)),
+})
 _SYNONYMS = {"folder": "directory", "dir": "directory", "path": "directory", "readonly": "ro", "read-only": "ro"}
 
 

@@ -108,6 +108,17 @@ def test_a_platform_file_and_a_section_say_the_same(tmp_path: Path) -> None:
         ("error", "write 2-3"), ("warning", "did you mean 'platform'?")]
 
 
+@pytest.mark.parametrize(("key", "hint"), [
+    ("queue", "'partition'"), ("walltime", "'time'"), ("cpus", "'cpus_per_task'"), ("project", "'account'"),
+    ("mem", "'memory'"),
+    ("gpus_per_node", "'gpus'"), ("gpu", "'gpus'"), ("cpus-per-task", "'cpus_per_task'"), ("tasks", "'ntasks'"),
+    ("reservation", "'sbatch_args'"), ("mail_type", "'sbatch_args'"), ("nodelist", "'sbatch_args'")])
+def test_words_of_sbatch_and_of_other_batch_systems(tmp_path: Path, key: str, hint: str) -> None:
+    found = inline(tmp_path, f"{key}: 1").problems
+    assert [(problem.severity, problem.code) for problem in found] == [("warning", "unknown-key")]
+    assert hint in found[0].hint
+
+
 def test_what_a_stranger_says_of_the_cluster_is_named(tmp_path: Path) -> None:
     section = ("partition: gpu, time: 1h, account: yours, qos: high, sbatch_args: [--nice=5], work_dir: /data, modules: [m], "
                "setup: [theirs], configure: job, env: {TOKEN: null}, scratch: true")
