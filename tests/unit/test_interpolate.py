@@ -203,8 +203,8 @@ def test_growth_is_bounded(tmp_path: Path) -> None:
 
 
 def test_long_chains_and_deep_nests_are_errors() -> None:
-    chain = {f"a{i}": f"${{a{i + 1}}}" for i in range(5000)}
-    found = interpolate(from_data({**chain, "a5000": "x"}, "f"), {}, ()).problems
+    chain = {f"a{i}": f"${{a{i + 1}}}" for i in range(2000)}
+    found = interpolate(from_data({**chain, "a2000": "x"}, "f"), {}, ()).problems
     assert {problem.code for problem in found} == {"cyclic-reference"}
     found = interpolate(from_data({"x": "${" * (DEEPEST + 1) + "}" * (DEEPEST + 1)}, "f"), {}, ()).problems
     assert [problem.code for problem in found] == ["bad-interpolation"]
