@@ -9,7 +9,7 @@ from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.command import Command, Variable
 from mlcube_cli.errors import DefinitionError, MachineError
 from mlcube_cli.facts import Probe, Tool
-from mlcube_cli.quantities import find_time_limit, time_limit_text
+from mlcube_cli.quantities import find_bytes, find_time_limit, time_limit_text
 from mlcube_shell.options import refuse
 from mlcube_shell.slurm_batch import OVERRIDING, demands_of
 from mlcube_shell.slurm_requests import directives, notes
@@ -30,7 +30,7 @@ _EVER = 1 << 40  # seconds
 _LARGEST_FILE = 4 << 20  # bytes of a batch file that Slurm takes (max_script_size)
 # What Slurm's words are about, and the options that say something of it.
 _ABOUT = (
-    ("partition", ("partition",)), ("account", ("account", "partition")), ("qos", ("qos",)),
+    ("account", ("account", "partition")), ("partition", ("partition",)), ("qos", ("qos",)),
     ("feature", ("constraint",)), ("gres", ("gres", "gpus")), ("generic resource", ("gres", "gpus")),
     ("memory", ("memory",)), ("time limit", ("time",)), ("--time", ("time",)), ("node count", ("nodes",)),
     ("reservation", ("sbatch_args",)), ("license", ("sbatch_args",)), ("unrecognized option", ("sbatch_args",)),
@@ -151,23 +151,40 @@ def _judged(platform: Platform, said: str, demands: tuple[str, ...], nodes: tupl
     partition = _partition(demands, nodes)
     there = [node for node in nodes if node.partition == partition]
     away = sorted({node.name for node in there if not node.ready})
-    if away and "node configuration" in low:
+    if away and "node configuration" in low and not _is_too_much(demands, there):
         return (f"no node could take the job just now: {', '.join(away[:8])}{', ...' if len(away) > 8 else ''} of partition "
                 f"'{partition}' cannot be used ({', '.join(sorted({node.state for node in there if not node.ready}))}); "
                 "the job waits for them")
     raise _refused(platform, text, low, partition, nodes)
 
 
+def _is_too_much(demands: tuple[str, ...], nodes: Sequence[Node]) -> bool:
+    """Is more asked for of one node than any has, or more nodes than there are, whether or not they can be used now?"""
+    asked = dict(line[len("#SBATCH "):].partition("=")[::2] for line in demands)
+    cpus = max((int(node.cpus) for node in nodes if node.cpus.isdigit()), default=0)
+    memory = max((int(node.memory) for node in nodes if node.memory.isdigit()), default=0) << 20
+    gpus = max((_gpus(node.gres) for node in nodes), default=0)
+    count = asked.get("--nodes", "1").partition("-")[0]
+    return ((find_bytes(asked.get("--mem", "")) or 0) > memory or _gpus(asked.get("--gres", "")) > gpus
+            or int(asked.get("--cpus-per-task", "0")) > cpus or (count.isdigit() and int(count) > len({n.name for n in nodes})))
+
+
+def _gpus(resources: str) -> int:
+    """How many of them `gpu:2` or `lscratch:100,gpu:a100:4(S:0-1)` are."""
+    found = re.findall(r"(?:^|,)gpu(?::[^:,(]*[A-Za-z][^:,(]*)?:(\d+)", resources)
+    return sum(int(number) for number in found)
+
+
 def _refused(platform: Platform, text: str, low: str, partition: str, nodes: tuple[Node, ...]) -> MLCubeError:
     message = f"Slurm would not take the job: {text}"
     names = next((names for word, names in _ABOUT if word in low), ())
     option = next((found for name in names if (found := platform.find(name)) and found.value is not None), None)
-    if "partition" in low and nodes:
+    if "account" in low or "qos" in low:
+        hint = "sacctmgr show associations user=$USER lists yours, where the cluster keeps accounts"
+    elif "partition" in low and nodes:
         hint = f"it has: {', '.join(dict.fromkeys(node.partition for node in nodes))}"
     elif "node configuration" in low and nodes:
         hint = f"partition '{partition}' has {_offer([node for node in nodes if node.partition == partition])}"
-    elif "account" in low or "qos" in low:
-        hint = "sacctmgr show associations user=$USER lists yours, where the cluster keeps accounts"
     elif "gres" in low or "generic resource" in low:
         hint = f"the nodes have: {', '.join(sorted({node.gres for node in nodes if node.gres != '(null)'})) or 'none'}"
     else:

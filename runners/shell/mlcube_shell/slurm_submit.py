@@ -42,6 +42,7 @@ mlc_sbatch() {
   esac
   mlc_ids="$mlc_ids$mlc_id "
 }
+mlc_members() { for mlc_one in "$@"; do mlc_jobs="$mlc_jobs ${mlc_id}_$mlc_one"; done; }
 mlc_newline='
 '
 
@@ -63,11 +64,11 @@ mlc_submit() {
 
 
 def submit(batch: Batch, nonce: str) -> str:
-    """The script that hands the batch over. It answers `submitted ID ID ...`, an id for each part in order, or for each
-    array (batch.job_ids tells the members'); `exists`; or `failed WHY`, and then nothing is queued and nothing of it is left.
+    """The script that hands the batch over. It answers `submitted ID ID ...`, an id for each part in order (`ARRAY_NUMBER` for
+    a member); `exists`; or `failed WHY`, and then nothing is queued and nothing of it is left.
 
     Several jobs wait for each other; the first is held back until all are queued. The members of an array are numbered by
-    the names of their directories.
+    the names of their directories, from 1 on and rising.
     """
     queue = _queue_array(batch) if batch.array else _queue_chain(batch.parts)
     return "\n".join((f"printf '%s\\n' '{answer_line(nonce)}'", f"mlc_directory={quote(batch.directory)}", _SUBMIT,
@@ -145,7 +146,7 @@ def _queue_array(batch: Batch) -> Iterator[str]:
             words.append('--dependency=afterany:"$mlc_id"')
         words += [program, *([str(offset)] if offset else [])]
         yield f"mlc_sbatch {program} {' '.join(words)} || return"
-        yield 'mlc_jobs="$mlc_jobs $mlc_id"'
+        yield f"mlc_members {' '.join(str(member - offset) for member in members)}"
     yield from _noted()
 
 
