@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mlcube_cli.batch import Batch, Part
@@ -25,6 +25,7 @@ from mlcube_cli.cli.sweep_running import lock_place
 from mlcube_cli.cli.sweep_telling import Progress
 from mlcube_cli.command import Step
 from mlcube_cli.errors import MLCubeError, UsageError
+from mlcube_cli.facts import Facts
 from mlcube_cli.place import HERE, new_nonce
 from mlcube_cli.process import Session, ask
 from mlcube_cli.run_index import QueuedPart, Supervised, forget
@@ -108,15 +109,24 @@ def _planned(arguments: Arguments, decided: Decided, limit: int | None,
     for member, job, plan in zip(decided.members, prepared.jobs, decided.plans):
         layout = Layout(os.path.join(where.directory, str(member.number)), {job.run_id: where.tasks[job.run_id]}, where.locks)
         parts.append(Part(layout.directory, tuple(layout.tasks.items()), program(plan, layout), secrets_of(plan, layout)))
-    array = queue.scheduler.array_file(queue.platform, prepared.jobs[0], decided.plans[0], where.directory, numbers, limit)
 
-    def checked(known: object) -> tuple[Batch, tuple[str, ...]]:
-        largest = queue.scheduler.largest_array(queue.platform, known)  # type: ignore[arg-type] # facts
+    def checked(known: Facts) -> tuple[Batch, tuple[str, ...]]:
+        largest = queue.scheduler.largest_array(queue.platform, known)
+        array = queue.scheduler.array_file(queue.platform, prepared.jobs[0], decided.plans[0], where.directory,
+                                           _first_array(numbers, largest), limit)
         batch = Batch(where.directory, tuple(parts), array, limit, largest)
-        return batch, queue.scheduler.check(queue.platform, batch, prepared.jobs, known)  # type: ignore[arg-type]
+        return batch, queue.scheduler.check(queue.platform, batch, prepared.jobs, known)
 
     (batch, notes), _ = prepared.decide(checked)
     return _Queued(arguments, decided, attempt, queue, batch), notes
+
+
+def _first_array(numbers: Sequence[int], largest: int | None) -> list[int]:
+    """The numbers that the first of the arrays has, where one may have so many: the others are said as they are handed over."""
+    if not largest:
+        return list(numbers)
+    before = (numbers[0] - 1) // largest * largest
+    return [number - before for number in numbers if number <= before + largest]
 
 
 def _hand_over(queued: _Queued, session: Session) -> None:
