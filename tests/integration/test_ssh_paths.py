@@ -347,11 +347,12 @@ def test_two_runs_that_send_code_at_the_same_time_each_have_their_own(far: Far) 
     with far.started("--task", "work", "-Pssh.sync.bandwidth=1m") as slow:
         far.box.until('[ -e "$1"/.mlcube/cubes/*/code/version ]', far.far_home)  # the code is there, the input is on its way
         write_tree(far.cube, {"version": "second\n"})
-        done = far.run_mlcube("run", str(far.cube), "--platform", "ssh", "--task", "work", env=far.environment)
+        done = far.run_mlcube("run", str(far.cube), "--platform", "ssh", "--task", "work", "result=other", env=far.environment)
         assert done.exit_code == 0 and "waiting for process" in done.stderr, done.stderr
         ended = slow.end()
     assert ended.exit_code == 0, ended.stderr
-    assert {path.name: path.read_text() for path in far.result.iterdir()} == {"first": "first\n", "second": "second\n"}
+    found = [*far.result.iterdir(), *(far.workspace / "other").iterdir()]
+    assert {path.name: path.read_text() for path in found} == {"first": "first\n", "second": "second\n"}
 
 
 def test_two_clones_that_send_code_at_the_same_time_do_not_break_each_others_transfers(far: Far) -> None:

@@ -63,6 +63,33 @@ def test_an_input_of_a_hundred_thousand_files(run_mlcube: RunMLCube, tmp_path: P
     assert time.perf_counter() - began < 60  # nobody copies, counts or hashes the files
 
 
+def test_a_thousand_unchanged_files_are_judged_in_half_a_second(run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    """What judging adds to a dry run of the same task, as CPU time; medians of interleaved samples."""
+
+    def cpu() -> float:
+        return os.times().children_user + os.times().children_system
+
+    cube = write_tree(tmp_path / "cube", {"mlcube.yaml": COUNT_FILES, **{
+        f"workspace/data/{number % 10}/{number}": f"{number}\n" * 100 for number in range(1_000)}})
+    words = ("run", "cube", "--platform", "local")
+    time.sleep(2.5)  # what was changed just now is not remembered
+    assert run_mlcube(*words).exit_code == 0
+    assert run_mlcube(*words, "--skip-unchanged").exit_code == 0
+    samples: dict[tuple[str, ...], list[float]] = {("--dry-run",): [], ("--skip-unchanged",): []}
+    for _ in range(9):
+        for more, seconds in samples.items():
+            began = cpu()
+            done = run_mlcube(*words, *more)
+            seconds.append(cpu() - began)
+            assert done.exit_code == 0 and ("is skipped" in done.stderr) == (more == ("--skip-unchanged",)), done.stderr
+    plain, judged = (sorted(seconds)[4] for seconds in samples.values())
+    print(f"a dry run: {plain:.3f} s, judging 1,000 files and skipping: {judged:.3f} s of CPU")
+    assert judged - plain < 0.5
+    changed = cube / "workspace/data/7/777"
+    changed.write_text(changed.read_text().replace("7", "8"))
+    assert "input 'data' has changed: 7/777 (changed)" in run_mlcube(*words, "--skip-unchanged", "--explain").stderr
+
+
 def test_twenty_runs_at_once_make_one_environment(home: Path, tmp_path: Path) -> None:
     show = "import pathlib, sys\nimport six\npathlib.Path(sys.argv[-1].partition('=')[2], 'prefix').write_text(sys.prefix)\n"
     names = [f"run{number}" for number in range(20)]
