@@ -155,7 +155,7 @@ def test_the_mnist_cube_trains_on_a_cluster(run_mlcube: RunMLCube, tmp_path: Pat
     cube = copy_example("mnist", tmp_path / "mnist")
     one_epoch(cube)
     rebase(cube / "build/Singularity.recipe", "docker-archive", IMAGE_FILES / "base.tar")  # so that the image is not old
-    done = run_mlcube("run", "mnist", "--platform=cluster", "--task=sample,train", f"-Psingularity.image={mnist_sif}",
+    done = run_mlcube("run", "mnist", "--platform=slurm", "--task=sample,train", f"-Psingularity.image={mnist_sif}",
                       env=cluster.environment, timeout=900)
     assert done.exit_code == 0, done.stderr
     workspace = cube / "workspace"

@@ -17,10 +17,10 @@ RUNS = {
     ("mlbox/mnist/baremetal", "local"): "test_examples_local.test_the_mlbox_on_bare_metal_trains_in_the_same_environment",
     ("mlbox/mnist/docker", "docker"): "test_examples_docker.test_the_mlbox_is_built_by_its_first_run",
     ("mlbox/mnist/singularity", "singularity"): "test_examples_singularity.test_the_mlbox_is_built_by_its_first_run",
-    ("mnist", "cluster"): "test_examples_training.test_the_mnist_cube_trains_on_a_cluster",
     ("mnist", "docker"): "test_examples_docker.test_the_mnist_cube_is_built_and_trains_in_its_container",
     ("mnist", "local"): "test_examples_local.test_the_mnist_cube_trains_a_model_that_reads_digits",
     ("mnist", "singularity"): "test_examples_singularity.test_the_mnist_cube_trains_in_the_image_of_its_recipe",
+    ("mnist", "slurm"): "test_examples_training.test_the_mnist_cube_trains_on_a_cluster",
     ("sweep", "docker"): "test_examples_training.test_the_digits_are_read_in_a_container",
     ("sweep", "local"): "test_examples_training.test_the_digits_are_read",
     ("sweep", "singularity"): "test_examples_training.test_the_digits_are_read_in_the_image_of_the_recipe",
@@ -30,7 +30,6 @@ RUNS = {
     ("two_ranks", "singularity"): "test_examples_training.test_one_rank_in_the_image_of_the_recipe",
     ("two_ranks", "slurm"): "test_examples_training.test_two_ranks_on_two_nodes_train_one_model",
 }
-RUNNERS = {"cluster": "slurm"}  # of platforms that are called otherwise
 
 
 def named() -> set[tuple[str, str]]:
@@ -56,7 +55,6 @@ def test_that_test_is_there_and_runs_the_example_on_the_real_thing(example: str,
     (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     words = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant)}
     assert example in words, "it copies this example"
-    runner = RUNNERS.get(platform, platform)
     marks = {node.attr for one in function.decorator_list for node in ast.walk(one) if isinstance(node, ast.Attribute)}
     everywhere = any(line.startswith("pytestmark = ") and "pytest.mark.docker" in line for line in text.splitlines())
-    assert runner == "local" or runner in marks or (runner == "docker" and everywhere)
+    assert platform == "local" or platform in marks or (platform == "docker" and everywhere)
