@@ -12,6 +12,7 @@ from dataclasses import dataclass
 _WIDTH, _HEIGHT = 720.0, 440.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76.0, 24.0, 44.0, 60.0
 _TICKS = 6
+_LARGEST = 1e300  # what is beyond is as good as infinite
 _DECADES = 1.5  # values that span more of them, all positive, get a logarithmic scale
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999")  # for colour-blind people, too
 _MOST_NAMES = len(_COLOURS)
@@ -64,7 +65,7 @@ class Scale:
 def plot(points: Sequence[Point], labels: Labels) -> str:
     """The SVG text. Points whose values are not finite are left out."""
     words = _words(points)
-    known = [point for point in points if math.isfinite(point.y) and (words or math.isfinite(float(point.x)))]
+    known = [point for point in points if abs(point.y) <= _LARGEST and (words or abs(float(point.x)) <= _LARGEST)]
     xs = _word_scale(words) if words else scale_of([float(point.x) for point in known])
     ys = scale_of([point.y for point in known])
     groups = _groups(known)
@@ -105,7 +106,7 @@ def _round_step(rough: float) -> float:
 
 
 def _text(value: float) -> str:
-    return f"{value:.6g}" if abs(value) > 1e-12 else "0"
+    return f"{value:.6g}"
 
 
 def _groups(points: Sequence[Point]) -> tuple[str, ...]:

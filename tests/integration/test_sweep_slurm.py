@@ -130,7 +130,7 @@ def test_a_member_that_slurm_ends_without_a_word_is_known(bench: Bench) -> None:
     left = bench.run("sweep", ".", "--platform", "slurm", "--set", "seed=1..2", "--detach")
     assert left.exit_code == 0, left.stderr
     bench.until(running=2)
-    numbers = bench.cluster.run("squeue", "--noheader", "--array", "--sort=K", "--format=%A").stdout.split()
+    numbers = bench.cluster.run("squeue", "--noheader", "--array", "--format=%A").stdout.split()
     assert bench.cluster.kill_job_processes(numbers[0]) > 0
     bench.cluster.cancel(numbers[1])
     end = time.monotonic() + 90
