@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def containers(engine: str, run: str) -> list[str]:
         return []
     done = subprocess.run([engine, "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True, check=True)
     return [name for name in done.stdout.split() if run in name]
+
+
+@pytest.fixture
+def mark() -> str:
+    """For how long the task would sleep: a word that stands in no other process's command line."""
+    return str(10 ** 6 + uuid.uuid4().int % 10 ** 6)
 
 
 def alive(mark: str) -> list[int]:
@@ -70,21 +77,21 @@ def test_a_detached_container_prints_ends_and_leaves_nothing(run_mlcube: RunMLCu
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_cancel_ends_a_detached_container(run_mlcube: RunMLCube, tmp_path: Path, engine: str) -> None:
-    write_cube(tmp_path / "cube", "sh -c 'echo up; sleep 971'")
+def test_cancel_ends_a_detached_container(run_mlcube: RunMLCube, tmp_path: Path, mark: str, engine: str) -> None:
+    write_cube(tmp_path / "cube", f"sh -c 'echo up; sleep {mark}'")
     run = run_mlcube("run", "cube", f"--platform={engine}", "--detach", "--grace", "1s").stdout.strip()
     until(lambda: run_mlcube("logs", run).stdout == "up\n")
     assert len(containers(engine, run)) == (engine != "singularity")
     done = run_mlcube("cancel", run)
     assert done.exit_code == 0, done.stderr
     assert json.loads(run_mlcube("ps", "--json").stdout)["runs"][0]["exit_code"] == 143
-    assert containers(engine, run) == [] and alive("971") == []
+    assert containers(engine, run) == [] and alive(mark) == []
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_a_killed_run_left_in_a_container_is_listed_and_reaped(run_mlcube: RunMLCube, tmp_path: Path, home: Path,
-                                                                     engine: str) -> None:
-    cube = write_cube(tmp_path / "cube", "sh -c 'echo up; sleep 972'")
+                                                                     mark: str, engine: str) -> None:
+    cube = write_cube(tmp_path / "cube", f"sh -c 'echo up; sleep {mark}'")
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = {**clean_environment(home), "TMPDIR": str(temporary)}
@@ -95,12 +102,12 @@ def test_what_a_killed_run_left_in_a_container_is_listed_and_reaped(run_mlcube: 
     child.wait()
     run = json.loads(run_mlcube("ps", "--json").stdout)["runs"][0]
     assert (run["status"], run["exit_code"]) == ("lost", 4)
-    assert alive("972")
+    assert alive(mark)
     listed = run_mlcube("reap", "--dry-run", env={"TMPDIR": str(temporary)})
-    assert listed.exit_code == 0 and run["command_id"] in listed.stdout and alive("972")
+    assert listed.exit_code == 0 and run["command_id"] in listed.stdout and alive(mark)
     done = run_mlcube("reap", "--yes", env={"TMPDIR": str(temporary)})
     assert done.exit_code == 0, done.stderr
-    until(lambda: not alive("972"))
+    until(lambda: not alive(mark))
     assert containers(engine, run["command_id"]) == []
     assert [path.name for path in temporary.iterdir() if "mlcube" in path.name] == []
     assert (cube / "workspace/out").is_dir()
@@ -109,8 +116,9 @@ def test_what_a_killed_run_left_in_a_container_is_listed_and_reaped(run_mlcube: 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_killed_supervisor_leaves_nothing_that_reap_does_not_end(run_mlcube: RunMLCube, tmp_path: Path, engine: str) -> None:
-    cube = write_cube(tmp_path / "cube", "sh -c 'echo up; sleep 973'")
+def test_a_killed_supervisor_leaves_nothing_that_reap_does_not_end(run_mlcube: RunMLCube, tmp_path: Path, mark: str,
+                                                                    engine: str) -> None:
+    cube = write_cube(tmp_path / "cube", f"sh -c 'echo up; sleep {mark}'")
     run = run_mlcube("run", "cube", f"--platform={engine}", "--detach").stdout.strip()
     until(lambda: run_mlcube("logs", run).stdout == "up\n")
     owner = dict(line.split("=") for line in (cube / f"workspace/.mlcube/runs/{run}/owner").read_text().splitlines())
@@ -118,5 +126,5 @@ def test_a_killed_supervisor_leaves_nothing_that_reap_does_not_end(run_mlcube: R
     until(lambda: json.loads(run_mlcube("ps", "--json").stdout)["runs"][0]["status"] == "lost")
     done = run_mlcube("reap", "--yes")
     assert done.exit_code == 0, done.stderr
-    until(lambda: not alive("973"))
+    until(lambda: not alive(mark))
     assert containers(engine, run) == []

@@ -17,6 +17,7 @@ from tests.conftest import CHECKOUT, RunMLCube, clean_environment
 from tests.cubes import write_tree
 from tests.integration.gpu_box import Box
 
+pytestmark = pytest.mark.xdist_group("docs")  # the command lines of a page build on one another
 REMOTE = CHECKOUT / "docs/remote.md"  # its lines are one story, on a machine behind ssh
 PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *(CHECKOUT / "examples").glob("**/README.md")])
 STARTS = ("mlcube ", "mlcube_docker ", "mlbox ")
