@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from mlcube_cli.definition.model import Option, Platform
 from mlcube_cli.definition.slurm_options import LETTERS
 from mlcube_cli.errors import Location
 from mlcube_shell.slurm_requests import directives
+from tests.conftest import RunMLCube
+from tests.cubes import write_tree
 from tests.integration.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
@@ -49,3 +52,23 @@ def test_sbatchs_letters_are_the_words_that_we_take_them_for(cluster: Cluster) -
     letters = dict(re.findall(r"^ +-(\w), --([a-z-]+)", shown, re.MULTILINE))
     assert len(letters) > 20
     assert {letter: LETTERS.get(letter) for letter in letters} == letters
+
+
+def test_a_dry_run_shows_what_is_asked_for_and_for_whom(cluster: Cluster, run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    write_tree(tmp_path, {"mlcube.yaml": """
+        name: c
+        platform: {accelerator_count: 1, host_memory_gb: 0.5, host_disk_space_gb: 5}
+        local: {entrypoint: main.py}
+        slurm: {time: 2h, platform: local, sbatch_args: --nice=5}
+        tasks: {t: {entrypoint: main.py}}
+        """, "main.py": ""})
+    done = run_mlcube("run", ".", "--platform", "slurm", "--dry-run", "--gpus", "2",
+                      env=cluster.environment)
+    assert done.exit_code == 0, done.stderr
+    for line in ("#SBATCH --job-name=c-t", "#SBATCH --time=02:00:00", "#SBATCH --mem=512M", "#SBATCH --gres=gpu:2",
+                 "#SBATCH --signal=B:XCPU@60", "#SBATCH --export=NONE", "#SBATCH --nice=5"):
+        assert line in done.stdout.splitlines(), done.stdout
+    said = done.stdout + done.stderr
+    assert "2 GPUs on each node, as --gpus asks" in said
+    assert "512M of memory on each node, as the cube asks ('platform.host_memory_gb')" in said
+    assert "5 GB of disk" in said
