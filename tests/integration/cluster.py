@@ -80,7 +80,8 @@ class Cluster:
     def run(self, *words: str, check: bool = True, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """This command of Slurm, such as `squeue`. AssertionError when it fails, unless check is False."""
         done = subprocess.run([_program(words[0]), *words[1:]], env={**os.environ, "SLURM_CONF": str(self.room / "slurm.conf")},
-                              input=stdin, capture_output=True, text=True, check=False, timeout=timeout, cwd=self.room)
+                              input=stdin, capture_output=True, text=True, errors="surrogateescape", check=False,
+                              timeout=timeout, cwd=self.room)
         assert not check or done.returncode == 0, f"{' '.join(words)}: {done.returncode}: {done.stdout}{done.stderr}"
         return done
 

@@ -124,7 +124,7 @@ def test_what_cannot_be_brought_back_is_kept(room: Path, tmp_path: Path) -> None
 def test_a_place_without_room_or_that_is_not_there_is_told(room: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     fake = tmp_path / "bin/df"
-    fake.write_text("#!/bin/sh\necho Filesystem 1024-blocks Used Available Capacity Mounted on\necho disk 9 9 1 9% /\n", "utf-8")
+    fake.write_text("#!/bin/sh\necho Filesystem 1024-blocks Used Available Capacity Mounted on\necho d 9 9 1 9% /\n", "utf-8")
     fake.chmod(0o755)
     data = tmp_path / "data"
     data.write_bytes(b"x" * 100_000)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _CONFIG = Command(("scontrol", "show", "config"))
 _NODES = Command(("sinfo", "--noheader", "--Node", "--format=%P|%N|%T|%c|%m|%G|%l|%n"))
+_LATER = "try again later; sinfo shows whether it answers"
 _EVER = 1 << 40  # seconds
 _LARGEST_FILE = 4 << 20  # bytes of a batch file that Slurm takes (max_script_size)
 # What Slurm's words are about, and the options that say something of it.
@@ -36,6 +37,7 @@ _ABOUT = (
     ("reservation", ("sbatch_args",)), ("license", ("sbatch_args",)), ("unrecognized option", ("sbatch_args",)),
     ("invalid --", ("sbatch_args",)), ("node configuration", ("gpus", "memory", "cpus_per_task", "nodes", "ntasks", "gres")),
 )
+_PROGRAM = re.compile(r"^(sbatch|srun|scontrol|sinfo|slurm_load_\w+): (error|fatal): ")
 _NOT_READY = re.compile(r"drain|down|fail|maint|unk|power|inval|not?_?resp|boot|[*~#!%$@^-]", re.IGNORECASE)
 
 
@@ -73,10 +75,14 @@ def check(platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -
     demands = tuple(dict.fromkeys(demands_of(text) for text in ((batch.array,) if batch.array
                                                                 else [part.text for part in batch.parts])))
     trials = tuple(_trial(lines) for lines in demands)
-    facts.need(Tool("sbatch"), Probe(_CONFIG), Probe(_NODES), *(Probe(command) for command in trials))
+    facts.need(Tool("sbatch"), Probe(_CONFIG))
     if facts.tool("sbatch") is None:
         raise MachineError("there is no sbatch on PATH: this machine is none that jobs are submitted from",
                            f"go through one that is: an ssh platform with 'platform: {platform.name}'")
+    config = facts.probe(_CONFIG)
+    if config.exit_code not in (0, 127):
+        raise _unanswered(config.stderr) or MachineError(f"Slurm does not answer: {_words(config.stderr)}", _LATER)
+    facts.need(Probe(_NODES), *(Probe(command) for command in trials))
     _refuse_large(batch)
     nodes = nodes_of(facts)
     found = [note for job in jobs for note in notes(platform, job.requirements, job.platform)]
@@ -144,10 +150,9 @@ def _judged(platform: Platform, said: str, demands: tuple[str, ...], nodes: tupl
     """A note where it is only that nodes are away for the time being; else raises what Slurm refuses."""
     text = _words(said)
     low = text.lower()
-    if "unable to contact" in low or "connection refused" in low or "socket timed out" in low or "communication" in low:
-        raise MachineError(f"Slurm does not answer: {text}", "try again later; sinfo shows whether it answers")
-    if "munge" in low or "authentication" in low or "protocol" in low:
-        raise MachineError(f"Slurm does not take requests from here: {text}", "ask whoever looks after the cluster")
+    unanswered = _unanswered(said)
+    if unanswered:
+        raise unanswered
     partition = _partition(demands, nodes)
     there = [node for node in nodes if node.partition == partition]
     away = sorted({node.name for node in there if not node.ready})
@@ -156,6 +161,16 @@ def _judged(platform: Platform, said: str, demands: tuple[str, ...], nodes: tupl
                 f"'{partition}' cannot be used ({', '.join(sorted({node.state for node in there if not node.ready}))}); "
                 "the job waits for them")
     raise _refused(platform, text, low, partition, nodes)
+
+
+def _unanswered(said: str) -> MachineError | None:
+    """Where Slurm does not answer, or not us: no fault of what is asked for."""
+    low = said.lower()
+    if any(words in low for words in ("unable to contact", "connection refused", "socket timed out", "communication")):
+        return MachineError(f"Slurm does not answer: {_words(said)}", _LATER)
+    if any(words in low for words in ("munge", "authentication", "protocol")):
+        return MachineError(f"Slurm does not take requests from here: {_words(said)}", "ask whoever looks after the cluster")
+    return None
 
 
 def _is_too_much(demands: tuple[str, ...], nodes: Sequence[Node]) -> bool:
@@ -182,7 +197,7 @@ def _refused(platform: Platform, text: str, low: str, partition: str, nodes: tup
     if "account" in low or "qos" in low:
         hint = "sacctmgr show associations user=$USER lists yours, where the cluster keeps accounts"
     elif "partition" in low and nodes:
-        hint = f"it has: {', '.join(dict.fromkeys(node.partition for node in nodes))}"
+        hint = f"it has: {', '.join(sorted({node.partition for node in nodes}))}"
     elif "node configuration" in low and nodes:
         hint = f"partition '{partition}' has {_offer([node for node in nodes if node.partition == partition])}"
     elif "gres" in low or "generic resource" in low:
@@ -203,7 +218,7 @@ def _offer(nodes: Sequence[Node]) -> str:
 
 def _words(said: str) -> str:
     """What Slurm's programs print, in one line."""
-    lines = [re.sub(r"^(sbatch|srun|salloc): (error|fatal): ", "", line).strip() for line in said.splitlines()]
+    lines = [_PROGRAM.sub("", line).strip() for line in said.splitlines()]
     return "; ".join(line for line in lines if line) or "it does not say why"
 
 
