@@ -40,8 +40,8 @@ failed=${MLCUBE_JOB_DIRECTORY:+$MLCUBE_JOB_DIRECTORY/failed-rank}
 [ -z "$failed" ] || rm -f -- "$failed"
 srun "$@"
 code=$?
-if [ "$code" -ne 0 ] && [ -n "$failed" ] && read -r rank first 2>/dev/null <"$failed"; then
-  echo "rank $rank was the first that failed, with exit code $first" >&2
+if [ "$code" -ne 0 ] && [ -n "$failed" ] && read -r rank first size 2>/dev/null <"$failed"; then
+  [ "$size" = 1 ] || echo "rank $rank was the first that failed, with exit code $first" >&2
   code=$first
 fi
 exit "$code"
@@ -57,7 +57,7 @@ trap : HUP INT QUIT TERM USR1 USR2 XCPU
 "$@"
 code=$?
 [ "$code" -eq 0 ] || [ -z "${MLCUBE_JOB_DIRECTORY:-}" ] ||
-  (set -C; echo "$RANK $code" >"$MLCUBE_JOB_DIRECTORY/failed-rank") 2>/dev/null
+  (set -C; echo "$RANK $code $WORLD_SIZE" >"$MLCUBE_JOB_DIRECTORY/failed-rank") 2>/dev/null
 exit "$code"
 ' mlcube /usr/bin/python3 /cube/mnist.py train
 }
@@ -73,8 +73,8 @@ failed=${MLCUBE_JOB_DIRECTORY:+$MLCUBE_JOB_DIRECTORY/failed-rank}
 [ -z "$failed" ] || rm -f -- "$failed"
 srun "$@"
 code=$?
-if [ "$code" -ne 0 ] && [ -n "$failed" ] && read -r rank first 2>/dev/null <"$failed"; then
-  echo "rank $rank was the first that failed, with exit code $first" >&2
+if [ "$code" -ne 0 ] && [ -n "$failed" ] && read -r rank first size 2>/dev/null <"$failed"; then
+  [ "$size" = 1 ] || echo "rank $rank was the first that failed, with exit code $first" >&2
   code=$first
 fi
 exit "$code"
@@ -90,7 +90,7 @@ trap : HUP INT QUIT TERM USR1 USR2 XCPU
 "$@"
 code=$?
 [ "$code" -eq 0 ] || [ -z "${MLCUBE_JOB_DIRECTORY:-}" ] ||
-  (set -C; echo "$RANK $code" >"$MLCUBE_JOB_DIRECTORY/failed-rank") 2>/dev/null
+  (set -C; echo "$RANK $code $WORLD_SIZE" >"$MLCUBE_JOB_DIRECTORY/failed-rank") 2>/dev/null
 exit "$code"
 '"'"' mlcube /usr/bin/python3 /cube/mnist.py train'; }
 mlc_c2() {
