@@ -76,9 +76,9 @@ class _Layout:
             if name in taken:
                 raise UsageError(f"'{name}' is set for all members, and for each by --set or the table",
                                  "leave one of them out")
+        outputs, facts = with_facts(lambda known: _outputs(cube, base, known), facts)
         self.sources, facts = with_facts(lambda known: find_sources(cube, base, known), facts)
         self.targets = find_targets(names, base.task, self.sources)
-        outputs, facts = with_facts(lambda known: _outputs(cube, base, known), facts)
         self._name_copies(outputs)
         identifier = self.before.id if self.before else base.run_id.rpartition("-")[0]
         directory = self.before.directory if self.before else sweep_directory(cube.workspace, identifier)

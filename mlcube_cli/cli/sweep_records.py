@@ -15,6 +15,7 @@ from mlcube_cli.cli.recording import Recorder, beginning_of
 from mlcube_cli.cli.sweep_deciding import Decided
 from mlcube_cli.errors import DefinitionError
 from mlcube_cli.holding import hold
+from mlcube_cli.job import Job
 from mlcube_cli.locks import myself
 from mlcube_cli.place import HERE
 from mlcube_cli.process import Session, ask
@@ -46,15 +47,39 @@ def record_queued(arguments: Arguments, decided: Decided) -> None:
     """The records of members that a batch system has taken over: whoever sees their end completes them. What cannot be written
     is a warning."""
     now, silent = time.time(), False
-    shared: dict[str, object] = {}
+    first = Recorder(arguments, decided.prepared, 0, decided.plans[0], lambda: False, detached=True)
+    first.begin(now)
+    first.leave()
+    shared, measured = _learnt(first)
     for number, plan in enumerate(decided.plans):
         try:
             beginning = beginning_of(arguments, decided.prepared, number, plan, now)
-            begin_record(replace(beginning, owner=None, status=QUEUED, found=shared))
+            begin_record(replace(beginning, owner=None, status=QUEUED, found=shared, measured=_known(beginning.job, measured)))
         except OSError as error:
             if not silent:
                 output.warn(f"records of this sweep are not complete: {error.strerror or error}")
             silent = True
+
+
+def _learnt(first: Recorder) -> tuple[dict[str, object], dict[str, tuple[str, Mapping[str, object]]]]:
+    """What the first record says of the machine and of inputs (by name: path, measures): it holds for all."""
+    if first.path is None:
+        return {}, {}
+    try:
+        record = read_record(first.path)
+    except DefinitionError:
+        return {}, {}
+    inputs: dict[str, tuple[str, Mapping[str, object]]] = {
+        str(entry["name"]): (str(entry["path"]), {name: value for name, value in entry.items()
+                                                  if name not in ("name", "path", "mode")})
+        for entry in entries_of(record, "inputs") if entry.get("kind") and entry.get("mode") != "rw"}
+    return {name: record[name] for name in _SHARED if record.get(name)}, inputs
+
+
+def _known(job: Job, measured: Mapping[str, tuple[str, Mapping[str, object]]]) -> dict[str, Mapping[str, object]]:
+    """The measures of those inputs of the job that are at the same paths."""
+    return {argument.name: measured[argument.name][1] for argument in job.paths
+            if argument.name in measured and measured[argument.name][0] == argument.host_path}
 
 
 def refuse_others(entry: Entry) -> None:
@@ -77,8 +102,9 @@ class Records:
     session: Session
     _entry: Entry | None = None
     _shared: dict[str, object] = field(default_factory=dict)
-    _measured: dict[str, dict[str, Mapping[str, object]]] = field(default_factory=dict)  # inputs, by name and path
+    _measured: dict[str, tuple[str, Mapping[str, object]]] = field(default_factory=dict)  # inputs, by name: path, measures
     _first: Recorder | None = None
+    _is_learnt: bool = False  # what its record says
     _written: float = 0.0
     _silent: bool = False  # it was said already that records cannot be written
     _numbers: dict[int, int] = field(default_factory=dict)  # a member's place among those of this attempt, by its own number
@@ -112,23 +138,16 @@ class Records:
             self._first.begin(time.time())
             return
         beginning = beginning_of(self.arguments, self.decided.prepared, number, plan, time.time())
-        measured = {argument.name: self._measured[argument.name][argument.host_path] for argument in beginning.job.paths
-                    if argument.host_path in self._measured.get(argument.name, ())}
         with self._warned():
-            begin_record(replace(beginning, owner=None, found=self._shared, measured=measured))
+            begin_record(replace(beginning, owner=None, found=self._shared, measured=_known(beginning.job, self._measured)))
 
     def started(self, member: Member) -> None:
         """It is on its way. What is learnt of the machine and of the inputs for the first one holds for all."""
-        if self._first is None or self._first.path is None or self._shared:
+        if self._first is None or self._is_learnt:
             return
+        self._is_learnt = True
         self._first.leave()
-        with self._warned():
-            record = read_record(self._first.path)
-            self._shared = {name: record[name] for name in _SHARED if record.get(name)} or {"engines": []}
-            for entry in entries_of(record, "inputs"):
-                if entry.get("kind") and entry.get("mode") != "rw":
-                    known = {name: value for name, value in entry.items() if name not in ("name", "path", "mode")}
-                    self._measured[str(entry["name"])] = {str(entry["path"]): known}
+        self._shared, self._measured = _learnt(self._first)
 
     def refused(self, member: Member) -> None:
         """It could not be started."""

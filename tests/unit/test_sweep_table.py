@@ -30,8 +30,8 @@ def sweep(root: Path, *sets: str, owner: Owner | None = DEAD) -> Sweep:
     attempt = Attempt("20260102T030405-abcdef", str(root / ".mlcube/runs/20260102T030405-abcdef"), 1.5,
                       tuple(member.number for member in members), 2, owner)
     outputs = (Output("out", "out/", "out"), Output("scores", "metrics.json", "metrics.json"))
-    return Sweep("20260102T030405-abcdef", str(root / "sweeps/20260102T030405-abcdef"), "c", "/c", "train", "local", outputs, members,
-                 (attempt,), {"task": "train"})
+    return Sweep("20260102T030405-abcdef", str(root / "sweeps/20260102T030405-abcdef"), "c", "/c", "train", "local", outputs,
+                 members, (attempt,), {"task": "train"})
 
 
 def left(found: Sweep, number: int, state: str, metrics: object = None, stderr: str = "") -> None:
@@ -61,7 +61,8 @@ def test_a_document_is_read_as_it_was_written(tmp_path: Path) -> None:
     found = sweep(tmp_path / "odd \udcff", "rate=0.1,1e-3", "tag=a,[1]")
     write_sweep(found)
     assert read_sweep(found.directory) == found
-    jsonschema.Draft202012Validator(json.loads((CHECKOUT / "schemas/mlcube.sweep.v1.json").read_text())).validate(as_data(found))
+    schema = json.loads((CHECKOUT / "schemas/mlcube.sweep.v1.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(as_data(found))
     for text in ("", "{}", '{"schema": "mlcube.sweep.v1"}', "[1]"):
         (Path(found.directory) / "sweep.json").write_text(text)
         with pytest.raises(DefinitionError):
@@ -107,7 +108,8 @@ def test_who_is_gone_has_lost_what_he_ran_and_nothing_that_others_do(tmp_path: P
 
 
 @pytest.mark.parametrize(("statuses", "code"), [
-    (["succeeded"], ("succeeded", 0)), (["cancelled", "failed"], ("failed", 7)), (["succeeded", "cancelled"], ("cancelled", 143)),
+    (["succeeded"], ("succeeded", 0)), (["cancelled", "failed"], ("failed", 7)),
+    (["succeeded", "cancelled"], ("cancelled", 143)),
     (["running", "failed"], ("running", 0)), (["succeeded", "lost"], ("lost", 4))])
 def test_the_first_that_did_not_succeed_gives_the_code(statuses: list[str], code: tuple[str, int]) -> None:
     assert code_of(tuple(Standing(Member(number, {}), status, 7 if status == "failed" else None)
@@ -196,7 +198,8 @@ def test_scales_hold_all_values(values: list[float], logarithmic: bool, texts: l
 
 def test_a_plot_is_xml_whatever_names_hold() -> None:
     odd = 'a <b> & "c" \x00 \udcff'
-    points = [Point(0.1, 1.0, odd, odd), Point(0.2, float("nan"), "", ""), Point(0.2, float("inf")), Point(0.3, 2.0, "1", "", best=True)]
+    points = [Point(0.1, 1.0, odd, odd), Point(0.2, float("nan"), "", ""), Point(0.2, float("inf")),
+              Point(0.3, 2.0, "1", "", best=True)]
     text = plot(points, Labels(odd, odd, odd, odd))
     document = xml.dom.minidom.parseString(text.encode())
     assert len(document.getElementsByTagName("circle")) == 2 + 1 + 2, "points, the ring of the best, the legend"

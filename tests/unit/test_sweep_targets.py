@@ -52,7 +52,8 @@ def source(text: str = SETTINGS, path: str = "/w/settings.yaml") -> Source:
 
 
 def sources(root: Path) -> tuple[Source, ...]:
-    write_tree(root, {"workspace/settings.yaml": "rate: 1\nshared: 1\nnet: {size: 2}\n", "workspace/more.json": '{"shared": 2, "only": 3}',
+    write_tree(root, {"workspace/settings.yaml": "rate: 1\nshared: 1\nnet: {size: 2}\n",
+                      "workspace/more.json": '{"shared": 2, "only": 3}',
                       "workspace/notes.txt": "rate: 2\n"})
     reading = read_inline(root, CUBE)
     assert reading.cube is not None
@@ -79,7 +80,8 @@ def test_a_name_is_a_parameter_else_the_key_of_the_one_file_that_has_it(tmp_path
 
 
 @pytest.mark.parametrize(("names", "words", "hint"), [
-    (["shared"], "key of several files", "settings:shared"), (["rat"], "neither a parameter of task 'train'", "did you mean 'rate'?"),
+    (["shared"], "key of several files", "settings:shared"),
+    (["rat"], "neither a parameter of task 'train'", "did you mean 'rate'?"),
     (["net.sise"], "neither", "did you mean 'net.size'?"), (["out"], "is an output", "leave it out"),
     (["more", "only"], "is set, too", "one or the other"), (["only", "more:only"], "set twice, under two names", "leave one"),
     (["zzzzzz"], "neither", "there are: settings, more, text, steps, rate")])
@@ -92,7 +94,8 @@ def test_a_name_that_has_no_one_place_is_refused(tmp_path: Path, names: list[str
 
 
 @pytest.mark.parametrize(("name", "key"), [
-    ("learning_rate", ("learning_rate",)), ("net.size", ("net", "size")), ("x.y", ("x.y",)), ("net.names.1", ("net", "names", 1)),
+    ("learning_rate", ("learning_rate",)), ("net.size", ("net", "size")), ("x.y", ("x.y",)),
+    ("net.names.1", ("net", "names", 1)),
     ("net.names.2", ()), ("net.size.deeper", ()), ("", ())])
 def test_a_dotted_name_finds_its_node(name: str, key: Key) -> None:
     assert find_key(source().data, name) == key
