@@ -62,7 +62,7 @@ mlc_execute() {
   printf '%s\n' "$mlc_child $mlc_start $mlc_step ${mlc_mark:--}" >"$mlc_directory/at"
   mlc_set_timer "$mlc_limit"
   ! mlc_is_last_call || mlc_due=1
-  if mlc_await "$mlc_child" 0; then mlc_clear_timer; mlc_settle; mlc_result=failed
+  if mlc_await "$mlc_child" 0; then mlc_clear_timer; mlc_settle; mlc_result=failed; mlc_look_who_ended_it
   else mlc_clear_timer; mlc_result=timed_out; mlc_end
   fi
   [ "$mlc_result" = failed ] && [ "$mlc_code" -eq 0 ] && mlc_result=succeeded
@@ -71,6 +71,16 @@ mlc_execute() {
   [ "$mlc_result" = succeeded ] && return
   [ -n "$mlc_tail" ] || [ -n "$mlc_own" ] || mlc_last_lines "$mlc_directory/prepare.log" "$mlc_from"
   return 1
+}
+
+# A batch system ends a job from the leaves of its tree on: a task may end of that before we are asked to end it [tried].
+mlc_look_who_ended_it() {
+  [ -n "$mlc_batch" ] && [ -n "$mlc_own" ] || return 0
+  mlc_kept=$mlc_code
+  mlc_sleep 0.1
+  mlc_listen
+  mlc_code=$mlc_kept
+  [ "$mlc_requests" -eq 0 ] || mlc_result=cancelled
 }
 
 mlc_if_unstarted() {

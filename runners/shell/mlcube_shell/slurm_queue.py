@@ -111,6 +111,9 @@ mlc_needs_news() {
   [ -n "$2" ] || return 0
   mlc_queue_state "$2"
   mlc_read_state "$1/state"
+  case $mlc_status/$mlc_state in
+    running/PENDING|running/CONFIGURING|running/REQUEUE*) mlc_needed=1; return;;
+  esac
   if mlc_is_under_way "$mlc_state" && ! mlc_is_over "$mlc_status"; then return; fi
   mlc_has_ended "$1" || mlc_needed=1
 }

@@ -78,8 +78,8 @@ def _under_way(state: CommandState, job: _Job, report: _Report) -> CommandState:
     if job.state == "PENDING" and job.reason == _NEVER:
         return _with_end(state, "cancelled", None, _never(job), "")
     if job.state not in _AT_WORK:
-        reason = job.reason if job.state == "PENDING" else job.state.lower()
-        return _again(state, f"queued again, {reason}" if state.over else reason, job)
+        reason = job.reason.replace("None", "") if job.state == "PENDING" else job.state.lower()
+        return _again(state, f"queued again: {reason}" if state.status not in ("", "queued") and reason else reason, job)
     if not state.over:
         return _again(state, job.state.lower() if job.state in ("SUSPENDED", "STOPPED") else "", job)
     ended = state.ended or 0.0
@@ -92,9 +92,9 @@ def _under_way(state: CommandState, job: _Job, report: _Report) -> CommandState:
 def _again(state: CommandState, waiting: str, job: _Job) -> CommandState:
     """It goes on, or will: an end that was told is one of an attempt before."""
     status = "running" if job.state in _AT_WORK else "queued"
-    if state.over:
+    if state.over or (status == "queued" and state.status):
         tasks = tuple(dataclasses.replace(task, status=status, exit_code=None, ended=None)
-                      if task.status == state.status else task for task in state.tasks)
+                      if task.status in (state.status, "running") else task for task in state.tasks)
         state = dataclasses.replace(state, exit_code=None, ended=None, message="", hint="", tasks=tasks)
     elif job.state in _AT_WORK:
         status = state.status or "queued"  # the first words of its own are still to come

@@ -1,0 +1,278 @@
+"""How batch jobs end, and what is said of that: their own ends, ends from outside, and those that Slurm puts upon them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.conftest import CHECKOUT, Outcome, RunMLCube, clean_environment
+from tests.cubes import write_tree
+from tests.integration.cluster import Cluster
+
+pytestmark = pytest.mark.slurm
+
+CUBE = """
+    name: long
+    tasks:
+      go:
+        entrypoint: sh go.sh
+        parameters:
+          outputs: {out: {type: directory, default: made}}
+      then:
+        entrypoint: sh then.sh
+        parameters:
+          inputs: {in: {type: directory, default: made}}
+    local: {}
+    slurm:
+      platform: local
+"""
+SAVING = "trap 'sleep 0.3; echo saved; exit 0' TERM; echo begun; sleep 300 & wait\n"
+WAITING = "echo begun; sleep 300\n"
+
+
+class Queue:
+    """A cube whose task is a shell script, and a cluster where it runs."""
+
+    def __init__(self, run_mlcube: RunMLCube, base: Path, home: Path, cluster: Cluster) -> None:
+        self._run, self.base, self.home, self.cluster = run_mlcube, base, home, cluster
+        self.cube = write_tree(base / "a cube", {"mlcube.yaml": CUBE, "go.sh": "echo done", "then.sh": "echo later"})
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *words: str) -> Outcome:
+        return self._run(*words, env=self.cluster.environment)
+
+    def detach(self, text: str, *words: str, task: str = "go") -> tuple[str, str]:
+        """Queue the script; the command line's id, and its first job."""
+        (self.cube / "go.sh").write_text(text)
+        done = self.run("run", "a cube", "--platform", "slurm", "--task", task, "--detach", *words)
+        assert done.exit_code == 0, done.stderr
+        run = done.stdout.strip()
+        return run, str(self.seen(run)["job"])
+
+    def started(self, text: str, *words: str) -> tuple[str, str]:
+        """The same, once the script has printed `begun`."""
+        run, job = self.detach(text, *words)
+        self.until(lambda: "begun" in self.log(run), 30)
+        return run, job
+
+    def log(self, run: str) -> str:
+        logs = self.seen(run)["logs"]
+        assert isinstance(logs, dict)
+        return Path(logs["stdout"]).read_text() if os.path.exists(logs["stdout"]) else ""
+
+    def until(self, holds: Callable[[], bool], seconds: float) -> None:
+        self.cluster.until(holds, seconds, lambda: self.run("ps").stdout)
+
+    def seen(self, run: str, number: int = 1) -> dict[str, object]:
+        """What ps tells of it."""
+        done = self.run("ps", "--all", "--json")
+        assert done.exit_code == 0, done.stderr
+        return next(one for one in json.loads(done.stdout)["runs"] if one["run_id"] == f"{run}-{number}")
+
+    def wait(self, run: str) -> tuple[int, str, str]:
+        """Exit code and status of what became of it, and the sentence that says why."""
+        done = self.run("wait", "--json", run)
+        said = json.loads(done.stdout)
+        record = json.loads((self.cube / f"workspace/.mlcube/runs/{run}-1/record.json").read_text())
+        assert record["status"] == said["status"], "its record says so, too"
+        return done.exit_code, str(said["status"]), str(said["message"])
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen([sys.executable, "-m", "mlcube_cli", *words], cwd=self.base, stdin=subprocess.DEVNULL,
+                                 env={**clean_environment(self.home), **self.cluster.environment},
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.children.append(child)
+        return child
+
+    def close(self) -> None:
+        for child in self.children:
+            child.kill()
+            child.communicate()
+        self.cluster.cancel_all()
+
+
+@pytest.fixture
+def queue(run_mlcube: RunMLCube, tmp_path: Path, home: Path, cluster: Cluster) -> Iterator[Queue]:
+    made = Queue(run_mlcube, tmp_path, home, cluster)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def queue_on(run_mlcube: RunMLCube, tmp_path: Path, home: Path, own_cluster: Callable[..., Cluster]) -> Callable[..., Queue]:
+    """The same on a cluster of the test's own: `queue_on(MinJobAge="2")`."""
+    return lambda **settings: Queue(run_mlcube, tmp_path, home, own_cluster(**settings))
+
+
+# --- its own end -----------------------------------------------------------------------------------------------------
+
+
+def test_a_short_job_is_seen_soon_and_slurm_is_seldom_asked(queue: Queue) -> None:
+    queue.cluster.forget_calls()
+    run, _ = queue.detach("sleep 2; echo done; exit 3\n")
+    began = time.monotonic()
+    assert queue.wait(run) == (3, "failed", "task 'go' failed with exit code 3")
+    assert time.monotonic() - began < 12 and len(queue.cluster.calls("squeue")) < 6
+    assert queue.run("logs", run).stdout == "done\n"
+    asked = len(queue.cluster.calls("squeue"))
+    assert queue.seen(run)["status"] == "failed" and len(queue.cluster.calls("squeue")) == asked, "its own word is enough"
+
+
+def test_ps_says_where_it_runs_and_why_it_does_not(queue: Queue) -> None:
+    waiting, _ = queue.detach(WAITING, "-Pslurm.sbatch_args=[--begin=now+1hour]")
+    running, job = queue.started(WAITING, "--workspace", "other")
+    schema = json.loads((CHECKOUT / "schemas" / "mlcube.ps.v1.json").read_text())
+    queue.cluster.forget_calls()
+    done = queue.run("ps", "--json")
+    jsonschema.validate(json.loads(done.stdout), schema)
+    assert queue.seen(waiting)["waiting"] == "BeginTime" and queue.seen(waiting)["status"] == "queued"
+    assert (queue.seen(running)["status"], queue.seen(running)["job"]) == ("running", job)
+    assert str(queue.seen(running)["node"]).startswith("node")
+    shown = queue.run("ps").stdout
+    assert "queued: BeginTime" in shown and shown.splitlines()[0].endswith("JOB  NODE")
+    assert len(queue.cluster.calls("squeue")) <= 1, "one question for all, and its answer is kept for half a minute"
+
+
+def test_the_next_task_is_not_started_after_a_failure(queue: Queue) -> None:
+    run, _ = queue.detach("exit 4\n", task="go,then")
+    assert queue.wait(run)[:2] == (4, "failed")
+    assert queue.seen(run, 2)["status"] == "cancelled"
+    queue.until(lambda: not queue.cluster.run("squeue", "--noheader").stdout, 20)
+
+
+# --- from outside ----------------------------------------------------------------------------------------------------
+
+
+def test_cancel_takes_a_job_from_the_queue(queue: Queue) -> None:
+    run, job = queue.detach(WAITING, "-Pslurm.sbatch_args=[--begin=now+1hour]")
+    assert queue.run("cancel", run).exit_code == 0
+    assert queue.cluster.state(job) == "CANCELLED" and queue.seen(run)["status"] == "cancelled"
+
+
+def test_cancel_lets_a_task_save_what_it_has(queue: Queue) -> None:
+    run, job = queue.started(SAVING)
+    done = queue.run("cancel", run)
+    assert done.exit_code == 0, done.stderr
+    assert queue.log(run) == "begun\nsaved\n"
+    assert queue.wait(run) == (143, "cancelled", "task 'go' was cancelled")
+    queue.cluster.wait_for(job)
+
+
+def test_cancel_now_ends_a_task_that_does_not_listen(queue: Queue) -> None:
+    run, job = queue.started("trap '' TERM; echo begun; while :; do sleep 0.2; done\n")
+    began = time.monotonic()
+    assert queue.run("cancel", "--now", run).exit_code == 0
+    assert time.monotonic() - began < 20 and queue.wait(run)[:2] == (143, "cancelled")
+    queue.cluster.wait_for(job)
+
+
+def test_a_job_that_somebody_else_cancels_is_cancelled(queue: Queue) -> None:
+    run, job = queue.started(SAVING)
+    queue.cluster.cancel(job)
+    assert queue.wait(run)[:2] == (143, "cancelled")
+    waiting, job = queue.detach(WAITING, "-Pslurm.sbatch_args=[--begin=now+1hour]")
+    queue.cluster.cancel(job)
+    assert queue.wait(waiting) == (143, "cancelled", f"job {job} was cancelled from outside")
+
+
+def test_ctrl_c_of_wait_and_of_logs_does_nothing_to_the_job(queue: Queue) -> None:
+    run, job = queue.started(WAITING)
+    child = queue.start("logs", "-f", run)
+    assert child.stdout is not None and child.stdout.readline() == b"begun\n"
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == -signal.SIGINT and queue.cluster.state(job) == "RUNNING"
+
+
+# --- Slurm's doing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_was_killed_without_a_word_has_failed(queue: Queue) -> None:
+    run, job = queue.started(WAITING)
+    child = queue.start("wait", run)
+    time.sleep(2)
+    assert queue.cluster.kill_job_processes(job) > 1
+    assert child.wait(60) == 137
+    code, status, message = queue.wait(run)
+    assert (code, status) == (137, "failed") and "killed by signal 9" in message and "Slurm says FAILED" in message
+
+
+def test_a_job_that_needs_too_much_memory_has_failed_for_that(queue: Queue) -> None:
+    (queue.cube / "hungry.py").write_text("print('begun', flush=True); x = bytearray(900_000_000); input()\n")
+    run, _ = queue.started(f"sleep 60 | {sys.executable} hungry.py\n", "-Pslurm.memory=50M")
+    code, status, message = queue.wait(run)
+    assert (code, status) == (137, "failed") and "more memory" in message
+
+
+def test_a_job_whose_time_is_up_has_timed_out(queue: Queue) -> None:
+    run, job = queue.started(WAITING, "-Pslurm.time=1h", "-Pslurm.signal_before_end=none")
+    queue.cluster.end_soon(job)
+    code, status, message = queue.wait(run)
+    assert (code, status) == (124, "timed_out") and "time" in message
+
+
+@pytest.mark.parametrize(("partition", "code", "status"), [("spot", 143, "cancelled"), ("low", 0, "succeeded")])
+def test_a_job_that_gives_way_is_cancelled_or_starts_again(queue: Queue, partition: str, code: int, status: str) -> None:
+    script = "[ -z \"$SLURM_RESTART_COUNT\" ] || { echo again; exit 0; }\n" + SAVING
+    run, job = queue.started(script, f"-Pslurm.partition={partition}")
+    child = queue.start("wait", run)
+    queue.cluster.preempt(job, seconds=2)
+    said = child.communicate(timeout=120)[1].decode()
+    assert child.returncode == code, said
+    assert queue.wait(run)[:2] == (code, status)
+    if status == "succeeded":
+        assert "queued again" in said and queue.log(run).endswith("again\n")
+    else:
+        assert "preempted" in queue.wait(run)[2]
+
+
+def test_a_job_whose_node_fails_is_lost_unless_it_is_queued_again(queue_on: Callable[..., Queue]) -> None:
+    queue = queue_on()
+    run, job = queue.started(WAITING, "-Pslurm.sbatch_args=[--no-requeue]")
+    queue.cluster.down(queue.cluster.show(job)["NodeList"])
+    code, status, message = queue.wait(run)
+    assert (code, status) == (4, "lost") and "NODE_FAIL" in message
+
+
+def test_a_job_that_slurm_has_forgotten_is_lost_not_running_for_ever(queue_on: Callable[..., Queue]) -> None:
+    queue = queue_on(MinJobAge="2")
+    run, job = queue.started(WAITING)
+    queue.cluster.kill_job_processes(job)
+    queue.until(lambda: queue.cluster.state(job) == "", 60)
+    code, status, message = queue.wait(run)
+    assert (code, status) == (4, "lost") and "does not know" in message
+
+
+def test_nothing_is_concluded_while_the_controller_is_away(queue_on: Callable[..., Queue]) -> None:
+    queue = queue_on()
+    run, _ = queue.started("echo begun; sleep 25; echo end\n")
+    queue.cluster.stop_controller()
+    child = queue.start("wait", run)
+    for kept in queue.home.glob(".cache/mlcube/queue.*"):
+        kept.unlink()
+    done = queue.run("ps")
+    assert "running?" in done.stdout and "nothing" in done.stderr, "nothing is concluded"
+    assert os.read(child.stderr.fileno(), 10000).decode().startswith("mlcube: the scheduler says nothing"), "said after a while"
+    queue.cluster.start_controller()
+    assert child.wait(90) == 0
+
+
+def test_a_task_is_told_that_its_time_is_nearly_up(queue: Queue) -> None:
+    """sbatch sends the notice up to 60 seconds early: here it comes soon after the start."""
+    run, _ = queue.started(SAVING, "-Pslurm.time=1m", "-Pslurm.signal_before_end=TERM@30")
+    assert queue.wait(run) == (124, "timed_out", "task 'go' was ended: its time was up")
+    assert queue.log(run) == "begun\nsaved\n"
+
+
+def test_a_signal_of_the_users_own_leaves_the_task_its_last_seconds(queue: Queue) -> None:
+    script = "trap 'echo saved; exit 7' USR1; echo begun; while :; do sleep 0.2; done\n"
+    run, _ = queue.started(script, "-Pslurm.time=1m", "-Pslurm.signal_before_end=USR1@30")
+    assert queue.wait(run)[:2] == (7, "failed") and queue.log(run) == "begun\nsaved\n"
