@@ -280,7 +280,7 @@ class _Attended:
             self.result.tasks.append({"task": task, "status": "running", "exit_code": None, "seconds": None,
                                       "run_id": state.run_id, "record": record, "image": None})
             if self.result.listed:
-                self.result.listed.begin(state.run_id)
+                self.result.listed.begin(state.run_id, self._by_our_clock(state.started))
         if state.run_id in self.states:
             self.states[state.run_id] = state
 
@@ -311,9 +311,11 @@ class _Attended:
         self._judge(end)
         if end.status != "succeeded":
             failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
-            self.result.message = ended_sentence(str(failed["task"]), end.status, code) if failed else end.message
+            why = end.message if self.trip.queue and following.signal is None else ""
+            self.result.message = ended_sentence(str(failed["task"]), end.status, code, why) if failed else end.message
+            self.result.hint = end.hint if why else ""
             if following.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
-                output.say(self.result.message)
+                output.say("\nhint: ".join(text for text in (self.result.message, self.result.hint) if text))
         if isinstance(trouble, Interrupted):
             self._stop_fetching(trouble)
         elif trouble is not None and end.status != "succeeded":
@@ -345,11 +347,12 @@ class _Attended:
     def _complete(self, entry: dict[str, object]) -> None:
         """The task's entry in the result, its record, and what the index says of it."""
         state = self.states[str(entry["run_id"])]
-        seconds = max(0.0, (state.ended or 0.0) - (state.started or 0.0))
+        ended = self._by_our_clock(state.ended)
+        seconds = max(0.0, ended - self._by_our_clock(state.started))
         entry.update(status=state.status, exit_code=state.exit_code, seconds=round(seconds, 3))
         self.recorders[state.run_id].end(state.status, state.exit_code or 0, seconds)
         if self.result.listed:
-            self.result.listed.finish(state.run_id, state.status, state.exit_code or 0)
+            self.result.listed.finish(state.run_id, state.status, state.exit_code or 0, ended)
 
     def _leave(self, how: str, following: Following) -> None:
         """The run goes on there, and we do not see it any more."""

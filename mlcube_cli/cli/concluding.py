@@ -58,12 +58,14 @@ def listed_tasks(prepared: Prepared, tasks: Sequence[Mapping[str, object]]) -> S
     return all_entries(prepared, tasks)
 
 
-def ended_sentence(task: str, status: str, exit_code: int) -> str:
-    """How a task ended that did not succeed."""
-    if status == "timed_out":
-        return f"task '{task}' was ended: its time was up"
-    if status == "cancelled":
-        return f"task '{task}' was cancelled"
+def ended_sentence(task: str, status: str, exit_code: int, why: str = "") -> str:
+    """How a task ended that did not succeed; `why`: what else is known of it, such as a batch system's reason."""
     if status == "lost":
-        return f"task '{task}' is lost: the machine that it ran on knows nothing of it any more"
-    return f"task '{task}' failed with exit code {exit_code}"
+        return f"task '{task}' is lost: {why or 'the machine that it ran on knows nothing of it any more'}"
+    if status == "timed_out":
+        sentence = f"task '{task}' was ended: its time was up"
+    elif status == "cancelled":
+        sentence = f"task '{task}' was cancelled"
+    else:
+        sentence = f"task '{task}' failed with exit code {exit_code}"
+    return sentence if why in ("", sentence) else f"{sentence}: {why}"

@@ -96,9 +96,9 @@ class Listed:
             self._entry = replace(self._entry, supervised=supervised)
             self._write()
 
-    def begin(self, run_id: str) -> None:
-        """The task starts now."""
-        self._change(run_id, status="running", started=time.time())
+    def begin(self, run_id: str, started: float | None = None) -> None:
+        """The task starts now, or did then (seconds since 1970)."""
+        self._change(run_id, status="running", started=time.time() if started is None else started)
 
     def begun(self, family: Family) -> None:
         """The process that the task which runs just now began with."""
@@ -109,9 +109,9 @@ class Listed:
         self._entry = replace(self._entry, processes={running: one})
         self._write()
 
-    def finish(self, run_id: str, status: str, exit_code: int) -> None:
-        """The task has ended."""
-        self._change(run_id, status=status, exit_code=exit_code, ended=time.time())
+    def finish(self, run_id: str, status: str, exit_code: int, ended: float | None = None) -> None:
+        """The task has ended, now or then (seconds since 1970)."""
+        self._change(run_id, status=status, exit_code=exit_code, ended=time.time() if ended is None else ended)
 
     def leave_out(self, run_id: str) -> None:
         """The task need not run."""
