@@ -20,6 +20,7 @@ from tests.integration.gpu_box import Box
 pytestmark = pytest.mark.xdist_group("docs")  # the command lines of a page build on one another
 REMOTE = CHECKOUT / "docs/remote.md"  # its lines are one story, on a machine behind ssh
 PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *(CHECKOUT / "examples").glob("**/README.md")])
+SWEEPS = CHECKOUT / "docs/sweeps.md"  # the same here: a sweep is looked at once it has run
 STARTS = ("mlcube ", "mlcube_docker ", "mlbox ")
 
 
@@ -31,7 +32,7 @@ def command_lines() -> list[tuple[str, list[str]]]:
     """(page, words) of each command line of ours in the pages' shell blocks."""
     found = []
     for page in PAGES:
-        for block in blocks(page, "sh") if page != REMOTE else ():
+        for block in blocks(page, "sh") if page not in (REMOTE, SWEEPS) else ():
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if line.strip().startswith(STARTS) and words[1] != "links":  # tests/package makes links, from the pyz
@@ -57,6 +58,15 @@ def test_the_printed_command_lines_work(run_mlcube: RunMLCube, examples: Path, p
     extra = ["--dry-run"] if {"run", "configure"} & set(words[1:2]) and "--dry-run" not in words else []
     done = run_mlcube(*words[1:], *extra, cwd=examples, command=(sys.executable, "-c", program, words[0]))
     assert done.exit_code == 0, done.stderr
+
+
+def test_the_lines_of_the_sweeps_page_work_one_after_the_other(run_mlcube: RunMLCube, examples: Path) -> None:
+    lines = [shlex.split(line) for block in blocks(SWEEPS, "sh") for line in block.splitlines()]
+    for words in lines:
+        done = run_mlcube(*words[1:], cwd=examples)
+        assert done.exit_code == 0, (words, done.stderr)
+    assert (examples / "accuracy.svg").read_text().count("<circle") >= 4
+    assert len(lines) == 6
 
 
 def test_there_are_command_lines_to_try() -> None:

@@ -73,7 +73,8 @@ class Bench:
     def start(self, *words: str) -> subprocess.Popen[str]:
         child = subprocess.Popen(
             [sys.executable, "-m", "mlcube_cli", "sweep", ".", "--platform", "local", "--task", "train", *words],
-            cwd=self.cube, env=clean_environment(self.home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            cwd=self.cube, env=clean_environment(self.home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True)
         self.children.append(child)
         return child
 
