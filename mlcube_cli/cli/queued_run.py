@@ -71,7 +71,7 @@ class QueuedRun:
         if verdict.over:
             return []
         if verdict.silence:
-            return [f"the scheduler says nothing of job {self.part.job}: {verdict.silence}"] if self._silent == 2 else []
+            return [f"the scheduler says nothing of job {self.part.job}: {verdict.silence}"] if self._silent == 1 else []
         waited = before.waiting if before else ""
         if verdict.waiting and verdict.waiting != waited:
             return [f"job {self.part.job} waits in the queue: {verdict.waiting}"]
