@@ -15,7 +15,8 @@ _NAMES = (
     "mlcube.inspect.v1", "mlcube.lock.v1", "mlcube.migrate.v1",
     "mlcube.plan.v1", "mlcube.ps.v1", "mlcube.reap.v1", "mlcube.record.v1", "mlcube.result.v1",
     "mlcube.runs.v1", "mlcube.show-config.v1",
-    "mlcube.sweep.v1", "mlcube.sweep-status.v1", "mlcube.sweep-table.v1", "mlcube.sync.v1", "mlcube.validate.v1", "mlcube.verify.v1",
+    "mlcube.sweep.v1", "mlcube.sweep-status.v1", "mlcube.sweep-table.v1",
+    "mlcube.sync.v1", "mlcube.validate.v1", "mlcube.verify.v1",
     "settings",
 )
 
