@@ -60,6 +60,12 @@ def test_lines_that_the_platform_inside_was_read_with_are_not_run_twice() -> Non
         'if [ -n "${SLURMD_NODENAME-}" ]; then', "echo a", "echo b", "fi"]
 
 
+def test_the_job_of_a_node_is_prepared_as_any_other() -> None:
+    outer, inside = platform("slurm", {**SLURM, "gpus": 2}), job_of("local", {"setup": "echo own"})
+    assert on_login(outer, on_node(outer, inside)) == on_login(outer, inside)
+    assert on_node(outer, on_node(outer, inside)) == on_node(outer, inside)
+
+
 def test_the_lines_of_the_machine_that_jobs_are_submitted_from_run_there_and_on_nodes() -> None:
     machine = platform("ssh", {"setup": "echo of the machine"})
     outer = platform("slurm", {"setup": ["echo of the machine", "echo of the node"]})
@@ -84,8 +90,7 @@ def test_a_secret_in_the_lines_of_slurm_is_a_secret_of_the_job() -> None:
     ({"gpus": 2}, {}, "all"),
     ({"gpus": "a100:2"}, {}, "all"),
     ({"gpus": 0}, {}, "none"),
-    ({"gres": "gpu:1"}, {}, "all"),
-    ({"gres": "shard:1"}, {}, None),
+    ({"gres": "lustre:1"}, {}, None),
     ({"gpus": 2}, {"gpus": "none"}, "none"),
     ({"gpus": 0}, {"gpus": 1}, "none"),
     ({"gpus": 2}, {"gpus": 1}, 1),

@@ -46,31 +46,29 @@ def _behind(platform: Platform, job: Job, machine: Platform | None) -> Job:
     modules = text_lines(outer, "modules")
     found = {"modules": _in_front(outer, job, "modules", modules, modules),
              "setup": _in_front(outer, job, "setup", given, guarded), _GPUS: _gpus(platform, job)}
-    kept = tuple(option for option in job.platform.options if found.get(option.name) is None)
+    own = tuple(found.pop(option.name, None) or option for option in job.platform.options)
     added = tuple(option for option in found.values() if option is not None)
-    return replace(job, platform=replace(job.platform, options=(*kept, *added)))
+    return replace(job, platform=replace(job.platform, options=(*own, *added)))
 
 
 def _in_front(outer: Job, inner: Job, name: str, given: tuple[str, ...], lines: tuple[str, ...]) -> Option | None:
     """The inner platform's option with `lines` before its own; None where it stays as it is. A platform that was read as the
-    one inside has the outer one's `given` lines before its own already: these are replaced."""
+    one inside has the outer one's `given` lines before its own already, and a job that was here before has `lines`."""
     above, own = outer.find_option(name), inner.find_option(name)
     if above is None or not given:
         return None
     rest = text_lines(inner, name)
-    rest = rest[len(given):] if rest[:len(given)] == given else rest
+    there = next((before for before in (lines, given) if rest[:len(before)] == before), ())
+    rest = rest[len(there):]
     return replace(own or above, name=name, value=[*lines, *rest], secret=above.secret or bool(own and own.secret))
 
 
 def _gpus(platform: Platform, job: Job) -> Option | None:
     """What the platform inside is told of GPUs: all that the batch job has, or none of the node's. None where it says that
     itself; how many it then asks for is what Slurm is asked for."""
-    inside = job.platform
-    asked = gpus_inside(platform, job.requirements, inside)
-    resources, stated = platform.find("gres"), inside.find(_GPUS)
-    if asked is None and resources is not None and "gpu" in str(resources.value):
-        asked = "all"
+    stated = job.platform.find(_GPUS)
+    asked = gpus_inside(platform, job.requirements, job.platform)
     if asked is None or (stated is not None and stated.value is not None and asked != "none"):
         return None
-    above = platform.find(_GPUS) or resources
+    above = platform.find(_GPUS)
     return Option(_GPUS, asked, above.origin if above else "default")
