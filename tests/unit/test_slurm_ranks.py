@@ -69,8 +69,23 @@ def test_ranks_of_a_batch_job_have_the_shape_of_the_job(options: dict[str, Any],
 def test_what_belongs_to_the_task_is_done_on_each_node() -> None:
     one, several = batch(ntasks=2).steps[-1], batch(nodes=2).steps[-1]
     assert one.before == PAYLOAD.before and one.after == PAYLOAD.after
-    assert "--ntasks-per-node=1" in several.before[0].argv[2] and several.before[0].argv[4:] == ("mkdir", "/tmp/x")
-    assert several.after[0].argv[4:] == ("rm", "-r", "/tmp/x")
+    assert "--ntasks-per-node=1" in several.before[0].argv[2] and several.before[0].argv[5:] == ("mlcube", "mkdir", "/tmp/x")
+    assert several.after[0].argv[6:] == ("rm", "-r", "/tmp/x")
+
+
+def test_nodes_that_share_a_directory_do_not_trip_over_each_other(tmp_path: Path) -> None:
+    """What the command got on stdin it gets again."""
+    script = '[ -e "$1" ] && exec cat; mkdir "$1"; exit 1'
+    made = Command(("sh", "-c", script, "x", str(tmp_path / "a")))
+    step = Step("run", Command(("x",)), task="train", payload=True, before=(made,))
+    words = batch(Plan("slurm", (step,), PLAN.tasks), nodes=2).steps[-1].before[0].argv
+    on_node = words[4:]
+    done = subprocess.run(["sh", "-c", *on_node], input="given\n", capture_output=True, text=True, check=False, timeout=60,
+                          env={**os.environ, "SLURM_NODEID": "1"})
+    assert (done.returncode, done.stdout) == (0, "given\n")
+    on_node = (*words[4:6], "sh", "-c", "exit 3")
+    assert subprocess.run(["sh", "-c", *on_node], input="", text=True, check=False, timeout=60,
+                          env={**os.environ, "SLURM_NODEID": "0"}).returncode == 3
 
 
 def test_ranks_end_through_slurm_since_srun_kills_them_at_once() -> None:

@@ -61,7 +61,17 @@ code=$?
 exit "$code"
 """
 _ONCE_A_NODE = 'exec srun --export=ALL --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" ' \
-               '--ntasks-per-node=1 --cpus-per-task=1 "$@"'
+               '--ntasks-per-node=1 --cpus-per-task=1 sh -c "$@"'
+# On each node: once more, a moment later, where nodes got into each other's way in a directory that they share (`tmpdir`).
+_ON_NODE = """\
+given=$(cat; echo .)
+for try in 1 2 3 last; do
+  printf %s "${given%.}" | "$@" && exit 0
+  code=$?
+  [ "$try" = last ] || sleep "0.$((SLURM_NODEID % 9 + 1))"
+done
+exit "$code"
+"""
 # srun ends its ranks at once when it gets TERM [T], so they are asked through Slurm: by their step, which is called after the
 # run. $1: its name, $2: seconds between TERM and KILL.
 _FIND = """\
@@ -189,4 +199,4 @@ def _on_nodes(step: Step) -> Step:
 
 
 def _once_a_node(command: Command) -> Command:
-    return replace(command, argv=("sh", "-c", _ONCE_A_NODE, "mlcube", *command.argv))
+    return replace(command, argv=("sh", "-c", _ONCE_A_NODE, "mlcube", _ON_NODE, "mlcube", *command.argv))
