@@ -207,8 +207,10 @@ class Following:
 
 
 def not_started(machine: str, answer: str) -> MachineError:
-    """What another machine answers when a run is to be started there, and is not."""
+    """What another machine, or a batch system, answers when a run is to be started there, and is not."""
+    refused = "sbatch: error" in answer
     return MachineError(f"the run could not be started on {machine}: {answer.partition('failed ')[2] or answer}",
+                        "the words are sbatch's own; --dry-run shows what it was given" if refused else
                         "is the disk full, or the directory another user's?")
 
 

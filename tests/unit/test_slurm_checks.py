@@ -27,9 +27,9 @@ PLAN = Plan("cluster", (STEP,), (TaskPlan("train", "r-1", ()),))
 
 
 def notes_of(said: str = "", sinfo: str = NODES, root: str = "/shared/cube", text: str = "", mounts: str = SHARED,
-             tools: Any = None, **options: object) -> tuple[str, ...]:
+             tools: Any = None, assume: bool = False, **options: object) -> tuple[str, ...]:
     platform = job_of("slurm", options).platform
-    job = job_of("local", {}, root=root, workspace=f"{root}/workspace")
+    job = job_of("local", {}, root=root, workspace=f"{root}/workspace", assume=assume)
     directory = f"{root}/workspace/.mlcube/runs/1"
     file = batch_file(platform, job, PLAN, directory, "mlc_go\n") + text
     world = World(tools={"sbatch": "/usr/bin/sbatch"} if tools is None else tools, machine={"host": "login"},
@@ -48,6 +48,12 @@ def refusal(*arguments: str, **options: Any) -> MLCubeError:
 
 def test_nothing_to_say_of_a_job_that_would_start() -> None:
     assert notes_of() == ()
+
+
+def test_a_dry_run_assumes_a_slurm_where_there_is_none() -> None:
+    assert "no sbatch on PATH" in refusal(tools={"sbatch": None}).message
+    (note,) = notes_of(tools={"sbatch": None}, assume=True)
+    assert note.endswith("assumed: a Slurm that takes these jobs") and "no sbatch on PATH" in note
 
 
 def test_what_slurm_is_asked_holds_nothing_of_this_run() -> None:

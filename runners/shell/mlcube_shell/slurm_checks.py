@@ -71,27 +71,38 @@ class Node:
 
 def check(platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -> tuple[str, ...]:
     """What the user should know of these jobs. Raises what keeps them from ever working: MachineError where Slurm is not
-    there or does not answer, DefinitionError where the cluster has not what the platform asks for. Raises facts.Missing."""
+    there or does not answer (a dry run assumes one that would take them), DefinitionError where the cluster has not what the
+    platform asks for. Raises facts.Missing."""
+    absence = _absence(platform, facts)
+    if absence is not None and not (jobs and all(job.assume for job in jobs)):
+        raise absence
+    asked = [note for job in jobs for note in notes(platform, job.requirements, job.platform)]
+    if absence is not None:
+        return tuple(dict.fromkeys((*asked, f"{absence.message}; assumed: a Slurm that takes these jobs")))
+    _refuse_large(batch)
     demands = tuple(dict.fromkeys(demands_of(text) for text in ((batch.array,) if batch.array
                                                                 else [part.text for part in batch.parts])))
     trials = tuple(_trial(lines) for lines in demands)
-    facts.need(Tool("sbatch"), Probe(_CONFIG))
-    if facts.tool("sbatch") is None:
-        raise MachineError("there is no sbatch on PATH: this machine is none that jobs are submitted from",
-                           f"go through one that is: an ssh platform with 'platform: {platform.name}'")
-    config = facts.probe(_CONFIG)
-    if config.exit_code not in (0, 127):
-        raise _unanswered(config.stderr) or MachineError(f"Slurm does not answer: {_words(config.stderr)}", _LATER)
     facts.need(Probe(_NODES), *(Probe(command) for command in trials))
-    _refuse_large(batch)
-    nodes = nodes_of(facts)
-    found = [note for job in jobs for note in notes(platform, job.requirements, job.platform)]
+    nodes, found = nodes_of(facts), asked
     for command, lines in zip(trials, demands):
         said = facts.probe(command)
         if said.exit_code:
             found.append(_judged(platform, said.stderr or said.stdout, lines, nodes))
     _refuse_long(platform, jobs, nodes)
     return tuple(dict.fromkeys((*found, *unshared(batch, jobs, {node.host for node in nodes}, facts))))
+
+
+def _absence(platform: Platform, facts: Facts) -> MachineError | None:
+    """Why Slurm cannot be asked; None where it can. Raises facts.Missing."""
+    facts.need(Tool("sbatch"), Probe(_CONFIG))
+    if facts.tool("sbatch") is None:
+        return MachineError("there is no sbatch on PATH: this machine is none that jobs are submitted from",
+                            f"go through one that is: an ssh platform with 'platform: {platform.name}'")
+    config = facts.probe(_CONFIG)
+    if config.exit_code in (0, 127):
+        return None
+    return _unanswered(config.stderr) or MachineError(f"Slurm does not answer: {_words(config.stderr)}", _LATER)
 
 
 def limits(facts: Facts) -> Limits:
