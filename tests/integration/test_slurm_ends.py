@@ -253,13 +253,13 @@ def test_a_job_that_slurm_has_forgotten_is_lost_not_running_for_ever(queue_on: C
 
 def test_nothing_is_concluded_while_the_controller_is_away(queue_on: Callable[..., Queue]) -> None:
     queue = queue_on()
-    run, _ = queue.started("echo begun; sleep 22; echo end\n")
+    run, _ = queue.started("echo begun; sleep 35; echo end\n")
     queue.cluster.stop_controller()
-    child = queue.start("wait", run)
     for kept in queue.home.glob(".cache/mlcube/queue.*"):
         kept.unlink()
     done = queue.run("ps")
     assert "running?" in done.stdout and "nothing" in done.stderr, "nothing is concluded"
+    child = queue.start("wait", run)
     said = child.communicate(timeout=90)[1].decode()
     assert child.returncode == 0, "its own word is enough"
     assert said.startswith("mlcube: the scheduler says nothing") and said.count("says nothing") == 1, said
