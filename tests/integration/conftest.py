@@ -105,6 +105,16 @@ def login_node(gpu_box: Box) -> Box:
     return gpu_box
 
 
+@pytest.fixture(scope="session")
+def mnist_there(login_node: Box, mnist_sif: Path) -> Iterator[str]:
+    """Where the same image lies on the login node, for everybody there."""
+    path = f"/var/tmp/mnist-{os.getpid()}.simg"
+    docker("cp", str(mnist_sif), f"{login_node.container}:{path}")
+    login_node.root('chown root: "$1" && chmod 755 "$1"', path)
+    yield path
+    login_node.root('rm -f "$1"', path, check=False)
+
+
 @pytest.fixture
 def broken_login_node(broken_box: Box) -> Box:
     """The same on a machine of this test's own, which may be broken."""

@@ -1,4 +1,4 @@
-"""The examples two_ranks and sweep, and MNIST as a batch job: in real containers, on a real Slurm, as their user types them."""
+"""The examples two_ranks and sweep: in real containers, on a real Slurm, as their user types them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from tests.examples import (
     containers_of,
     copy_example,
     docker,
-    one_epoch,
     owners,
     rebase,
     records,
-    trained,
     without_image,
 )
 from tests.integration.cluster import Cluster
@@ -133,34 +131,3 @@ def test_the_digits_are_read_in_the_image_of_the_recipe(run_mlcube: RunMLCube, t
     done = run_mlcube("run", "sweep", "--platform=singularity", env={"TMPDIR": str(scratch), **QUICK_SQUASH}, timeout=300)
     assert done.exit_code == 0, done.stderr
     read_well(cube)
-
-
-@pytest.mark.slurm
-@pytest.mark.singularity
-def test_the_digits_are_read_as_a_batch_job(run_mlcube: RunMLCube, tmp_path: Path, cluster: Cluster) -> None:
-    cube = with_small_base("sweep", tmp_path / "sweep")
-    done = run_mlcube("run", "sweep", "--platform=slurm", env={**cluster.environment, **QUICK_SQUASH}, timeout=300)
-    assert done.exit_code == 0, done.stderr
-    read_well(cube)
-
-
-# --- MNIST -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slurm
-@pytest.mark.singularity
-@pytest.mark.slow
-@pytest.mark.xdist_group("mnist")
-def test_the_mnist_cube_trains_on_a_cluster(run_mlcube: RunMLCube, tmp_path: Path, mnist_sif: Path, cluster: Cluster) -> None:
-    cube = copy_example("mnist", tmp_path / "mnist")
-    one_epoch(cube)
-    rebase(cube / "build/Singularity.recipe", "docker-archive", IMAGE_FILES / "base.tar")  # so that the image is not old
-    done = run_mlcube("run", "mnist", "--platform=slurm", "--task=sample,train", f"-Psingularity.image={mnist_sif}",
-                      env=cluster.environment, timeout=900)
-    assert done.exit_code == 0, done.stderr
-    workspace = cube / "workspace"
-    result = trained(workspace / "model", workspace / "train_logs")
-    assert result.accuracy >= 0.8 and result.digits == {"train": 1498, "test": 299}
-    assert f"test accuracy: {result.accuracy:.4f}" in done.stdout
-    assert records(workspace) == {"sample": "succeeded", "train": "succeeded"}
-    assert owners(cube) == US
