@@ -19,7 +19,7 @@ demo: mlcube.pyz ## build mlcube.pyz and train the MNIST example through it (pla
 	@scripts/demo
 
 test: .venv/dev-ready mlcube.pyz ## run the tests; engines that are absent are left out by name
-	@$(python) -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadgroup --cov --cov-report=term:skip-covered $(ARGUMENTS)
+	@$(python) -m pytest --numprocesses=auto --maxprocesses=8 --cov --cov-report=term:skip-covered $(ARGUMENTS)
 
 check: .venv/dev-ready ## ruff, mypy strict, import-linter
 	@$(python) -m ruff check .

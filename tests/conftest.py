@@ -119,10 +119,33 @@ def pytest_configure(config: pytest.Config) -> None:
     demanded_engines()  # a wrong name is an error before anything runs
 
 
+# The files that one process alone works through, where several share the tests. (`--dist=loadgroup` and its mark would do,
+# but pytest-xdist 3.8 passes the mark over with pytest 9.)
+TOGETHER = {
+    **dict.fromkeys(("test_examples_docker", "test_examples_singularity", "test_examples_slurm", "test_seed_pages_run"),
+                    "the images of MNIST have one name, and take long to build"),
+    **dict.fromkeys(("test_examples_local", "test_make_pipeline"), "one environment with TensorFlow is enough"),
+    "test_platforms": "all columns are seen at once, side by side",
+    "test_docs": "the command lines of a page build on one another",
+}
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """For `--numprocesses=auto`: more than there are processors, since a test waits for half of its time."""
     return (3 * len(os.sched_getaffinity(0)) + 1) // 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One test after the other goes to whichever process is free, but what is TOGETHER to one, and first."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER.get(Path(nodeid.partition("::")[0]).stem, nodeid)
+
+    return Sharing(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

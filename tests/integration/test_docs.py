@@ -17,7 +17,6 @@ from tests.conftest import CHECKOUT, RunMLCube, clean_environment
 from tests.cubes import write_tree
 from tests.integration.gpu_box import Box
 
-pytestmark = pytest.mark.xdist_group("docs")  # the command lines of a page build on one another
 REMOTE = CHECKOUT / "docs/remote.md"  # its lines are one story, on a machine behind ssh
 PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *(CHECKOUT / "examples").glob("**/README.md")])
 SWEEPS = CHECKOUT / "docs/sweeps.md"  # the same here: a sweep is looked at once it has run

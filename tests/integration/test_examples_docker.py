@@ -31,7 +31,7 @@ from tests.examples import (
 )
 from tests.integration.resident import peak_resident
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("mnist")]  # the images of MNIST have one name, and take long to build
+pytestmark = pytest.mark.docker
 US = {(os.getuid(), os.getgid())}
 BASE = f"-Pdocker.build_args.BASE_IMAGE={BASE_IMAGE}"
 MLBOX = (sys.executable, "-m", "mlbox")

@@ -12,7 +12,6 @@ from tests.conftest import RunMLCube, clean_environment
 from tests.examples import Served, copy_example, one_epoch, records, trained
 from tests.integration.resident import peak_resident
 
-pytestmark = pytest.mark.xdist_group("tensorflow")  # one environment with TensorFlow is enough
 NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1"}
 MLBOX = (sys.executable, "-m", "mlbox")
 

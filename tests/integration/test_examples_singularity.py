@@ -22,7 +22,6 @@ from tests.examples import (
     without_image,
 )
 
-pytestmark = pytest.mark.xdist_group("mnist")  # the images of MNIST have one name, and take long to build
 US = {(os.getuid(), os.getgid())}
 DIGITS = {"train": 1498, "test": 299}
 BASE = f"-Pdocker.build_args.BASE_IMAGE={BASE_IMAGE}"

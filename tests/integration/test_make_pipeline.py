@@ -18,7 +18,6 @@ from tests.conftest import TINY_IMAGE, clean_environment
 from tests.cubes import write_tree
 from tests.examples import WatchedDocker, containers_of, copy_example, image_id, one_epoch, trained, without_image
 
-pytestmark = pytest.mark.xdist_group("tensorflow")  # one environment with TensorFlow is enough
 MLCUBE = f"MLCUBE={sys.executable} -m mlcube_cli"
 
 

@@ -26,7 +26,6 @@ import pytest
 from tests.conftest import CHECKOUT, IMAGE_FILES, TINY_IMAGE, clean_environment
 from tests.cubes import write_tree
 
-pytestmark = pytest.mark.xdist_group("platforms")  # all columns are seen at once, side by side
 PLATFORMS = {"local": "local", "docker": "docker", "podman": "docker", "apptainer": "singularity"}  # and the runner of each
 SECTIONS: Mapping[str, Mapping[str, Any]] = {
     "local": {"interpreter": "system"}, "docker": {"image": TINY_IMAGE},

@@ -36,7 +36,6 @@ from tests.examples import (
 from tests.integration.test_docker_words import Fake
 from tests.unit.test_seed_pages import DIRECTORY, MLBOX
 
-pytestmark = pytest.mark.xdist_group("mnist")  # the images of MNIST have one name, and take long to build
 US = {(os.getuid(), os.getgid())}
 BOX_CONFIGURE = "https_proxy=${http_proxy} python -m mlbox configure ./examples/mnist/docker"
 DOCKERFILE = textwrap.dedent("""\
