@@ -5,7 +5,7 @@ A task comes after those that write what it reads: the same path, one above it o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlcube_cli.definition.model import Cube
@@ -54,12 +54,15 @@ def _touched(item: Bound, facts: Facts) -> Touched:
     return Touched(item.parameter.name, facts.path(item.path).real or item.path, item.path, item.location)
 
 
-def waits_for(cube: Cube, jobs: Sequence[Job]) -> tuple[frozenset[int], ...]:
-    """Of each of these jobs, in the order in which they run, the numbers of the earlier ones that write what it reads. Pure."""
-    return tuple(frozenset(
-        other for other in range(number) if any(meet(written.host_path, read) for written in jobs[other].paths
-                                                if written.direction == "output" for read in _read_by(cube, job)))
-        for number, job in enumerate(jobs))
+def waits_for(cube: Cube, jobs: Sequence[Job], real: Callable[[str], str]) -> tuple[frozenset[int], ...]:
+    """Of each of these jobs, in the order in which they run, the numbers of the earlier ones that write what it reads.
+
+    `real`: a path with its links resolved. A path that a task writes through a link is what another one reads without it.
+    """
+    read = [[real(path) for path in _read_by(cube, job)] for job in jobs]
+    written = [[real(argument.host_path) for argument in job.paths if argument.direction == "output"] for job in jobs]
+    return tuple(frozenset(other for other in range(number) if any(meet(one, path) for one in written[other] for path in paths))
+                 for number, paths in enumerate(read))
 
 
 def _read_by(cube: Cube, job: Job) -> list[str]:
@@ -82,13 +85,17 @@ def order(nodes: Sequence[Node]) -> tuple[int, ...]:
     problems = _written_twice(nodes)
     if problems:
         raise DefinitionError("the tasks have no order of their own", problems=problems)
+    return _in_order(nodes)
+
+
+def _in_order(nodes: Sequence[Node]) -> tuple[int, ...]:
     before = upstream(nodes)
-    done: list[int] = []
+    done: dict[int, None] = {}  # in their order
     while len(done) < len(nodes):
-        ready = next((number for number in range(len(nodes)) if number not in done and before[number] <= {*done}), None)
+        ready = next((number for number in range(len(nodes)) if number not in done and before[number] <= done.keys()), None)
         if ready is None:
             raise DefinitionError("tasks wait for each other", problems=[_cycle(nodes, before, frozenset(done))])
-        done.append(ready)
+        done[ready] = None
     return tuple(done)
 
 
@@ -126,8 +133,23 @@ def _both_write(nodes: Sequence[Node], first: tuple[Node, Touched], second: tupl
     return [Problem(again.location, f"tasks '{one.task}' (output '{written.parameter}', {written.location}) and '{other.task}' "
                     f"(output '{again.parameter}') both write {shared}, which task '{node.task}' reads "
                     f"(input '{read.parameter}', {read.location})", "written-twice",
-                    "say which tasks run, in their order (--task A,B), or give one of them another path",
+                    f"say which tasks run, in their order ({_one_of(nodes, one, other)}), or give one of them another path",
                     path=again.parameter)]
+
+
+def _one_of(nodes: Sequence[Node], *writers: Node) -> str:
+    """What to type for all tasks with only one of these two that write the same, where it is as simple as that."""
+    ways = []
+    for writer in writers:
+        rest = [node for node in nodes if node is writer or node not in writers]
+        alone = not any(meet(one.path, other.path) for node in rest if node is not writer
+                        for one in node.writes for other in writer.writes)
+        if alone and not any(meet(one.path, other.path) for one in writer.writes for other in writer.reads):
+            try:
+                ways.append("--task " + ",".join(rest[number].task for number in _in_order(rest)))
+            except DefinitionError:  # they wait for each other
+                break
+    return " or ".join(ways) if len(ways) == len(writers) else "--task A,B"
 
 
 def _cycle(nodes: Sequence[Node], before: Sequence[frozenset[int]], done: frozenset[int]) -> Problem:

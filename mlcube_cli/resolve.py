@@ -226,11 +226,12 @@ def _judge_input(item: Bound, wanted: str, fact: PathFact, facts: Facts,
         return wanted, [_problem(item, f"input '{name}': {_shown(item.path)} cannot be looked at", "unreadable",
                                  "check the permissions of the directories above it, and for links in a circle")]
     if fact.kind == "absent":
-        promised = next((argument for argument in made if _holds(argument, item.path)), None)
+        path = _real(item.path, facts)
+        promised = next((argument for argument in made if _at_or_below(path, _real(argument.host_path, facts))), None)
         if promised is None:
             return wanted, [_missing_input(item, facts)]
         if wanted == "unknown":
-            wanted = promised.type if promised.host_path == item.path else "unknown"
+            wanted = promised.type if _real(promised.host_path, facts) == path else "unknown"
         if wanted != "unknown":
             return wanted, []
         return wanted, [_problem(item, f"input '{name}' is not there yet and its type is not stated",
@@ -247,8 +248,9 @@ def _judge_input(item: Bound, wanted: str, fact: PathFact, facts: Facts,
     return fact.kind, []
 
 
-def _holds(output: Argument, path: str) -> bool:
-    return _at_or_below(path, output.host_path)
+def _real(path: str, facts: Facts) -> str:
+    """The path with links resolved, as far as that is known."""
+    return facts.path(path).real or path
 
 
 def _missing_input(item: Bound, facts: Facts) -> Problem:

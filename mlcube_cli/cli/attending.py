@@ -92,7 +92,7 @@ def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequ
         if result.status == "succeeded" and afterwards:
             afterwards()
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
-            finish_for_make(arguments, prepared, started)
+            finish_for_make(arguments, prepared, started, result.tasks)
     return result.exit_code
 
 

@@ -6,13 +6,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlcube_cli.cache.made import noting
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
-from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
+from mlcube_cli.cli.concluding import Result, conclude, ended_sentence, listed_tasks
 from mlcube_cli.cli.listed import Listed, entry_for
 from mlcube_cli.cli.make import write_deps, write_stamp
 from mlcube_cli.cli.recording import Recorder
@@ -46,7 +46,7 @@ def execute(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan],
                      begun=begun) as session:
             _run_all(arguments, prepared, plans, session, result)
         if result.status == "succeeded" and getattr(arguments, "stamp", None):
-            finish_for_make(arguments, prepared, started)
+            finish_for_make(arguments, prepared, started, result.tasks)
         if result.status == "succeeded" and afterwards:
             afterwards()
     return result.exit_code
@@ -152,8 +152,10 @@ def _tried(command: Command, outcome: Outcome) -> list[str]:
     return lines
 
 
-def finish_for_make(arguments: Arguments, prepared: Prepared, started: float) -> None:
-    """The stamp and the dependencies, with paths of this machine: what lies on another one make cannot look at."""
+def finish_for_make(arguments: Arguments, prepared: Prepared, started: float, tasks: Sequence[Mapping[str, object]]) -> None:
+    """The stamp and the dependencies, with paths of this machine: what lies on another one make cannot look at.
+
+    `tasks`: those of the result; one that was skipped has the id of the run whose outputs are here."""
     remote = prepared.remote
     jobs, facts = (remote.jobs, remote.here) if remote else (prepared.jobs, prepared.facts)
     jobs = (*jobs, *(one.job for one in prepared.judged.skipped)) if prepared.judged else jobs
@@ -161,7 +163,7 @@ def finish_for_make(arguments: Arguments, prepared: Prepared, started: float) ->
         near = jobs if remote is None else [
             replace(job, arguments=tuple(one for one in job.paths if remote.relocation.moves(one.host_path))) for job in jobs]
         write_deps(arguments.deps, arguments.stamp, near, [os.path.join(facts.cwd, file) for file in prepared.files])
-    write_stamp(arguments.stamp, started, [job.run_id for job in jobs])
+    write_stamp(arguments.stamp, started, [str(entry["run_id"]) for entry in listed_tasks(prepared, tasks)])
 
 
 @dataclass

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mlcube_cli.atomic import write_text
 from mlcube_cli.errors import PreparationError
 from mlcube_cli.job import Job
+from mlcube_cli.relocation import is_at_or_below
 
 MANY = 10_000  # files listed of one input directory; beyond, only its directories are
 # No quoting makes a name of these: `;` would begin a recipe, `|` an order-only list, `lib(member)` is a part of an archive.
@@ -41,15 +42,12 @@ def _write(path: str, text: str, modified: float | None = None) -> None:
 
 def _inputs(jobs: Sequence[Job]) -> Iterator[str]:
     """Files that the jobs read and none of them writes; a directory as itself and everything in it."""
-    written = [argument.host_path for job in jobs for argument in job.paths if argument.direction == "output"]
+    written = [os.path.realpath(argument.host_path) for job in jobs for argument in job.paths if argument.direction == "output"]
     for job in jobs:
         for argument in job.paths:
-            if argument.direction == "input" and not any(_at_or_below(argument.host_path, path) for path in written):
+            if argument.direction == "input" and not any(is_at_or_below(os.path.realpath(argument.host_path), path)
+                                                         for path in written):
                 yield from _listing(argument.host_path)
-
-
-def _at_or_below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _listing(path: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from mlcube_cli.graph import waits_for
 from mlcube_cli.job import Job
 from mlcube_cli.process import ask
 from mlcube_cli.records import read_record
+from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import read_entry
 from mlcube_cli.run_states import look_at
 from mlcube_cli.runner import HOST, RUNNERS
@@ -48,7 +49,7 @@ def narrow(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> t
     A task that waits for one that runs, or for its image, is kept: it is judged again before its turn (`skipped_now`), or runs,
     where we do not see that end: in the background, and on another machine.
     """
-    before = waits_for(prepared.cube, prepared.jobs_here)
+    before = waits_for(prepared.cube, prepared.jobs_here, os.path.realpath)
     kept: list[int] = []
     skipped: list[Skipped] = []
     changes: dict[str, tuple[Change, ...]] = {}
@@ -101,7 +102,7 @@ def nothing_to_run(arguments: Arguments, prepared: Prepared) -> int:
     result = Result()
     with conclude(arguments, prepared, result):
         if arguments.stamp:
-            finish_for_make(arguments, prepared, time.time())
+            finish_for_make(arguments, prepared, time.time(), result.tasks)
     return result.exit_code
 
 
@@ -211,7 +212,7 @@ def _explain(arguments: Arguments, prepared: Prepared, job: Job, found: Sequence
     runs = "would run" if arguments.dry_run else "runs"
     after = ", ".join(dict.fromkeys(earlier))
     for change in found:
-        output.say(f"task '{job.task}' {runs}: {change.message}")
+        output.say(f"task '{job.task}' {runs}: {on_one_line(change.message)}")
     if found:
         return
     if not after or not arguments.skip_unchanged:

@@ -163,6 +163,26 @@ def test_an_edited_file_in_an_input_runs_its_task_and_what_equal_outputs_lead_to
     assert "task 'train' runs: input 'data' has changed: parts/one (changed)" in why
 
 
+def test_what_is_read_through_a_link_comes_after_what_writes_it_and_is_not_skipped_before_that(chain: Chain) -> None:
+    definition = chain.cube / "mlcube.yaml"
+    definition.write_text(definition.read_text().replace("default: data}, rate", "default: alias}, rate"))
+    (chain.workspace / "alias").symlink_to("data")
+    files = ("--stamp", str(chain.base / "stamp"), "--deps", str(chain.base / "deps"))
+    assert chain.ran()[0] == ALL, "a link to what is not there yet"
+    (chain.workspace / "raw/one").write_text("xyz")
+    assert chain.ran("--all", *files)[:2] == (["prepare", "train"], ["report"])
+    assert "alias" not in (chain.base / "deps").read_text(), "one of the tasks writes it"
+
+
+def test_a_name_in_an_input_says_nothing_of_its_own_in_an_explanation(chain: Chain) -> None:
+    odd = os.fsencode(chain.workspace / "raw") + b"/\xff\x1b[2J\nmlcube: task 'x' runs"
+    chain.ran()
+    with open(odd, "wb"):
+        pass
+    _, _, why = chain.ran()
+    assert why[0] == "task 'prepare' runs: input 'raw' has changed: \\udcff\\x1b[2J\\nmlcube: task 'x' runs (new)"
+
+
 def test_an_output_that_is_gone_or_altered_is_made_again(chain: Chain) -> None:
     chain.ran()
     (chain.workspace / "report.txt").unlink()
@@ -209,7 +229,9 @@ def test_named_tasks_are_skipped_too_and_a_stamp_is_written(chain: Chain) -> Non
     assert (done.exit_code, done.stdout) == (0, ""), done.stderr
     assert (chain.base / "stamp").exists() and "workspace/data" in (chain.base / "deps").read_text()
     assert "task 'train' is skipped: nothing has changed since run" in done.stderr
-    assert len(list((chain.workspace / ".mlcube/runs").iterdir())) == 3, "what is skipped leaves no record"
+    runs = chain.workspace / ".mlcube/runs"
+    assert len(list(runs.iterdir())) == 3, "what is skipped leaves no record"
+    assert (runs / (chain.base / "stamp").read_text().strip() / "record.json").exists(), "the run that has made what is here"
 
 
 def test_a_workspace_that_was_moved_is_known_again(chain: Chain) -> None:

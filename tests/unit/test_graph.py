@@ -63,7 +63,17 @@ def test_two_writers_of_a_path_that_one_reads_have_no_order() -> None:
     assert problem.message == ("tasks 'download' (output 'w_data', mlcube.yaml:3:5) and 'fake' (output 'w_data') both write "
                                "/w/data, which task 'train' reads (input 'w_data_x', mlcube.yaml:3:5)")
     assert str(problem.location) == "mlcube.yaml:3:5"
-    assert "--task" in problem.hint
+    assert problem.hint == ("say which tasks run, in their order (--task download,train or --task fake,train), or give one of "
+                            "them another path")
+
+
+@pytest.mark.parametrize("more", [node("third", "", "/w/data"), node("refine", "/w/data", "/w/data"),
+                                  node("needs", "/w/model", "/w/model/more")], ids=["a third one", "one in place", "a circle"])
+def test_which_of_two_writers_is_meant_is_only_guessed_where_that_is_all_there_is_to_tell(more: Node) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        order((node("download", "", "/w/data"), node("fake", "", "/w/data"), node("train", "/w/data /w/model/more", "/w/model"),
+               more))
+    assert all("(--task A,B)" in problem.hint for problem in caught.value.problems)
 
 
 def test_two_writers_of_what_nobody_reads_are_no_fault() -> None:
