@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,9 @@ def test_an_engine_that_could_not_start_the_task_is_told_apart(run: Run, options
     assert said in ended.stderr
 
 
-STUBBORN = ("trap 'echo TERM >>/mlcube_io0/asked' TERM; (setsid sleep 77771 &); sleep 77772 & "
+# How long its sleeps would last is a word that no other process of this machine has in its command line.
+LASTING = 10 ** 6 + uuid.uuid4().int % 10 ** 6
+STUBBORN = (f"trap 'echo TERM >>/mlcube_io0/asked' TERM; (setsid sleep {LASTING}1 &); sleep {LASTING}2 & "
             ": >/mlcube_io0/ready; while true; do sleep 0.1; done")
 
 
@@ -112,14 +115,14 @@ def test_a_signal_ends_a_task_that_ignores_term_and_what_it_started(tmp_path: Pa
     _, said = child.communicate(timeout=30)
     assert child.returncode == -number, said
     assert (out / "asked").read_text() == "TERM\n" and b"Bus error" not in said
-    assert living("sleep 77771", "sleep 77772") == []
+    assert living(f"sleep {LASTING}") == []
 
 
 def test_a_time_limit_ends_it_too_and_a_finished_task_leaves_no_children(run: Run) -> None:
     ended = run(STUBBORN, None, "--timeout", "1s", "--grace", "1s")
     assert ended.exit_code == 124
-    assert run("(setsid sleep 77773 &); sleep 77774 & exit 5").exit_code == 5
-    assert living("sleep 77771", "sleep 77772", "sleep 77773", "sleep 77774") == []
+    assert run(f"(setsid sleep {LASTING}3 &); sleep {LASTING}4 & exit 5").exit_code == 5
+    assert living(f"sleep {LASTING}") == []
 
 
 # --- what the task sees ----------------------------------------------------------------------------------------------
