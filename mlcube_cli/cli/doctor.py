@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from mlcube_cli.batch import Batch, Part
@@ -21,6 +21,7 @@ from mlcube_cli.report import printable
 from mlcube_cli.there import look_there
 
 _PATIENCE = "5m"  # for a node to be free
+_FILES = ("sif", "sandbox")  # kinds of images that nodes must see
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def _findings(prepared: Prepared, patience: float) -> Iterator[Finding]:
     yield Finding("platform", "ok", f"{prepared.platform_name}: {prepared.platform.name} (runner {prepared.platform.runner})"
                   + (f" in jobs of {prepared.queue.name}" if prepared.queue else "") + where)
     yield from _engine(prepared)
-    yield from _image(prepared)
+    image = yield from _image(prepared)
     if prepared.queue:
         yield from _cluster(prepared)
-        yield from _node(prepared, patience)
+        yield from _node(prepared, image, patience)
 
 
 def _engine(prepared: Prepared) -> Iterator[Finding]:
@@ -84,17 +85,19 @@ def _engine(prepared: Prepared) -> Iterator[Finding]:
     yield Finding(subject, "ok", ", ".join(f"{one['name']} {one['version']}" for one in found) or "it is there")
 
 
-def _image(prepared: Prepared) -> Iterator[Finding]:
+def _image(prepared: Prepared) -> Generator[Finding, None, str]:
+    """Returns the path of the image, where it is a file that is there."""
     try:
         image = identify(prepared, renewing=False)
     except MLCubeError as error:
         yield Finding("image", "fault", error.message, error.hint or "")
-        return
+        return ""
     if image.present:
         yield Finding("image", "ok", image.name)
     else:
         yield Finding("image", "note", f"{image.name} is not there yet",
                       f"mlcube configure --platform {prepared.platform_name} makes it, and so does the first run")
+    return image.name if image.present and image.kind in _FILES else ""
 
 
 def _cluster(prepared: Prepared) -> Iterator[Finding]:
@@ -114,12 +117,12 @@ def _cluster(prepared: Prepared) -> Iterator[Finding]:
     yield Finding("batch system", "ok", "it would take a job of this platform")
 
 
-def _node(prepared: Prepared, patience: float) -> Iterator[Finding]:
+def _node(prepared: Prepared, image: str, patience: float) -> Iterator[Finding]:
     """What a node sees, by a job of a few seconds."""
     queue = prepared.queue
     assert queue is not None
     job = queue.on_node(preparation_job(prepared))
-    paths = [path for path in dict.fromkeys((job.root, job.workspace)) if path]
+    paths = [path for path in dict.fromkeys((image, job.root, job.workspace)) if path]
     try:
         versions, _ = prepared.decide(lambda known: prepared.runner.versions(job, known))
     except MLCubeError:
@@ -150,7 +153,7 @@ def _read(said: Observation, paths: list[str], wanted: list[str]) -> Iterator[Fi
         path = paths[int(number) - 1]
         if state in ("absent", "unreadable"):
             yield Finding("node", "fault", f"{node} does not see {path}" if state == "absent" else f"{node} cannot read {path}",
-                          "put the cube, and --workspace, on a file system that all nodes have; 'work_dir' is for runs alone")
+                          "put the cube, --workspace and the image on a file system that all nodes have, too")
         elif state == "readable" and path == paths[-1]:
             yield Finding("node", "fault", f"{node} cannot write into {path}", "a workspace is written to: name another one")
         else:

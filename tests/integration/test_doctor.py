@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunMLCube
+from tests.conftest import IMAGE_FILES, RunMLCube
 from tests.cubes import write_tree
 from tests.integration.cluster import Cluster
 
@@ -44,6 +44,15 @@ def test_a_node_says_what_it_sees(cube: Path, run_mlcube: RunMLCube, cluster: Cl
     done = run_mlcube("doctor", str(cube), "--platform", "slurm", env=cluster.environment)
     assert done.exit_code == 0, done.stdout + done.stderr
     assert "has answered" in done.stdout and f"sees {cube}\n" in done.stdout and "has python: Python 3." in done.stdout
+
+
+@pytest.mark.slurm
+@pytest.mark.singularity
+def test_a_node_is_asked_for_the_image_too(cube: Path, run_mlcube: RunMLCube, cluster: Cluster) -> None:
+    image = IMAGE_FILES / "tiny.sif"
+    done = run_mlcube("doctor", str(cube), "--platform", "slurm", "-Pslurm.platform=singularity",
+                      f"-Psingularity.image={image}", env=cluster.environment)
+    assert done.exit_code == 0 and f"sees {image}\n" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.slurm
