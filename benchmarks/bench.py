@@ -22,7 +22,8 @@ from measure import Result
 MEMORY_BUDGET = 40  # megabytes, for any command but `run` of a flood of output
 DOCKER_CALLS = 2  # is the image there, and the run itself
 FAR = ("ssh", "ssh-unchanged", "ssh-first")
-GROUPS = ("start-up", "first-start", "many", "docker", "singularity", "stream", *FAR)
+JUDGING_BUDGET = 0.5  # seconds that judging 1,000 unchanged files may add to a dry run
+GROUPS = ("start-up", "first-start", "many", "unchanged", "docker", "singularity", "stream", *FAR)
 
 
 def main() -> int:
@@ -79,10 +80,14 @@ def measure_group(name: str, bench: groups.Bench) -> tuple[dict[str, object], st
     if name in FAR:
         return measure_far(name, bench)
     measured = {"start-up": groups.start_up, "first-start": groups.first_start, "many": groups.many_definitions,
-                "stream": groups.stream}[name](bench)
+                "unchanged": groups.unchanged, "stream": groups.stream}[name](bench)
     text = report.table(f"{name}", measured)
     if name == "many":
         text += linear(measured)
+    if name == "unchanged":
+        added = measured[1].cpu - measured[0].cpu
+        over = "  over" if added > JUDGING_BUDGET else ""
+        text += f"judging adds {1000 * added:.0f} ms of CPU (aim: {1000 * JUDGING_BUDGET:.0f}){over}\n"
     if name == "start-up":
         peak = max(result.peak for result in measured)
         text += f"peak memory: {peak:.0f} MB (aim: {MEMORY_BUDGET}){'  over' if peak > MEMORY_BUDGET else ''}\n"

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from measure import Case, Result, measure
+from measure import Case, Result, measure, run_once
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TINY_IMAGE = "mlcube-test/tiny:latest"
@@ -181,6 +182,25 @@ def many_definitions(bench: Bench) -> list[Result]:
     for case in cases:  # in this order: what was new becomes unchanged
         results += measure([case], 1 if "10000" in case.name else 3, warm=False)
     return results
+
+
+def unchanged(bench: Bench, files: int = 1000) -> list[Result]:
+    """`run --skip-unchanged` of a task with an input directory of so many files, against the same with nothing judged."""
+    cube = no_op_cube(bench, "unchanged", "true")
+    for number in range(files):
+        path = write(cube / f"workspace/data/{number % 10}/{number}", f"{number}\n" * 100)
+        os.utime(path, (1.6e9, 1.6e9))
+    words = ("run", str(cube), "--platform", "local")
+    first = bench.case("run", *words)
+    run_once(first)
+    time.sleep(2.5)  # what was changed just now is read again
+    run_once(first)
+    return measure([
+        bench.case("run --dry-run", *words, "--dry-run"),
+        bench.case(f"run --skip-unchanged, {files:,} files", *words, "--skip-unchanged"),
+        bench.case("the same, explained", *words, "--skip-unchanged", "--explain"),
+        bench.case("the same, as a dry run", *words, "--skip-unchanged", "--dry-run"),
+    ], bench.rounds)
 
 
 def docker_run(bench: Bench) -> tuple[list[Result], int, list[str]]:

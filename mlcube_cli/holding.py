@@ -74,13 +74,14 @@ def refuse(holder: Holder | None) -> None:
     if holder is None:
         return
     entry = holder.entry
-    tasks = ", ".join(f"'{task.task}'" for task in entry.tasks if not task.over) or f"'{entry.tasks[-1].task}'"
+    names = list(dict.fromkeys(task.task for task in entry.tasks if not task.over)) or [entry.tasks[-1].task]
+    tasks = f"task{'s' if len(names) > 1 else ''} " + ", ".join(f"'{name}'" for name in names)
     where = f" on {entry.supervised.place}" if entry.supervised and entry.supervised.place else ""
     if holder.remains:
-        raise MachineError(f"{holder.path} is still written by what run {entry.id} (task {tasks}) has left, which was killed",
+        raise MachineError(f"{holder.path} is still written by what run {entry.id} ({tasks}) has left, which was killed",
                            "mlcube reap ends it")
     doubt = f"; whether it still runs cannot be told: {holder.trouble}" if holder.trouble else ""
-    raise MachineError(f"{holder.path} is being written by run {entry.id} (task {tasks}{where}){doubt}",
+    raise MachineError(f"{holder.path} is being written by run {entry.id} ({tasks}{where}){doubt}",
                        f"mlcube wait {entry.id} waits for its end, mlcube cancel {entry.id} ends it; or give this run "
                        "another output: NAME=PATH")
 

@@ -62,6 +62,14 @@ def test_a_second_run_into_the_same_output_is_refused(index: str, one: str, othe
     assert ids(index) == [first.id], "it has left nothing"
 
 
+def test_who_writes_there_is_named_once_whatever_the_number_of_its_members(index: str) -> None:
+    many = entry_of("/w/out")
+    tasks = tuple(replace(many.tasks[0], task=name) for name in ("train", "train", "test", "train"))
+    hold(index, replace(many, tasks=tasks), silent)
+    with pytest.raises(MachineError, match=r" \(tasks 'train', 'test'\)$"):
+        hold(index, entry_of("/w/out"), silent)
+
+
 def test_others_are_nobodys_business(index: str) -> None:
     entries = (entry_of("/w/out"), entry_of("/w/out2"), entry_of("/w/out", place="gpu-box"), entry_of())
     for entry in entries:
