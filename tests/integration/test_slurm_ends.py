@@ -251,9 +251,10 @@ def test_a_job_that_slurm_has_forgotten_is_lost_not_running_for_ever(queue_on: C
     assert (code, status) == (4, "lost") and "does not know" in message
 
 
+@pytest.mark.slow  # squeue itself needs 18 seconds to give up
 def test_nothing_is_concluded_while_the_controller_is_away(queue_on: Callable[..., Queue]) -> None:
     queue = queue_on()
-    run, _ = queue.started("echo begun; sleep 35; echo end\n")
+    run, _ = queue.started("echo begun; sleep 55; echo end\n")
     queue.cluster.stop_controller()
     for kept in queue.home.glob(".cache/mlcube/queue.*"):
         kept.unlink()
