@@ -23,7 +23,8 @@ from mlcube_cli.cli.interrupts import decider
 from mlcube_cli.cli.launching import named_jobs, request_start, start_step, supervised_of, travel_data
 from mlcube_cli.cli.listed import Listed, entry_for, refuse_busy_outputs
 from mlcube_cli.cli.recording import Recorder
-from mlcube_cli.cli.running import Prepared, show
+from mlcube_cli.cli.preparing import Prepared
+from mlcube_cli.cli.running import show
 from mlcube_cli.cli.sending import alone, look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_transfer
 from mlcube_cli.cli.trips import Trip, plan_queue, plan_trip

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.listed import Listed
-from mlcube_cli.cli.running import Prepared
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.errors import MLCubeError
 from mlcube_cli.process import die_by
 from mlcube_cli.report import result_data, validate_data

@@ -13,8 +13,8 @@ from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.concluding import listed_tasks
 from mlcube_cli.cli.listed import entry_for, here, keep_entry
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.cli.recording import Recorder
-from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.errors import MachineError
 from mlcube_cli.locks import Owner, myself

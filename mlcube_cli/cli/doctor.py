@@ -10,7 +10,7 @@ from mlcube_cli.batch import Batch, Part
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.lock import identify
-from mlcube_cli.cli.running import Prepared, preparation_job, prepare
+from mlcube_cli.cli.preparing import Prepared, preparation_job, prepare
 from mlcube_cli.command import Command, Plan
 from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import MLCubeError, UsageError

@@ -15,8 +15,8 @@ from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.concluding import Result, conclude, ended_sentence, listed_tasks
 from mlcube_cli.cli.listed import Listed, entry_for
 from mlcube_cli.cli.make import write_deps, write_stamp
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.cli.recording import Recorder
-from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import HIDDEN, Command, Plan, Step, TaskPlan, find_reason, merge, shell_line
 from mlcube_cli.errors import MachineError, MLCubeError, PreparationError
 from mlcube_cli.job import Job

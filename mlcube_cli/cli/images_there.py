@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mlcube_cli.cli.running import Prepared, preparation_job
+from mlcube_cli.cli.preparing import Prepared, preparation_job
 from mlcube_cli.command import Command, Plan, Step, shell_line
 from mlcube_cli.errors import DefinitionError, PreparationError
 from mlcube_cli.identity import Identity

@@ -8,7 +8,7 @@ from mlcube_cli.atomic import write_text
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.lock import identify
-from mlcube_cli.cli.running import Prepared, preparation_job, prepare
+from mlcube_cli.cli.preparing import Prepared, preparation_job, prepare
 from mlcube_cli.errors import PreparationError, UsageError
 from mlcube_cli.identity import METHODS, Identity
 from mlcube_cli.report import printable

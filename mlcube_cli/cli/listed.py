@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlcube_cli.cli import output
-from mlcube_cli.cli.running import Prepared
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.command import Plan
 from mlcube_cli.errors import MachineError
 from mlcube_cli.family import Family

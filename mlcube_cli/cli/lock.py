@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from mlcube_cli.atomic import write_text
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
-from mlcube_cli.cli.running import Prepared, preparation_job, prepare, read_request
+from mlcube_cli.cli.preparing import Prepared, preparation_job, prepare, read_request
 from mlcube_cli.cli.words import sort_out
 from mlcube_cli.definition import read_cube
 from mlcube_cli.definition.detect import shown_path

@@ -12,8 +12,8 @@ from threading import Lock
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.cli.rerunning import asked
-from mlcube_cli.cli.running import Prepared
 from mlcube_cli.command import Command, Plan, TaskPlan
 from mlcube_cli.errors import DefinitionError, MLCubeError
 from mlcube_cli.executables import find_executable

@@ -13,15 +13,7 @@ from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.connecting import connect
 from mlcube_cli.cli.flags import with_flags
 from mlcube_cli.cli.inside import Layer, read_inside
-from mlcube_cli.cli.running import (
-    Asked,
-    Prepared,
-    guard_against_strangers,
-    jobs_of,
-    lock_of,
-    ways_to_look,
-    wishes_of,
-)
+from mlcube_cli.cli.preparing import Asked, Prepared, guard_against_strangers, jobs_of, lock_of, ways_to_look, wishes_of
 from mlcube_cli.cli.used import Used, judge_problems, used_files
 from mlcube_cli.command import Command, Step
 from mlcube_cli.cube_id import find_id

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mlcube_cli.archive import Found
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments, find_verb, parse
-from mlcube_cli.cli.running import Prepared
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.command import HIDDEN, Plan
 from mlcube_cli.definition.overrides import parse_override
 from mlcube_cli.definition.tree import Node

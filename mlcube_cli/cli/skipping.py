@@ -12,7 +12,7 @@ from mlcube_cli.archive import Found, newest_first
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.listed import here
-from mlcube_cli.cli.running import Prepared
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.command import Plan
 from mlcube_cli.errors import DefinitionError, MLCubeError
 from mlcube_cli.graph import waits_for

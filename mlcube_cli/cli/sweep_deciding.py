@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
-from mlcube_cli.cli.running import Asked, Prepared, jobs_of, prepare, wishes_of
+from mlcube_cli.cli.preparing import Asked, Prepared, jobs_of, prepare, wishes_of
 from mlcube_cli.command import Command, Plan, Step, merge, quote
 from mlcube_cli.definition.model import Cube, Parameter
 from mlcube_cli.errors import DefinitionError, MachineError, PreparationError, Problem, UsageError

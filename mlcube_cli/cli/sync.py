@@ -12,8 +12,8 @@ from mlcube_cli.cli.choose import assign, choose_tasks
 from mlcube_cli.cli.compared import VANISHED, listed_by, written_over
 from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.listed import here
+from mlcube_cli.cli.preparing import Asked, read_request
 from mlcube_cli.cli.remote import Remote, find_travelling
-from mlcube_cli.cli.running import Asked, read_request
 from mlcube_cli.cli.sending import alone, look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_told, run_transfer
 from mlcube_cli.cli.used import Chosen, Used, judge_problems, used_files

@@ -14,7 +14,7 @@ from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.queue import Queue, Where, batch_of, preparation_of, where_here
 from mlcube_cli.cli.remote import Remote
-from mlcube_cli.cli.running import Prepared
+from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.command import Command, Plan, Step, Variable, commands_of, merge, stand_in
 from mlcube_cli.job import Job
 from mlcube_cli.observe import with_facts
