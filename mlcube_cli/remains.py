@@ -136,7 +136,7 @@ def _remove_directory(entry: Entry, ask: Ask) -> str:
     assert entry.supervised is not None
     place, answer = place_of(entry), None
     nonces = new_nonce(), new_nonce()
-    requests = ending(entry.supervised, True, nonces[0]), remove(entry.supervised.directory, nonces[1])
+    requests = ending(entry.supervised, True, nonces[0]), remove(entry.supervised.directories, nonces[1])
     for nonce, request in zip(nonces, requests):
         said = ask(place.command(request))
         answer = answer_of(said.stdout, nonce)

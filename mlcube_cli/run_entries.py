@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlcube_cli.command import Command, Variable
 from mlcube_cli.locks import Owner
+from mlcube_cli.relocation import is_at_or_below
 
 SCHEMA = "mlcube.run-index.v1"
 ENDED = frozenset(("succeeded", "failed", "usage", "invalid", "environment", "preparation", "transfer", "timed_out",
@@ -42,6 +44,12 @@ class QueuedPart:
     runs: tuple[str, ...]
 
 
+def directories_of(directory: str, parts: Sequence[str]) -> tuple[str, ...]:
+    """A command's directory, and those that hold its jobs' directories (`parts`) and lie elsewhere."""
+    above = (os.path.dirname(part) for part in parts)
+    return (directory, *dict.fromkeys(place for place in above if not is_at_or_below(place, directory)))
+
+
 @dataclass(frozen=True)
 class Supervised:
     """A command line that a supervisor carries out. `reach`: the words of the Place where it is (place.py).
@@ -57,6 +65,11 @@ class Supervised:
     ahead: float = 0.0  # seconds that the clock there is ahead of ours
     scheduler: str = ""  # the name of the runner that knows the batch system (runner.load_scheduler)
     parts: tuple[QueuedPart, ...] = ()
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """What goes when the run does: the command directory, then those of its jobs that are elsewhere."""
+        return directories_of(self.directory, [part.directory for part in self.parts])
 
     @property
     def all_parts(self) -> tuple[QueuedPart, ...]:

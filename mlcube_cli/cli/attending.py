@@ -63,8 +63,9 @@ def run_there(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -
 
 def configure_there(arguments: Arguments, prepared: Prepared, plan: Plan,
                     afterwards: Callable[[], object] | None = None) -> int:
-    """`mlcube configure` for another machine: what prepares the platform runs there. `afterwards`: once it has succeeded."""
-    trip = plan_trip(prepared, [plan])
+    """`mlcube configure` for another machine, or in a job: what prepares the platform runs there. `afterwards`: once it has
+    succeeded."""
+    trip = plan_trip(prepared, [plan]) if prepared.remote else plan_queue(prepared, [plan])
     if arguments.dry_run:
         if trip.remote:
             trip.remote.keep_questions(trip.identifier)
@@ -340,7 +341,7 @@ class _Attended:
 
     def _tidy(self) -> threading.Thread:
         """Remove the run's directory there, beside what is to be done here: its logs and outputs have come home."""
-        command = self.trip.way.place.command(remove(self.trip.layout.directory, new_nonce()))
+        command = self.trip.way.place.command(remove(self.trip.directories, new_nonce()))
         worker = threading.Thread(target=ask, args=(command,), daemon=True)
         worker.start()
         return worker

@@ -196,7 +196,7 @@ def _complete(entry: Entry) -> None:
 
 def _tidy(entry: Entry) -> None:
     if entry.supervised is not None:
-        ask(place_of(entry).command(remove(entry.supervised.directory, new_nonce())))
+        ask(place_of(entry).command(remove(entry.supervised.directories, new_nonce())))
 
 
 def bring_logs(entry: Entry, task: RunTask) -> None:

@@ -11,11 +11,12 @@ from mlcube_cli.batch import Batch, Part
 from mlcube_cli.cli.inside import Layer, read_inside
 from mlcube_cli.command import Plan, Step, merge
 from mlcube_cli.definition.model import Platform
-from mlcube_cli.errors import UsageError
+from mlcube_cli.errors import DefinitionError, MachineError, UsageError
 from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
 from mlcube_cli.observe import Look
 from mlcube_cli.records import run_directory
+from mlcube_cli.resolve import expand
 from mlcube_cli.runner import Runner, Scheduler, load_scheduler
 from mlcube_cli.staging import with_copies
 from mlcube_cli.supervision.program import Layout, program, secrets_of
@@ -83,14 +84,40 @@ def enter(arguments: Arguments, layer: Layer, facts: Facts, look: Look) -> tuple
     return inner, queue
 
 
-def where_here(queue: Queue, jobs: Sequence[Job], locks: str) -> Where:
-    """The run's directories where jobs are submitted from this very machine."""
-    work = queue.platform.option("work_dir")
-    first = jobs[0]
-    base = run_directory(first.workspace, first.command_id)
-    if work:
-        base = os.path.join(os.path.expanduser(str(work)), first.command_id)
+def where_here(queue: Queue, jobs: Sequence[Job], locks: str, facts: Facts) -> Where:
+    """The run's directories where jobs are submitted from this very machine. Raises as `work_directory`."""
+    base = work_directory(queue, jobs[0], facts) or run_directory(jobs[0].workspace, jobs[0].command_id)
     return Where(base, {job.run_id: run_directory(job.workspace, job.run_id) for job in jobs}, locks)
+
+
+def work_directory(queue: Queue, job: Job, facts: Facts) -> str:
+    """The run's directory below `work_dir`, in which `~` and `$NAME` mean what they mean on the machine that jobs are submitted
+    from (`facts`); empty where it is not set. Raises facts.Missing, DefinitionError for a variable that is not set there,
+    MachineError where nothing of ours can be made there."""
+    option = queue.platform.find("work_dir")
+    if option is None or not option.value:
+        return ""
+    try:
+        place = str(option.value) if option.secret else expand(str(option.value), job.workspace, facts)
+    except DefinitionError as error:
+        raise DefinitionError(f"'work_dir' of platform '{queue.name}': {error.message} ({option.origin})", error.hint) from None
+    if not place.startswith("/"):
+        raise DefinitionError(f"'work_dir' of platform '{queue.name}' is relative: {place} ({option.origin})",
+                              "a node has no directory of yours to start from: write the whole path")
+    found = facts.path(os.path.normpath(place))
+    if found.kind not in ("directory", "absent") or not (found.writable if found.kind == "directory" else found.creatable):
+        raise MachineError(f"'work_dir' of platform '{queue.name}': {place} cannot be written to ({option.origin})",
+                           f"name a directory of yours, on a file system that the nodes see: -P{queue.name}.work_dir=DIRECTORY")
+    return os.path.join(os.path.normpath(place), job.command_id)
+
+
+@dataclass(frozen=True)
+class Members:
+    """Jobs of which each is a member of one array. `preparation`: what is done once, before them; their plans have it not."""
+
+    numbers: tuple[int, ...]  # rising, from 1 on
+    preparation: Plan
+    limit: int | None = None  # how many run at once
 
 
 def preparation_of(plans: Sequence[Plan], elsewhere: bool = False) -> Plan:
@@ -120,8 +147,13 @@ def _own(plan: Plan) -> tuple[Step, ...]:
 
 
 def _part(queue: Queue, job: Job, plan: Plan, layout: Layout) -> Part:
-    signal = str(queue.platform.option("signal_before_end") or "none")
-    layout = replace(layout, batch=True, last_signal=layout.last_signal if signal == "none" else signal)
+    layout = in_batch(queue, layout)
     text = queue.scheduler.batch_file(queue.platform, job, plan, layout.directory, program(plan, layout),
                                       tuple(layout.tasks.values()))
     return Part(layout.directory, tuple(layout.tasks.items()), text, secrets_of(plan, layout))
+
+
+def in_batch(queue: Queue, layout: Layout) -> Layout:
+    """The layout of what a batch job supervises: it may start again, and is told when its time is nearly up."""
+    signal = str(queue.platform.option("signal_before_end") or "none")
+    return replace(layout, batch=True, last_signal=layout.last_signal if signal == "none" else signal)

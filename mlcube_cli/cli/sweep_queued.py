@@ -16,7 +16,7 @@ from mlcube_cli.cli.following import not_started
 from mlcube_cli.cli.interrupts import decider
 from mlcube_cli.cli.launching import named_jobs
 from mlcube_cli.cli.listed import here
-from mlcube_cli.cli.queue import Queue, where_here
+from mlcube_cli.cli.queue import Queue, in_batch, where_here
 from mlcube_cli.cli.running import show
 from mlcube_cli.cli.sweep_deciding import Decided
 from mlcube_cli.cli.sweep_reading import standings_now, status_data
@@ -101,13 +101,14 @@ def _planned(arguments: Arguments, decided: Decided, limit: int | None,
                          "mlcube configure it first; then sweep with -Pslurm.configure=login")
     own = queue.platform.option("array_limit")
     limit = limit or (own if isinstance(own, int) else None)
-    where = where_here(queue, prepared.jobs, lock_place())
+    where, _ = prepared.decide(lambda known: where_here(queue, prepared.jobs, lock_place(), known))
     numbers = tuple(member.number for member in decided.members)
     attempt = Attempt(decided.identifier, where.directory, time.time(), numbers, limit, None, queue.platform.runner)
     decided = remember(attempt)
     parts = []
     for member, job, plan in zip(decided.members, prepared.jobs, decided.plans):
-        layout = Layout(os.path.join(where.directory, str(member.number)), {job.run_id: where.tasks[job.run_id]}, where.locks)
+        layout = in_batch(queue, Layout(os.path.join(where.directory, str(member.number)),
+                                        {job.run_id: where.tasks[job.run_id]}, where.locks))
         parts.append(Part(layout.directory, tuple(layout.tasks.items()), program(plan, layout), secrets_of(plan, layout)))
 
     def checked(known: Facts) -> tuple[Batch, tuple[str, ...]]:

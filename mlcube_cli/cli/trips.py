@@ -12,7 +12,7 @@ from mlcube_cli.cache import lock_directory
 from mlcube_cli.cli.compared import VANISHED
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
-from mlcube_cli.cli.queue import Queue, Where, batch_of, preparation_of, where_here
+from mlcube_cli.cli.queue import Queue, Where, batch_of, preparation_of, where_here, work_directory
 from mlcube_cli.cli.remote import Remote
 from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.command import Command, Plan, Step, Variable, commands_of, merge, stand_in
@@ -22,6 +22,7 @@ from mlcube_cli.parcels import Way
 from mlcube_cli.place import HERE
 from mlcube_cli.records import new_run_id
 from mlcube_cli.relocation import outputs_that_stay
+from mlcube_cli.run_entries import directories_of
 from mlcube_cli.staging import with_copies
 from mlcube_cli.supervision.program import Layout, program, secrets_of
 from mlcube_cli.supervision.requests import remove, start_and_follow
@@ -65,6 +66,11 @@ class Trip:
         return tuple(run for part in self.batch.parts for run in part.runs) if self.batch else tuple(self.layout.tasks.items())
 
     @property
+    def directories(self) -> tuple[str, ...]:
+        """The command line's own, and that of its jobs where those are elsewhere (`work_dir`)."""
+        return directories_of(self.layout.directory, [part.directory for part in self.batch.parts] if self.batch else [])
+
+    @property
     def homeward(self) -> Homeward | None:
         """What comes home; None where nothing has to."""
         remote = self.remote
@@ -84,7 +90,7 @@ class Trip:
         remote, homeward = self.remote, self.homeward
         fetch = homeward.steps((), remote.here) if homeward and remote and self.plan.tasks else ()
         return (*(step.command for step in fetch),
-                self.way.place.command(remove(self.layout.directory, "0" * 12, plain=True)))
+                self.way.place.command(remove(self.directories, "0" * 12, plain=True)))
 
     def _there(self) -> Step:
         """What a supervisor on the other machine carries out."""
@@ -122,7 +128,7 @@ def plan_queue(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
         locks = lock_directory(os.environ, os.getuid())
     except OSError:
         locks = ""
-    where = where_here(queue, jobs, locks)
+    where, _ = prepared.decide(lambda known: where_here(queue, jobs, locks, known))
     batch, notes = _checked(prepared, plans, where)
     plan = merge(plans)
     plan = replace(plan, platform=queue.name, notes=(*plan.notes, *notes))
@@ -143,7 +149,8 @@ def plan_trip(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
     first = (_snapshot(remote),) if plan.tasks else ()
     batch: Batch | None = None
     if prepared.queue and (plan.tasks or prepared.queue.prepares_in_job):
-        batch, notes = _checked(prepared, plans, replace(where, directory=os.path.join(directory, "jobs")))
+        work = _work_directory(prepared, prepared.queue) if prepared.jobs else ""
+        batch, notes = _checked(prepared, plans, replace(where, directory=work or os.path.join(directory, "jobs")))
         plan = replace(plan, notes=(*plan.notes, *notes))
         carried = preparation_of(plans, prepared.queue.prepares_in_job)
         layout = Layout(directory, {}, where.locks, first)
@@ -166,6 +173,10 @@ def _checked(prepared: Prepared, plans: Sequence[Plan], where: Where) -> tuple[B
     assert queue is not None
     batch = batch_of(queue, prepared.jobs, plans, where)
     return batch, prepared.decide(lambda known: queue.scheduler.check(queue.platform, batch, prepared.jobs, known))[0]
+
+
+def _work_directory(prepared: Prepared, queue: Queue) -> str:
+    return prepared.decide(lambda known: work_directory(queue, prepared.jobs[0], known))[0]
 
 
 def _snapshot(remote: Remote) -> Command:

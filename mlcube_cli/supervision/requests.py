@@ -14,7 +14,7 @@ from mlcube_cli.supervision.state import parse_report as parse_report
 from mlcube_cli.supervision.state import parse_states as parse_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _MARK = "mlcube-run"
 
@@ -102,14 +102,18 @@ def cancel(directory: str, hard: bool, nonce: str, signal: int = 15) -> str:
                       f"mlc_cancel {quote(directory)} {signal} {'hard' if hard else 'soft'} {nonce}", ""))
 
 
-def remove(directory: str, nonce: str, plain: bool = False) -> str:
-    """Remove the command's directory, when it bears our mark and nobody works there (RULINGS 34).
+def remove(directories: Sequence[str], nonce: str, plain: bool = False) -> str:
+    """Remove the command's directory, when it bears our mark and nobody works there (RULINGS 34); then those beside it.
 
-    Answers `removed`, `absent`, `unmarked`, `busy`, `foreign` (another machine's), or `left` when something would not go.
-    `plain`: for a person who carries out the script by hand: without an answer.
+    Answers of the first `removed`, `absent`, `unmarked`, `busy`, `foreign` (another machine's), or `left` when something would
+    not go. `plain`: for a person who carries out the script by hand: without an answer.
     """
-    first = "exec >/dev/null" if plain else _begin(nonce)
-    return "\n".join((first, COMMON, REMOVE, "mlc_identify", f"mlc_remove {quote(directory)}", ""))
+    first, *beside = directories
+    lines = [f"mlc_remove {quote(first)}"]
+    if beside:
+        lines = [f"mlc_removed=$(mlc_remove {quote(first)})", "case $mlc_removed in removed|absent)",
+                 *(f"  mlc_remove {quote(place)} >/dev/null" for place in beside), "esac", "printf '%s\\n' \"$mlc_removed\""]
+    return "\n".join(("exec >/dev/null" if plain else _begin(nonce), COMMON, REMOVE, "mlc_identify", *lines, ""))
 
 
 def forget_secrets(directories: Iterable[str]) -> str:
