@@ -122,7 +122,8 @@ def pytest_configure(config: pytest.Config) -> None:
 # The files that one process alone works through, where several share the tests. (`--dist=loadgroup` and its mark would do,
 # but pytest-xdist 3.8 passes the mark over with pytest 9.)
 TOGETHER = {
-    **dict.fromkeys(("test_examples_docker", "test_examples_singularity", "test_examples_slurm", "test_seed_pages_run"),
+    **dict.fromkeys(("test_examples_docker", "test_examples_singularity", "test_examples_slurm", "test_clusters_page",
+                     "test_seed_pages_run"),
                     "the images of MNIST have one name, and take long to build"),
     **dict.fromkeys(("test_examples_local", "test_make_pipeline"), "one environment with TensorFlow is enough"),
     "test_platforms": "all columns are seen at once, side by side",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BASE_IMAGE, IMAGE_FILES, RunMLCube, clean_environment
+from tests.cubes import write_tree
 from tests.examples import QUICK_SQUASH, Served, WatchedDocker, copy_example, docker, image_id, rebase, serve_digits
 from tests.integration.cluster import Cluster, start_cluster
 from tests.integration.far import Far, make_far
@@ -96,6 +97,23 @@ def far(gpu_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> Iterator[Far]:
 def broken_far(broken_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> Far:
     """The same on a machine of the test's own, which may be broken; the user is ada."""
     return make_far(broken_box, "ada", run_mlcube, tmp_path)
+
+
+@pytest.fixture
+def laptop(gpu_box: Box, home: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of somebody who has `mlcube`, and `gpu-box` in the ssh configuration: an account of the test's own."""
+    user = gpu_box.new_user(f"docs{os.getpid()}")
+    gpu_box.add_alias("gpu-box", user)
+    gpu_box.add_alias("login", user)
+    gpu_box.write("/data/points/points.csv", b"0,2\n1,5\n", owner=user)
+    gpu_box.root("docker image inspect python:3-slim >/dev/null 2>&1 || docker tag mlcube-test/base:latest python:3-slim")
+    program = write_tree(tmp_path / "bin", {"mlcube": f'#!/bin/sh\nexec {sys.executable} -m mlcube_cli "$@"\n'}) / "mlcube"
+    program.chmod(0o755)
+    environment = {**clean_environment(home), **gpu_box.environment}
+    try:
+        yield {**environment, "PATH": f"{program.parent}:{environment['PATH']}"}
+    finally:
+        gpu_box.remove_user(user)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from tests.cubes import write_tree
 from tests.integration.gpu_box import Box
 
 REMOTE = CHECKOUT / "docs/remote.md"  # its lines are one story, on a machine behind ssh
+CLUSTERS = CHECKOUT / "docs/clusters.md"  # likewise, on a cluster: test_clusters_page
 PAGES = sorted([CHECKOUT / "README.md", *(CHECKOUT / "docs").glob("*.md"), *(CHECKOUT / "examples").glob("**/README.md")])
 SWEEPS = CHECKOUT / "docs/sweeps.md"  # the same here: a sweep is looked at once it has run
 STARTS = ("mlcube ", "mlcube_docker ", "mlbox ")
@@ -31,7 +30,7 @@ def command_lines() -> list[tuple[str, list[str]]]:
     """(page, words) of each command line of ours in the pages' shell blocks."""
     found = []
     for page in PAGES:
-        for block in blocks(page, "sh") if page not in (REMOTE, SWEEPS) else ():
+        for block in blocks(page, "sh") if page not in (REMOTE, CLUSTERS, SWEEPS) else ():
             for line in block.replace("\\\n", " ").splitlines():
                 words = shlex.split(line, comments=True)
                 if line.strip().startswith(STARTS) and words[1] != "links":  # tests/package makes links, from the pyz
@@ -100,22 +99,6 @@ def test_the_makefile_of_the_make_page_works(home: Path, tmp_path: Path) -> None
     assert made() == ""
     (tmp_path / "workspace/settings.yaml").write_text("a: 2\n")
     assert made() == "3 words\n"
-
-
-@pytest.fixture
-def laptop(gpu_box: Box, home: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of somebody who has `mlcube`, and `gpu-box` in the ssh configuration: an account of the test's own."""
-    user = gpu_box.new_user(f"docs{os.getpid()}")
-    gpu_box.add_alias("gpu-box", user)
-    gpu_box.write("/data/points/points.csv", b"0,2\n1,5\n", owner=user)
-    gpu_box.root("docker image inspect python:3-slim >/dev/null 2>&1 || docker tag mlcube-test/base:latest python:3-slim")
-    program = write_tree(tmp_path / "bin", {"mlcube": f'#!/bin/sh\nexec {sys.executable} -m mlcube_cli "$@"\n'}) / "mlcube"
-    program.chmod(0o755)
-    environment = {**clean_environment(home), **gpu_box.environment}
-    try:
-        yield {**environment, "PATH": f"{program.parent}:{environment['PATH']}"}
-    finally:
-        gpu_box.remove_user(user)
 
 
 @pytest.mark.ssh

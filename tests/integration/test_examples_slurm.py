@@ -48,7 +48,6 @@ def learned(workspace: Path, image: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("mnist")
 def test_mnist_trains_as_a_job(run_mlcube: RunMLCube, tmp_path: Path, mnist_sif: Path, cluster: Cluster) -> None:
     cube = mnist(tmp_path / "mnist")
     cluster.forget_calls()
@@ -70,7 +69,6 @@ def user(login_node: Box) -> Iterator[str]:
 
 @pytest.mark.ssh
 @pytest.mark.slow
-@pytest.mark.xdist_group("mnist")
 def test_mnist_trains_as_a_job_that_came_through_ssh(run_mlcube: RunMLCube, tmp_path: Path, mnist_sif: Path, mnist_there: str,
                                                      login_node: Box, user: str) -> None:
     cube = mnist(tmp_path / "mnist")
