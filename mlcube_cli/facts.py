@@ -10,10 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.errors import MLCubeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeAlias, TypeVar
+
+    X = TypeVar("X")
+    Y = TypeVar("Y")
 
     from mlcube_cli.command import Command
 
@@ -101,6 +105,25 @@ class Missing(Exception):  # noqa: N818 - a request for facts, not an error
     def __init__(self, questions: tuple[Question, ...]) -> None:
         super().__init__(questions)
         self.questions = questions
+
+
+def for_each(function: Callable[[X], Y], items: Iterable[X]) -> tuple[Y, ...]:
+    """What the function makes of each item; the facts that all of them lack are asked for at once, so that their number does
+    not make more round trips. Raises Missing, and what the function raises: that of the first item that does."""
+    lacking: dict[Question, None] = {}
+    found: list[Y] = []
+    for item in items:
+        try:
+            found.append(function(item))
+        except Missing as missing:
+            lacking.update(dict.fromkeys(missing.questions))
+        except MLCubeError:
+            if not lacking:
+                raise
+            break  # what an item before it would raise is not known yet
+    if lacking:
+        raise Missing(tuple(lacking))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

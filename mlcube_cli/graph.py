@@ -114,10 +114,11 @@ def _links(writer: Node, reader: Node) -> list[tuple[Touched, Touched]]:
 
 
 def _written_twice(nodes: Sequence[Node]) -> list[Problem]:
-    """RULINGS 32: which of the two should come last, and be read, nobody can tell."""
-    return [problem for number, one in enumerate(nodes) for other in nodes[number + 1:]
-            for first in one.writes for second in other.writes
-            for problem in _both_write(nodes, (one, first), (other, second))]
+    """RULINGS 32: which of the two should come last, and be read, nobody can tell. Each output is named with one other."""
+    found = (next((problem for one in nodes[:number] for first in one.writes
+                   for problem in _both_write(nodes, (one, first), (other, second))), None)
+             for number, other in enumerate(nodes) for second in other.writes)
+    return [problem for problem in found if problem]
 
 
 def _both_write(nodes: Sequence[Node], first: tuple[Node, Touched], second: tuple[Node, Touched]) -> list[Problem]:

@@ -12,7 +12,7 @@ from mlcube_cli.cli.words import Words
 from mlcube_cli.definition import Reading
 from mlcube_cli.definition.model import Cube, Task
 from mlcube_cli.errors import DefinitionError, Problem, UsageError
-from mlcube_cli.facts import Facts
+from mlcube_cli.facts import Facts, for_each
 from mlcube_cli.graph import Node, node_of, order
 from mlcube_cli.observe import with_facts
 from mlcube_cli.resolve import Wish
@@ -63,13 +63,16 @@ def _each_once(cube: Cube, tasks: Sequence[Task], cwd: str) -> Chosen:
 
 def _nodes(cube: Cube, wishes: Sequence[Wish], facts: Facts) -> tuple[Node, ...]:
     """Raises DefinitionError with every problem, facts.Missing."""
-    nodes: list[Node] = []
     problems: list[Problem] = []
-    for wish in wishes:
+
+    def node(wish: Wish) -> Node:
         try:
-            nodes.append(node_of(cube, wish, facts))
+            return node_of(cube, wish, facts)
         except DefinitionError as error:
-            problems += error.problems
+            problems.extend(error.problems)
+            return Node(wish.task.name)
+
+    nodes = for_each(node, wishes)
     if problems:
         raise DefinitionError("the tasks' order cannot be told", problems=dict.fromkeys(problems))
-    return tuple(nodes)
+    return nodes

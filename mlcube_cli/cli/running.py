@@ -13,7 +13,7 @@ from mlcube_cli.cli.preparing import Prepared, preparation_job, prepare
 from mlcube_cli.cli.words import parse_duration
 from mlcube_cli.command import Plan, merge
 from mlcube_cli.errors import UsageError
-from mlcube_cli.facts import Facts
+from mlcube_cli.facts import Facts, for_each
 from mlcube_cli.runner import HOST, RUNNERS
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run(arguments: Arguments) -> int:
 def _plans(arguments: Arguments, prepared: Prepared) -> tuple[tuple[Plan, ...], Facts]:
     """The plan of each task, and what was looked up for it. Raises MLCubeError."""
     plans, facts = prepared.decide(
-        lambda known: tuple(prepared.plan(job, known) for job in prepared.jobs))
+        lambda known: for_each(lambda job: prepared.plan(job, known), prepared.jobs))
     return _with_flag_notes(arguments, prepared, plans), facts
 
 

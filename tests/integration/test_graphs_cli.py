@@ -98,6 +98,16 @@ def test_values_go_to_the_tasks_that_have_them(chain: Chain) -> None:
     assert wrong.exit_code == 2 and "did you mean 'rate'?" in wrong.stderr
 
 
+def test_the_number_of_tasks_has_no_bound(run_mlcube: RunMLCube, tmp_path: Path) -> None:
+    count = 150
+    tasks = "".join(f"  t{number}: {{entrypoint: 'true', parameters: {{inputs: {{a: {{type: directory, default: d{number}}}}}, "
+                    f"outputs: {{b: {{type: directory, default: d{number + 1}}}}}}}}}\n" for number in reversed(range(count)))
+    cube = write_tree(tmp_path / "long", {"mlcube.yaml": f"name: long\ntasks:\n{tasks}local:\n", "workspace/d0/file": ""})
+    done = run_mlcube("run", str(cube), "--all", "--dry-run", "--json")
+    assert done.exit_code == 0, done.stderr[-2000:]
+    assert [task["task"] for task in json.loads(done.stdout)["tasks"]] == [f"t{number}" for number in range(count)]
+
+
 @pytest.mark.parametrize("words", [("--task", "train"), ("--json", "--task=train,report")])
 def test_all_and_a_task_contradict_each_other(chain: Chain, words: tuple[str, ...]) -> None:
     done = chain.run("--all", *words)

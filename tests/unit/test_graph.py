@@ -76,6 +76,12 @@ def test_which_of_two_writers_is_meant_is_only_guessed_where_that_is_all_there_i
     assert all("(--task A,B)" in problem.hint for problem in caught.value.problems)
 
 
+def test_each_output_that_another_task_writes_is_named_once() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        order((*(node(f"t{number}", "", "/w/data") for number in range(20)), node("train", "/w/data")))
+    assert len(caught.value.problems) == 19
+
+
 def test_two_writers_of_what_nobody_reads_are_no_fault() -> None:
     assert names(node("a", "", "/w/log"), node("b", "", "/w/log")) == ["a", "b"]
 
