@@ -169,7 +169,9 @@ def _look_up(scope: _Scope, reference: Reference, path: Path) -> Node:
     resolver, colon, rest = inside.partition(":")
     if colon:
         if resolver not in ("oc.env", "env"):
+            shell = rest[:1] in ("-", "=", "+", "?")  # as in ${NAME:-text}
             _note(scope, path, f"there is no resolver '{resolver}'", "bad-interpolation",
+                  f"for what a shell is to read write \\{reference.written}" if shell else
                   "${oc.env:NAME,default} is the only one")
             raise _Unresolved
         found = _environment(scope, rest, reference, path)

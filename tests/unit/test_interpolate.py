@@ -158,6 +158,7 @@ def test_an_unset_variable_is_a_warning_with_its_place(tmp_path: Path) -> None:
     ("x: ${......name}", "unknown-reference", ""),
     ("x: ${}", "unknown-reference", ""),
     ("x: ${now:}", "bad-interpolation", "oc.env"),
+    ("x: ${SLURM_NTASKS:-1}", "bad-interpolation", "write \\${SLURM_NTASKS:-1}"),
     ("x: ${name", "bad-interpolation", "\\${"),
     ("x: a ${docker} b", "bad-interpolation", "name one of the values"),
     ("x: ${y}\ny: ${x}", "cyclic-reference", "value of its own"),
