@@ -57,6 +57,8 @@ def parse_set(text: str) -> Axis:
 def _undecodable(text: str) -> bool:
     return any("\ud800" <= char <= "\udfff" for char in text)
 
+_LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as YAML 1.1 has it
+
 
 def _values(text: str, typed: str) -> Iterator[Value]:
     from mlcube_cli.definition.source import Document, parse_document
@@ -76,7 +78,7 @@ def _values(text: str, typed: str) -> Iterator[Value]:
         items = document.data
     if not isinstance(items, list) or not items:
         raise UsageError(f"--set {text}: this is no list of values", _QUOTE)
-    lines = wrapped.split("\n")
+    lines = _LINE_END.split(wrapped)
     for number, item in enumerate(items):
         line, column = document.marks[(number,)][:2]
         plain = lines[line - 1][column - 1:column] not in ("'", '"')
