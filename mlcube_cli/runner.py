@@ -87,9 +87,10 @@ class Scheduler(Protocol):
     program in the directory that is called by its number;
     `largest_array(platform, facts)`: how many members one array may have. `check(platform, batch, jobs, facts)`: notes;
     raises where the batch system would not take it. `submit(batch, nonce)`: the script that hands it over; it answers
-    `submitted ID...`, or `failed WHY` and then nothing is left. `queue_functions(jobs)`: what asks the batch system about
-    these (a directory and a job's id each), for `supervision.requests`; `judge(state, job, said)`: how a run stands by its
-    own state and by what was answered. `cancel(jobs, hard, nonce)`: the script that ends them.
+    `submitted ID...`, or `failed WHY` and then nothing is left; with `plain` it is one for a person to carry out.
+    `queue_functions(jobs)`: what asks the batch system about these (a directory and a job's id each), for
+    `supervision.requests`; `judge(state, job, said)`: how a run stands by its own state and by what was answered.
+    `cancel(jobs, hard, nonce)`: the script that ends them.
     """
 
     def on_node(self, platform: Platform, job: Job, machine: Platform | None = None) -> Job: ...
@@ -116,7 +117,7 @@ class Scheduler(Protocol):
 
     def check(self, platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -> tuple[str, ...]: ...
 
-    def submit(self, batch: Batch, nonce: str) -> str: ...
+    def submit(self, batch: Batch, nonce: str, plain: bool = False) -> str: ...
 
     def queue_functions(self, jobs: Sequence[tuple[str, str]]) -> str: ...
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SHORT, _END = 5, "mlcube_text_ends"  # lines of a text that is quoted on the spot; the line behind a longer one
+# Where the id stands in long texts, sed puts another one there.
+_PLAIN_ID = "case $RUN_ID in ''|*[!A-Za-z0-9._-]*) echo 'RUN_ID: letters, digits, . _ and - alone' >&2; exit 2;; esac"
 _BLANKS = dict.fromkeys((*range(0x20), 0x7f), " ")  # for control characters
 
 
@@ -32,12 +34,14 @@ def script(plan: Plan) -> str:
     for note in plan.notes:
         lines.append(f"# note: {_comment(note)}")
     interactive = any(task.interactive for task in plan.tasks)
-    known = 0
+    known, head = 0, len(lines)
     for step in plan.steps:
         texts = _Texts(places, base, known)
         written = _step_lines(step, texts, interactive)
         known += len(texts.functions)
         lines += ["", f"# {_comment(step.title)}", *texts.functions, *written]
+    if any("$RUN_ID" in line and "() {\nsed " in line for line in lines[head:]):
+        lines.insert(head, _PLAIN_ID)
     return "\n".join(lines) + "\n"
 
 

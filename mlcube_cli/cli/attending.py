@@ -303,7 +303,7 @@ class _Attended:
             session.heed()
             homeward, remote = self.trip.homeward, self.trip.remote
             trouble = homeward.bring(session, remote.here) if homeward and remote else None
-        tidying = self._tidy() if trouble is None and self.trip.remote else None
+        tidying = self._tidy() if trouble is None and (self.trip.remote or not self.plans) else None
         for entry in self.result.tasks:
             self._complete(entry)
         if tidying is not None:

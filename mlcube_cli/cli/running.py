@@ -102,7 +102,7 @@ def configure(arguments: Arguments) -> int:
     if arguments.update_lock and arguments.dry_run:
         plan = replace(plan, notes=(*plan.notes, f"then {prepared.lock.shown} is renewed: this script does not do that"))
     afterwards = _renewal(prepared) if arguments.update_lock and not arguments.dry_run else None
-    if prepared.remote or (prepared.queue and prepared.queue.prepares_in_job):
+    if prepared.remote or (prepared.queue and prepared.queue.prepares_in_job and plan.steps):
         from mlcube_cli.cli.attending import configure_there
 
         return configure_there(arguments, replace(prepared, jobs=(job,)), plan, afterwards)

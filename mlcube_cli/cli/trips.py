@@ -108,9 +108,10 @@ class Trip:
             stand_ins, hidden = self._hidden(part.secrets)
             parts.append(replace(part, secrets=stand_ins))
             variables.update((variable.name, variable) for variable in hidden)
-        script = self.queue.scheduler.submit(replace(self.batch, parts=tuple(parts)), "0" * 12)
+        script = self.queue.scheduler.submit(replace(self.batch, parts=tuple(parts)), "0" * 12, plain=True)
         command = replace(self.way.place.command(script), env=tuple(variables.values()))
-        return Step(f"queue {', '.join(task.task for task in self.plan.tasks)} on {self.name}", command)
+        named = ", ".join(task.task for task in self.plan.tasks) or "the preparation"
+        return Step(f"queue {named} on {self.name}", command)
 
     def _hidden(self, secrets: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Variable, ...]]:
         """What stands for these secrets in a script that is shown, and the variables that hold them."""
@@ -148,7 +149,7 @@ def plan_trip(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
                   os.path.join(remote.facts.cache or os.path.join(remote.load.root, "cache"), "locks"))
     first = (_snapshot(remote),) if plan.tasks else ()
     batch: Batch | None = None
-    if prepared.queue and (plan.tasks or prepared.queue.prepares_in_job):
+    if prepared.queue and (plan.tasks or (prepared.queue.prepares_in_job and plan.steps)):
         work = _work_directory(prepared, prepared.queue) if prepared.jobs else ""
         batch, notes = _checked(prepared, plans, replace(where, directory=work or os.path.join(directory, "jobs")))
         plan = replace(plan, notes=(*plan.notes, *notes))

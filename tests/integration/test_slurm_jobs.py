@@ -195,6 +195,74 @@ def test_nothing_of_the_callers_variables_travels(cube: Cube) -> None:
     assert done.exit_code == 0 and "SLURM_JOB_ID=" in done.stdout and "LEAK" not in done.stdout
 
 
+def test_what_the_platform_says_counts_more_than_the_callers_variables(cube: Cube) -> None:
+    variables = {"SBATCH_PARTITION": "short", "SBATCH_TIMELIMIT": "1", "SBATCH_MEM_PER_CPU": "10"}
+    done = cube.run("squeue --noheader --jobs=$SLURM_JOB_ID --format='%P %l %m'", "-Pslurm.partition=low",
+                    "-Pslurm.memory=50M", env=variables)
+    assert (done.exit_code, done.stdout) == (0, "low 5:00 50M\n"), done.stderr
+    done = cube.run("echo $SLURM_JOB_PARTITION", "-Pslurm.time=50s", env=variables)
+    assert (done.exit_code, done.stdout) == (0, "short\n"), done.stderr
+
+
+def test_runs_lie_where_the_platform_says_in_the_login_nodes_words(cube: Cube, tmp_path: Path) -> None:
+    done = cube.run("echo here", "-Pslurm.work_dir=$PLACE/of $WHOSE", env={"PLACE": str(tmp_path), "WHOSE": "mine"})
+    assert (done.exit_code, done.stdout) == (0, "here\n"), done.stderr
+    (run,) = (tmp_path / "of mine").iterdir()
+    assert (run / "1/state").read_text("utf-8").startswith("succeeded 0 ")
+
+
+@pytest.mark.parametrize(("place", "code", "message"), [
+    ("$NOWHERE/x", 3, "variable NOWHERE is not set"), ("$RELATIVE/x", 3, "is relative: a/x"),
+    ("/proc/x", 4, "/proc/x cannot be written to"),
+])
+def test_a_place_for_runs_that_is_none_fails_before_anything_is_made(cube: Cube, place: str, code: int, message: str) -> None:
+    done = cube.run("echo never", f"-Pslurm.work_dir={place}", env={"RELATIVE": "a"})
+    assert done.exit_code == code and message in done.stderr, done.stderr
+    assert cube.submitted() == [] and cube.left() == []
+
+
+def test_what_a_dry_run_prints_queues_the_job(cube: Cube, tmp_path: Path) -> None:
+    shown = cube.run("echo queued by hand", "--dry-run")
+    environment = {**os.environ, **cube.cluster.environment}
+
+    def carry_out(script: str, run: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["sh"], input=script, text=True, capture_output=True, check=False, timeout=60,
+                              env={**environment, "RUN_ID": run})
+
+    done, again, odd = (carry_out(shown.stdout, run) for run in ("by-hand", "by-hand", "a/b&c"))
+    assert done.returncode == 0 and done.stdout.startswith("submitted "), done.stderr
+    assert (again.returncode, again.stderr) == (4, "not queued: exists\n")
+    assert odd.returncode == 2 and odd.stderr.startswith("RUN_ID: ")
+    refused = carry_out(shown.stdout.replace("--time=00:05:00", "--partition=nowhere"), "refused")
+    assert refused.returncode == 4 and "invalid partition" in refused.stderr
+    assert cube.cluster.wait_for(done.stdout.split()[1]) == "COMPLETED"
+    assert cube.left() == ["by-hand", "by-hand-1"]
+    assert (cube.root / "workspace/.mlcube/runs/by-hand-1/stdout.log").read_text("utf-8") == "queued by hand\n"
+
+
+def test_an_environment_is_made_by_a_job_of_its_own(run_mlcube: RunMLCube, tmp_path: Path, cluster: Cluster) -> None:
+    text = CUBE.replace("local: {}", "local: {interpreter: virtualenv}").replace("time: 5m", "time: 5m, configure: job")
+    root = write_tree(tmp_path / "cube", {"mlcube.yaml": text, "go.sh": "echo done", "workspace/data/one": "1"})
+    cluster.forget_calls()
+    done = run_mlcube("configure", str(root), "--platform=slurm", env=cluster.environment)
+    assert done.exit_code == 0, done.stderr
+    assert sum("--test-only" not in call for call in cluster.calls("sbatch")) == 1
+    assert list((root / "workspace/.mlcube/runs").iterdir()) == [], "what a job left that only prepares is of no use"
+
+
+def test_where_there_is_nothing_to_prepare_no_job_does_that(cube: Cube, run_mlcube: RunMLCube) -> None:
+    done = run_mlcube("configure", str(cube.root), "--platform=slurm", "-Pslurm.configure=job", env=cube.cluster.environment)
+    assert done.exit_code == 0 and cube.submitted() == [], done.stderr
+
+
+@pytest.mark.singularity
+def test_an_image_that_no_job_can_make_is_told_and_its_tasks_do_not_begin(cube: Cube) -> None:
+    done = cube.run("echo never", "-Pslurm.platform=singularity", "-Psingularity.image=docker://localhost:1/absent:1",
+                    "-Pslurm.configure=job")
+    assert done.exit_code == 5 and "could not" in done.stderr and "localhost:1/absent" in done.stderr, done.stderr
+    assert len(cube.submitted()) == 2 and done.stdout == ""
+
+
 # --- ranks, and nodes that the caller holds --------------------------------------------------------------------------
 
 RANKS = ("-Pslurm.nodes=2", "-Pslurm.ntasks_per_node=2")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable
 from mlcube_cli.errors import DefinitionError
-from mlcube_shell.slurm_batch import array_file, batch_file, demands_of, directive, ranges
+from mlcube_shell.slurm_batch import array_file, batch_file, demands_of, directive, overriding, ranges
 from tests.world import job_of
 
 PLAN = Plan("cluster", (Step("run task train", Command(("sh", "-c", "true")), task="train", payload=True),),
@@ -87,3 +87,16 @@ def test_an_array_says_its_members_and_its_limit() -> None:
     assert "#SBATCH --array=1-3,9%2" in text
     assert '#SBATCH --output="/shared/a b/%a/slurm.log"' in text
     assert "#SBATCH --array=1-3,9\n" in array_file(platform, job_of("local", {}), PLAN, "/shared/a b", [1, 2, 3, 9])
+
+
+@pytest.mark.parametrize(("options", "names"), [
+    ({"partition": "gpu"}, {"PARTITION"}), ({"time": 60}, {"TIMELIMIT"}), ({"account": "a", "qos": "q"}, {"ACCOUNT", "QOS"}),
+    ({"memory": 1 << 30}, {"MEM", "MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU"}), ({"exclusive": True}, {"EXCLUSIVE"}),
+    ({"gpus": 1}, {"GRES", "GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK"}), ({"sbatch_args": ["--requeue", "--wckey=x"]},
+                                                                      {"REQUEUE", "NO_REQUEUE", "WCKEY"}),
+])
+def test_what_a_platform_says_counts_more_than_the_callers_variables(options: dict[str, object], names: set[str]) -> None:
+    always = set(overriding(demands_of(text_of())))
+    assert "SBATCH_PARTITION" not in always and "SBATCH_EXPORT" in always
+    more = set(overriding(demands_of(text_of(**options)))) - always  # type: ignore[arg-type]
+    assert more == {f"SBATCH_{name}" for name in names}

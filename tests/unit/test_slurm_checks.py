@@ -27,9 +27,10 @@ PLAN = Plan("cluster", (STEP,), (TaskPlan("train", "r-1", ()),))
 
 
 def notes_of(said: str = "", sinfo: str = NODES, root: str = "/shared/cube", text: str = "", mounts: str = SHARED,
-             tools: Any = None, assume: bool = False, **options: object) -> tuple[str, ...]:
+             tools: Any = None, assume: bool = False, requirements: Any = None, **options: object) -> tuple[str, ...]:
     platform = job_of("slurm", options).platform
-    job = job_of("local", {}, root=root, workspace=f"{root}/workspace", assume=assume)
+    job = job_of("local", {}, root=root, workspace=f"{root}/workspace", assume=assume,
+                 requirements=requirements or {})
     directory = f"{root}/workspace/.mlcube/runs/1"
     file = batch_file(platform, job, PLAN, directory, "mlc_go\n") + text
     world = World(tools={"sbatch": "/usr/bin/sbatch"} if tools is None else tools, machine={"host": "login"},
@@ -90,6 +91,19 @@ def test_what_the_cluster_has_not_is_refused_where_it_is_asked_for(said: str, op
     error = refusal(said, **options)
     assert isinstance(error, DefinitionError) and message in error.message and hint in error.hint
     assert str(error.location) == "platform.yaml:1:3"
+
+
+@pytest.mark.parametrize(("options", "guilty"), [
+    ({"gpus": 1, "nodes": 9}, "'nodes'"), ({"gpus": 0, "memory": 1 << 40}, "'memory'"),
+    ({"memory": 1 << 20, "cpus_per_task": 9}, "'cpus_per_task'"),
+])
+def test_the_option_that_asks_for_too_much_is_named(options: dict[str, Any], guilty: str) -> None:
+    assert refusal(NOT_AVAILABLE, **options).message.startswith(guilty)
+
+
+def test_what_the_cube_asks_for_is_told_as_its_wish() -> None:
+    error = refusal(NOT_AVAILABLE, requirements={"host_memory_gb": 900})
+    assert isinstance(error, MachineError) and "platform.host_memory_gb" in error.hint
 
 
 def test_a_request_that_no_option_made_is_the_machines_matter() -> None:

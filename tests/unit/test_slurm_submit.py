@@ -145,3 +145,18 @@ def test_a_larger_one_is_several_with_the_limit_kept(calls: Path, tmp_path: Path
 def test_members_by_arrays() -> None:
     assert list(chunks([1, 2, 3, 4, 5], 2)) == [(0, [1, 2]), (2, [3, 4]), (4, [5])]
     assert list(chunks([4, 9], None)) == [(0, [4, 9])]
+
+
+def by_hand(calls: Path, batch: Batch, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{calls.parent}/bin:{os.environ['PATH']}", "CALLS": str(calls), **variables}
+    return subprocess.run(["sh", "-s"], input=submit(batch, NONCE, plain=True), env=environment, capture_output=True, text=True,
+                          check=False, timeout=60)
+
+
+def test_carried_out_by_hand_it_says_how_that_went(calls: Path, tmp_path: Path) -> None:
+    batch = chain(f"{tmp_path}/run", 1)
+    refused = by_hand(calls, batch, ACCEPT="0")
+    assert (refused.returncode, refused.stdout) == (4, "") and refused.stderr == "not queued: sbatch: error: no more\n"
+    done, again = by_hand(calls, batch), by_hand(calls, batch)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "submitted 102\n", "")
+    assert (again.returncode, again.stderr) == (4, "not queued: exists\n")

@@ -28,9 +28,13 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _BLANKS = dict.fromkeys((*range(0x20), 0x7f), " ")  # for control characters
 _UNSAYABLE = ("\n", "\r", "\\")  # in the name of a job's output: a directive ends there, or Slurm takes the backslashes out [T]
 
-# What sbatch takes from the caller's environment before it looks at directives: those that would be said twice.
+# What sbatch takes from the caller's environment, which counts more than directives [T]: what is never the caller's to say.
 OVERRIDING = ("SBATCH_EXPORT", "SBATCH_GET_USER_ENV", "SBATCH_ARRAY_INX", "SBATCH_OPEN_MODE", "SBATCH_SIGNAL", "SBATCH_WAIT",
               "SBATCH_NO_KILL", "SBATCH_INPUT", "SBATCH_OUTPUT", "SBATCH_ERROR", "SBATCH_JOB_NAME", "SBATCH_CLUSTERS")
+
+# What directives are called there, where that is not their own name; what says the same in other words goes with it.
+_CALLED = {"--time": ("TIMELIMIT",), "--no-requeue": ("REQUEUE", "NO_REQUEUE"), "--requeue": ("REQUEUE", "NO_REQUEUE")}
+_MEMORY, _DEVICES = ("MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU"), ("GRES", "GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK")
 
 # Where the directories of a member are, by its number: the one of the array, behind those of the arrays before (submit).
 _MEMBER = """\
@@ -105,6 +109,17 @@ def demands_of(text: str) -> tuple[str, ...]:
         if line.startswith("#SBATCH ") and not line.startswith(("#SBATCH --output=", "#SBATCH --open-mode=")):
             found.append(line)
     return tuple(found)
+
+
+def overriding(demands: Iterable[str]) -> tuple[str, ...]:
+    """The caller's variables that would be stronger than these directives, and those that are never the caller's to set."""
+    found = dict.fromkeys(OVERRIDING)
+    for line in demands:
+        word = line[len("#SBATCH "):].partition("=")[0]
+        family = _MEMORY if word.startswith("--mem") else _DEVICES if word.startswith(("--gres", "--gpus")) else ()
+        name = word.lstrip("-").replace("-", "_").upper()
+        found.update(dict.fromkeys(f"SBATCH_{one}" for one in (*_CALLED.get(word, (name,)), *family)))
+    return tuple(name for name in found if name.replace("_", "").isalnum())
 
 
 def _demands(platform: Platform, job: Job, plan: Plan) -> Iterator[str]:

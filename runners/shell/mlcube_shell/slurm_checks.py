@@ -11,7 +11,7 @@ from mlcube_cli.errors import DefinitionError, MachineError
 from mlcube_cli.facts import Probe, Tool
 from mlcube_cli.quantities import find_bytes, find_time_limit, time_limit_text
 from mlcube_shell.options import refuse
-from mlcube_shell.slurm_batch import OVERRIDING, demands_of
+from mlcube_shell.slurm_batch import demands_of, overriding
 from mlcube_shell.slurm_requests import directives, notes
 from mlcube_shell.slurm_sharing import unshared
 
@@ -84,11 +84,15 @@ def check(platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -
                                                                 else [part.text for part in batch.parts])))
     trials = tuple(_trial(lines) for lines in demands)
     facts.need(Probe(_NODES), *(Probe(command) for command in trials))
-    nodes, found = nodes_of(facts), asked
+    nodes, found = nodes_of(facts), list(asked)
     for command, lines in zip(trials, demands):
         said = facts.probe(command)
         if said.exit_code:
-            found.append(_judged(platform, said.stderr or said.stdout, lines, nodes))
+            try:
+                found.append(_judged(platform, said.stderr or said.stdout, lines, nodes))
+            except MachineError as error:  # no option of the platform's is to blame: who else asks for something?
+                error.hint = "; ".join((error.hint, *asked))
+                raise
     _refuse_long(platform, jobs, nodes)
     return tuple(dict.fromkeys((*found, *unshared(batch, jobs, {node.host for node in nodes}, facts))))
 
@@ -138,7 +142,7 @@ def _number(text: str, name: str) -> int | None:
 def _trial(demands: tuple[str, ...]) -> Command:
     """The demands alone, for Slurm to judge."""
     text = "\n".join(("#!/bin/sh", *demands, "exit 0", ""))
-    return Command(("sbatch", "--test-only"), tuple(Variable(name, None) for name in OVERRIDING),
+    return Command(("sbatch", "--test-only"), tuple(Variable(name, None) for name in overriding(demands)),
                    stdin=text.encode("utf-8", "surrogateescape"))
 
 
@@ -167,11 +171,11 @@ def _judged(platform: Platform, said: str, demands: tuple[str, ...], nodes: tupl
     partition = _partition(demands, nodes)
     there = [node for node in nodes if node.partition == partition]
     away = sorted({node.name for node in there if not node.ready})
-    if away and "node configuration" in low and not _is_too_much(demands, there):
+    if away and "node configuration" in low and not _too_much(demands, there):
         return (f"no node could take the job just now: {', '.join(away[:8])}{', ...' if len(away) > 8 else ''} of partition "
                 f"'{partition}' cannot be used ({', '.join(sorted({node.state for node in there if not node.ready}))}); "
                 "the job waits for them")
-    raise _refused(platform, text, low, partition, nodes)
+    raise _refused(platform, text, _too_much(demands, there) if "node configuration" in low else (), partition, nodes)
 
 
 def _unanswered(said: str) -> MachineError | None:
@@ -184,15 +188,17 @@ def _unanswered(said: str) -> MachineError | None:
     return None
 
 
-def _is_too_much(demands: tuple[str, ...], nodes: Sequence[Node]) -> bool:
-    """Is more asked for of one node than any has, or more nodes than there are, whether or not they can be used now?"""
+def _too_much(demands: tuple[str, ...], nodes: Sequence[Node]) -> tuple[str, ...]:
+    """The options that ask for more of one node than any has, or for more nodes than there are, used or not."""
     asked = dict(line[len("#SBATCH "):].partition("=")[::2] for line in demands)
-    cpus = max((int(node.cpus) for node in nodes if node.cpus.isdigit()), default=0)
-    memory = max((int(node.memory) for node in nodes if node.memory.isdigit()), default=0) << 20
-    gpus = max((_gpus(node.gres) for node in nodes), default=0)
     count = asked.get("--nodes", "1").partition("-")[0]
-    return ((find_bytes(asked.get("--mem", "")) or 0) > memory or _gpus(asked.get("--gres", "")) > gpus
-            or int(asked.get("--cpus-per-task", "0")) > cpus or (count.isdigit() and int(count) > len({n.name for n in nodes})))
+    wanted = {"gpus": _gpus(asked.get("--gres", "")), "memory": find_bytes(asked.get("--mem", "")) or 0,
+              "cpus_per_task": int(asked.get("--cpus-per-task", "0")), "nodes": int(count) if count.isdigit() else 0}
+    most = {"gpus": max((_gpus(node.gres) for node in nodes), default=0),
+            "memory": max((int(node.memory) for node in nodes if node.memory.isdigit()), default=0) << 20,
+            "cpus_per_task": max((int(node.cpus) for node in nodes if node.cpus.isdigit()), default=0),
+            "nodes": len({node.name for node in nodes})}
+    return tuple(name for name, amount in wanted.items() if amount > most[name])
 
 
 def _gpus(resources: str) -> int:
@@ -201,9 +207,10 @@ def _gpus(resources: str) -> int:
     return sum(int(number) for number in found)
 
 
-def _refused(platform: Platform, text: str, low: str, partition: str, nodes: tuple[Node, ...]) -> MLCubeError:
-    message = f"Slurm would not take the job: {text}"
-    names = next((names for word, names in _ABOUT if word in low), ())
+def _refused(platform: Platform, text: str, guilty: tuple[str, ...], partition: str, nodes: tuple[Node, ...]) -> MLCubeError:
+    """`guilty`: the options that are known to ask for too much."""
+    message, low = f"Slurm would not take the job: {text}", text.lower()
+    names = guilty or next((names for word, names in _ABOUT if word in low), ())
     option = next((found for name in names if (found := platform.find(name)) and found.value is not None), None)
     if "account" in low or "qos" in low:
         hint = "sacctmgr show associations user=$USER lists yours, where the cluster keeps accounts"

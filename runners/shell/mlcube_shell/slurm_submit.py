@@ -7,8 +7,9 @@ import os
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.command import quote
 from mlcube_cli.place import answer_line
+from mlcube_cli.relocation import is_at_or_below
 from mlcube_cli.supervision.program import FUNCTIONS
-from mlcube_shell.slurm_batch import MARK, OVERRIDING, ranges
+from mlcube_shell.slurm_batch import MARK, demands_of, overriding, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ _SUBMIT = r"""
 mlc_fail() {  # WHY: nothing of it stays
   [ -z "$mlc_ids" ] || scancel $mlc_ids >/dev/null 2>&1
   rm -rf -- "$mlc_directory"
+  mlc_take_back 2>/dev/null
   mlc_answer="failed $1"
   return 1
 }
@@ -60,20 +62,34 @@ mlc_submit() {
   mlc_queue_all || return
   mlc_answer="submitted$mlc_jobs"
 }
-""".replace("OVERRIDING", " ".join(OVERRIDING))
+"""
 
 
-def submit(batch: Batch, nonce: str) -> str:
+# Where a person carries the script out: what becomes of it is said, and its exit code tells.
+_PLAINLY = """\
+case $mlc_answer in
+  submitted*) printf '%s\\n' "$mlc_answer";;
+  *) printf '%s\\n' "not queued: ${mlc_answer#failed }" >&2; exit 4;;
+esac
+"""
+
+
+def submit(batch: Batch, nonce: str, plain: bool = False) -> str:
     """The script that hands the batch over. It answers `submitted ID ID ...`, an id for each part in order (`ARRAY_NUMBER` for
     a member); `exists`; or `failed WHY`, and then nothing is queued and nothing of it is left.
 
     Several jobs wait for each other; the first is held back until all are queued. The members of an array are numbered by
-    the names of their directories, from 1 on and rising.
+    the names of their directories, from 1 on and rising. `plain`: for a person who carries out the script by hand.
     """
     queue = _queue_array(batch) if batch.array else _queue_chain(batch.parts)
-    return "\n".join((f"printf '%s\\n' '{answer_line(nonce)}'", f"mlc_directory={quote(batch.directory)}", _SUBMIT,
-                      "mlc_write() {", *_writing(batch, nonce), "}", "mlc_queue_all() {", *(f"  {line}" for line in queue), "}",
-                      "mlc_submit", "printf '%s\\n' \"$mlc_answer\"", ""))
+    files = (batch.array,) if batch.array else tuple(part.text for part in batch.parts)
+    unset = " ".join(overriding(line for text in files for line in demands_of(text)))
+    begin = () if plain else (f"printf '%s\\n' '{answer_line(nonce)}'",)
+    return "\n".join((*begin, f"mlc_directory={quote(batch.directory)}",
+                      _SUBMIT.replace("OVERRIDING", unset), "mlc_write() {", *_writing(batch, nonce), "}",
+                      "mlc_take_back() {", *_taking_back(batch), "  :", "}",
+                      "mlc_queue_all() {", *(f"  {line}" for line in queue), "}", "mlc_submit",
+                      _PLAINLY if plain else "printf '%s\\n' \"$mlc_answer\"\n"))
 
 
 def chunks(numbers: Iterable[int], largest: int | None) -> Iterator[tuple[int, list[int]]]:
@@ -104,6 +120,14 @@ def _writing(batch: Batch, nonce: str) -> Iterator[str]:
             yield _document(part.directory, name, content, nonce) if readable else _file(part.directory, name, content)
         if hidden:
             yield _file(part.directory, "secrets", hidden)
+
+
+def _taking_back(batch: Batch) -> Iterator[str]:
+    """The lines that remove the tasks' directories that are elsewhere, as far as they are still empty."""
+    for part in batch.parts:
+        for _, place in part.runs:
+            if not is_at_or_below(place, batch.directory):
+                yield f"  rmdir -- {quote(place)}"
 
 
 def _document(directory: str, name: str, content: str, nonce: str) -> str:
