@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from mlcube_cli import TYPE_CHECKING
@@ -25,10 +26,31 @@ class Part:
 
 @dataclass(frozen=True)
 class Batch:
-    """The jobs of one command line: in a chain, where each begins when the one before has succeeded, or as one array."""
+    """The jobs of one command line: in a chain, where each begins when the one before has succeeded, or as one array. Before
+    an array there may be a job that prepares its members: the part whose directory is called 0."""
 
     directory: str  # of the command line: the parts lie below it
     parts: tuple[Part, ...]
     array: str = ""  # the array's batch file; empty: the parts are a chain
     limit: int | None = None  # how many members of the array run at once; None: as many as there is room for
     largest: int | None = None  # how many members one array may have there; more are handed over in several
+
+    @property
+    def chain(self) -> tuple[Part, ...]:
+        """The parts that are no members of an array: their text is a whole batch file."""
+        return tuple(part for part in self.parts if not self.array or number_of(part) == 0)
+
+    @property
+    def members(self) -> tuple[Part, ...]:
+        """The parts that are members of the array."""
+        return tuple(part for part in self.parts if self.array and number_of(part) > 0)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The texts of its batch files."""
+        return (*(part.text for part in self.chain), *((self.array,) if self.array else ()))
+
+
+def number_of(part: Part) -> int:
+    """The number of a part: its directory's name."""
+    return int(os.path.basename(part.directory))

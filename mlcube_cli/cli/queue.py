@@ -130,16 +130,43 @@ def batch_of(queue: Queue, jobs: Sequence[Job], plans: Sequence[Plan], where: Wh
     """The jobs of the batch system, a task each, in a chain; before them what prepares, where that is a job of its own.
 
     `jobs` and `plans` go together; a plan without a task only prepares."""
-    parts = []
-    preparation = preparation_of(plans)
-    if queue.prepares_in_job and preparation.steps:
-        parts.append(_part(queue, jobs[0], preparation, Layout(os.path.join(where.directory, "0"), {}, where.locks)))
+    parts = list(_first_part(queue, jobs[0], preparation_of(plans), where))
     for number, (job, plan) in enumerate((job, plan) for job, plan in zip(jobs, plans) if plan.tasks):
         needs = tuple(one.host_path for one in job.paths if one.direction == "input") if number else ()
         layout = Layout(os.path.join(where.directory, str(number + 1)), {job.run_id: where.tasks[job.run_id]}, where.locks,
                         needs={job.run_id: needs} if needs else {})
         parts.append(_part(queue, job, replace(plan, steps=_own(plan)), layout))
     return Batch(where.directory, tuple(parts))
+
+
+def array_of(queue: Queue, jobs: Sequence[Job], plans: Sequence[Plan], where: Where, members: Members,
+             largest: int | None) -> Batch:
+    """The jobs of the batch system as one array; before it what prepares, where that is a job of its own. `jobs`, `plans`:
+    the members'; `largest`: how many members one array may have there."""
+    first = _first_part(queue, jobs[0], members.preparation, where)
+    parts = list(first)
+    for number, job, plan in zip(members.numbers, jobs, plans):
+        layout = in_batch(queue, Layout(os.path.join(where.directory, str(number)), {job.run_id: where.tasks[job.run_id]},
+                                        where.locks))
+        parts.append(Part(layout.directory, tuple(layout.tasks.items()), program(plan, layout), secrets_of(plan, layout)))
+    text = queue.scheduler.array_file(queue.platform, jobs[0], plans[0], where.directory,
+                                      _first_array(members.numbers, largest), members.limit)
+    return Batch(where.directory, tuple(parts), text, members.limit, largest)
+
+
+def _first_array(numbers: Sequence[int], largest: int | None) -> list[int]:
+    """The numbers that the first of the arrays has, where one may have so many: the others are said as they are handed over."""
+    if not largest:
+        return list(numbers)
+    before = (numbers[0] - 1) // largest * largest
+    return [number - before for number in numbers if number <= before + largest]
+
+
+def _first_part(queue: Queue, job: Job, preparation: Plan, where: Where) -> tuple[Part, ...]:
+    """The job that prepares the others, where that is one of its own."""
+    if not queue.prepares_in_job or not preparation.steps:
+        return ()
+    return (_part(queue, job, preparation, Layout(os.path.join(where.directory, "0"), {}, where.locks)),)
 
 
 def _own(plan: Plan) -> tuple[Step, ...]:

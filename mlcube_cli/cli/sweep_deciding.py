@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.preparing import Asked, Prepared, jobs_of, prepare, wishes_of
+from mlcube_cli.cli.queue import preparation_of
 from mlcube_cli.command import Command, Plan, Step, merge, quote
 from mlcube_cli.definition.model import Cube, Parameter
 from mlcube_cli.errors import DefinitionError, MachineError, PreparationError, Problem, UsageError
@@ -28,7 +29,8 @@ _END = "mlcube_end_of_file"
 class Decided:
     """A sweep with the jobs and plans of those of its members that are to run, in their order; nothing was started so far.
 
-    `preparation`: what comes before all of them, once; the plans have the members' own steps.
+    `preparation`: what comes before all of them, once; then `files`, which writes their parameters files. The plans have the
+    members' own steps.
     """
 
     sweep: Sweep
@@ -36,6 +38,7 @@ class Decided:
     prepared: Prepared  # its jobs and wishes are theirs
     plans: tuple[Plan, ...]
     preparation: Plan
+    files: tuple[Step, ...]
     shared: Mapping[str, str]  # `name=value` of all members alike
 
     @property
@@ -45,8 +48,13 @@ class Decided:
 
     def as_plan(self) -> Plan:
         """All of it as one plan to be shown, member after member."""
-        notes = tuple(f"member {member.number}: {shown(member.typed)}" for member in self.members)
-        return replace(merge((self.preparation, *self.plans)), notes=(*self.preparation.notes, *notes))
+        plan = merge((replace(self.preparation, steps=(*self.preparation.steps, *self.files)), *self.plans))
+        return replace(plan, notes=(*self.preparation.notes, *self.notes))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The members' values, for whoever reads the plan."""
+        return tuple(f"member {member.number}: {shown(member.typed)}" for member in self.members)
 
 
 @dataclass
@@ -148,12 +156,13 @@ def decide(arguments: Arguments, members: tuple[Member, ...], only: Sequence[int
     for argument in jobs[0].paths:
         if argument.direction == "input" and argument.mode == "rw":
             output.warn(f"input '{argument.name}' may be written: all members share {argument.host_path}")
-    preparation = _preparation(plans, [layout.files(member) for member in wanted])
+    preparation = preparation_of(plans)
+    files = _writing([layout.files(member) for member in wanted])
     own = tuple(replace(plan, steps=tuple(step for step in plan.steps if step.task is not None)) for plan in plans)
     wishes = tuple(layout.wish(member) for member in wanted)
     return Decided(replace(sweep, platform=prepared.platform_name), wanted,
                    replace(prepared, jobs=jobs, wishes=wishes, facts=facts), own, preparation,
-                   base.values)
+                   files, base.values)
 
 
 def _each(prepared: Prepared, layout: _Layout, members: Sequence[Member]) -> tuple[tuple[Job, ...], tuple[Plan, ...], Facts]:
@@ -234,16 +243,11 @@ def _as_value(path: str) -> str:
 # --- before all of them ----------------------------------------------------------------------------------------------
 
 
-def _preparation(plans: Sequence[Plan], files: Sequence[Mapping[str, str]]) -> Plan:
-    """What is done once: images, environments, copies of inputs, and the members' parameters files."""
-    plan = merge(plans)
-    steps = tuple(step for step in plan.steps if step.task is None)
-    return replace(plan, steps=(*steps, *((_writing(files),) if any(files) else ())), tasks=())
-
-
-def _writing(members: Sequence[Mapping[str, str]]) -> Step:
-    """The step that writes these files of each member, in one go."""
+def _writing(members: Sequence[Mapping[str, str]]) -> tuple[Step, ...]:
+    """The step that writes these files of each member, in one go; none where there are no files."""
     files = {path: text for member in members for path, text in member.items()}
+    if not files:
+        return ()
     lines = ["set -eu"]
     for directory in dict.fromkeys(os.path.dirname(path) for path in files):
         lines.append(f"mkdir -p -- {quote(directory)}")
@@ -254,5 +258,5 @@ def _writing(members: Sequence[Mapping[str, str]]) -> Step:
         lines += [f"cat >{quote(path)} <<'{end}'", *text.split("\n")[:-1 if text.endswith("\n") else None], end]
     script = "\n".join((*lines, "")).encode("utf-8", "surrogateescape")
     count = f"{len(members)} members" if len(members) > 1 else "one member"
-    return Step(f"write the parameters files of {count}", Command(("sh", "-s"), stdin=script),
-                hint="is the disk full, or may the workspace not be written?")
+    return (Step(f"write the parameters files of {count}", Command(("sh", "-s"), stdin=script),
+                 hint="is the disk full, or may the workspace not be written?"),)

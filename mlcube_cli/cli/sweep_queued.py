@@ -7,33 +7,29 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mlcube_cli.batch import Batch, Part
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.concluding import Result
 from mlcube_cli.cli.executing import prepare_step
 from mlcube_cli.cli.following import not_started
 from mlcube_cli.cli.interrupts import decider
-from mlcube_cli.cli.launching import named_jobs
+from mlcube_cli.cli.launching import named_jobs, request_start, supervised_of
 from mlcube_cli.cli.listed import here
-from mlcube_cli.cli.queue import Queue, in_batch, where_here
+from mlcube_cli.cli.queue import Members
 from mlcube_cli.cli.running import show
 from mlcube_cli.cli.sweep_deciding import Decided
 from mlcube_cli.cli.sweep_reading import standings_now, status_data
 from mlcube_cli.cli.sweep_records import entry_of, record_queued, refuse_others
-from mlcube_cli.cli.sweep_running import lock_place
 from mlcube_cli.cli.sweep_telling import Progress
-from mlcube_cli.command import Step
-from mlcube_cli.errors import MLCubeError, UsageError
-from mlcube_cli.facts import Facts
-from mlcube_cli.place import HERE, new_nonce
+from mlcube_cli.cli.trips import Trip, plan_queue
+from mlcube_cli.errors import MLCubeError, PreparationError
+from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session, ask
-from mlcube_cli.run_index import QueuedPart, Supervised, forget
+from mlcube_cli.run_index import Entry, forget, read_entry
+from mlcube_cli.run_states import ending
 from mlcube_cli.run_states import keep as keep_index
-from mlcube_cli.supervision.program import Layout, program, secrets_of
-from mlcube_cli.supervision.requests import answer_of
 from mlcube_cli.sweep.document import Attempt
-from mlcube_cli.sweep.standing import QUEUED, standings_of
+from mlcube_cli.sweep.standing import QUEUED, Standing, standings_of
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks at the members' files
 _FIRST_QUESTION, _LONGEST_QUESTION = 4.0, 30.0  # seconds between two questions to the batch system
@@ -46,18 +42,11 @@ class _Queued:
     arguments: Arguments
     decided: Decided
     attempt: Attempt
-    queue: Queue
-    batch: Batch
+    trip: Trip
 
     @property
     def name(self) -> str:
-        return self.queue.name
-
-    def supervised(self, jobs: list[str]) -> Supervised:
-        parts = tuple(QueuedPart(part.directory, job, tuple(run for run, _ in part.runs))
-                      for part, job in zip(self.batch.parts, jobs or [""] * len(self.batch.parts)))
-        tasks = dict(run for part in self.batch.parts for run in part.runs)
-        return Supervised(HERE.reach, HERE.name, self.batch.directory, tasks, 0.0, self.queue.platform.runner, parts)
+        return self.trip.name
 
 
 def queue_sweep(arguments: Arguments, decided: Decided, limit: int | None, remember: Callable[[Attempt], Decided]) -> int:
@@ -65,86 +54,65 @@ def queue_sweep(arguments: Arguments, decided: Decided, limit: int | None, remem
     command line says --detach. The exit code. Raises MLCubeError where it would not be taken."""
     from mlcube_cli.cli.sweep import conclude, keep
 
-    queued, notes = _planned(arguments, decided, limit, remember)
+    queued = _planned(arguments, decided, limit, remember)
     if arguments.dry_run:
-        step = Step(f"queue {len(decided.members)} members on {queued.name} as one array",
-                    HERE.command(queued.queue.scheduler.submit(queued.batch, "0" * 12)))
-        plan = queued.decided.as_plan()
-        return show(replace(plan, steps=(*decided.preparation.steps, step), notes=(*plan.notes, *notes)), arguments.json)
-    for note in (*decided.preparation.notes, *notes):
+        plan = queued.trip.as_plan()
+        return show(replace(plan, notes=(*plan.notes, *decided.notes)), arguments.json)
+    for note in queued.trip.plan.notes:
         output.warn(note)
     result = Result()
     try:
         with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say,
                      announce=lambda step: output.say(step.title)) as session:
-            for step in decided.preparation.steps:
+            for step in queued.trip.before:
                 if not prepare_step(step, session, result):
                     return conclude(arguments, queued.decided.sweep, result)
             keep(queued.decided.sweep)
-            _hand_over(queued, session)
-            if arguments.detach:
-                return _leave(queued)
-            _wait(queued, session, result)
+            if _hand_over(queued, session, result):
+                if arguments.detach:
+                    return _leave(queued)
+                _wait(queued, session, result)
     except MLCubeError as error:
         output.show_error(error)
         result.status, result.exit_code, result.message, result.hint = error.status, error.exit_code, error.message, error.hint
     return conclude(arguments, queued.decided.sweep, result)
 
 
-def _planned(arguments: Arguments, decided: Decided, limit: int | None,
-             remember: Callable[[Attempt], Decided]) -> tuple[_Queued, tuple[str, ...]]:
-    """The batch, and what is to be said of it. Raises MLCubeError where the batch system would not take it."""
-    queue, prepared = decided.prepared.queue, decided.prepared
+def _planned(arguments: Arguments, decided: Decided, limit: int | None, remember: Callable[[Attempt], Decided]) -> _Queued:
+    """Its way to the batch system. Raises MLCubeError where the members would not be taken."""
+    queue = decided.prepared.queue
     assert queue is not None
-    if queue.prepares_in_job and decided.preparation.steps:
-        raise UsageError(f"platform '{queue.name}' prepares in a job of its own, and the members' files are written here",
-                         "mlcube configure it first; then sweep with -Pslurm.configure=login")
     own = queue.platform.option("array_limit")
     limit = limit or (own if isinstance(own, int) else None)
-    where, _ = prepared.decide(lambda known: where_here(queue, prepared.jobs, lock_place(), known))
     numbers = tuple(member.number for member in decided.members)
-    attempt = Attempt(decided.identifier, where.directory, time.time(), numbers, limit, None, queue.platform.runner)
-    decided = remember(attempt)
-    parts = []
-    for member, job, plan in zip(decided.members, prepared.jobs, decided.plans):
-        layout = in_batch(queue, Layout(os.path.join(where.directory, str(member.number)),
-                                        {job.run_id: where.tasks[job.run_id]}, where.locks))
-        parts.append(Part(layout.directory, tuple(layout.tasks.items()), program(plan, layout), secrets_of(plan, layout)))
-
-    def checked(known: Facts) -> tuple[Batch, tuple[str, ...]]:
-        largest = queue.scheduler.largest_array(queue.platform, known)
-        array = queue.scheduler.array_file(queue.platform, prepared.jobs[0], decided.plans[0], where.directory,
-                                           _first_array(numbers, largest), limit)
-        batch = Batch(where.directory, tuple(parts), array, limit, largest)
-        return batch, queue.scheduler.check(queue.platform, batch, prepared.jobs, known)
-
-    (batch, notes), _ = prepared.decide(checked)
-    return _Queued(arguments, decided, attempt, queue, batch), notes
+    trip = plan_queue(decided.prepared, decided.plans, Members(numbers, decided.preparation, limit))
+    trip = replace(trip, before=(*trip.before, *decided.files))
+    assert trip.batch is not None
+    attempt = Attempt(decided.identifier, trip.batch.directory, time.time(), numbers, limit, None, queue.platform.runner)
+    return _Queued(arguments, remember(attempt), attempt, trip)
 
 
-def _first_array(numbers: Sequence[int], largest: int | None) -> list[int]:
-    """The numbers that the first of the arrays has, where one may have so many: the others are said as they are handed over."""
-    if not largest:
-        return list(numbers)
-    before = (numbers[0] - 1) // largest * largest
-    return [number - before for number in numbers if number <= before + largest]
-
-
-def _hand_over(queued: _Queued, session: Session) -> None:
-    """Enter it into the index, and submit it: one call, whatever the number of members. Raises MachineError."""
-    entry = entry_of(queued.decided, queued.attempt, queued.supervised([]))
+def _hand_over(queued: _Queued, session: Session, result: Result) -> bool:
+    """Enter it into the index, and submit it: one call, whatever the number of members. False when a signal came first.
+    Raises MachineError."""
+    entry = entry_of(queued.decided, queued.attempt, supervised_of(queued.trip))
     refuse_others(entry)
-    nonce, said = new_nonce(), list[bytes]()
-    session.stream(HERE.command(queued.queue.scheduler.submit(queued.batch, nonce)), said.append)
-    answer = answer_of(b"".join(said).decode("utf-8", "replace"), nonce) or "it gave no answer"
+    outcome, answer = request_start(session, queued.trip)
     if not answer.startswith("submitted "):
+        if outcome.status == "cancelled":  # perhaps it was handed over: it stays in the index
+            result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
+            return False
         forget(here(), entry.id)
         raise not_started(queued.name, answer)
-    jobs = answer.split()[1:]
     record_queued(queued.arguments, queued.decided)
-    keep_index(here(), replace(entry, supervised=queued.supervised(jobs)))
-    arrays = named_jobs(answer)
-    output.say(f"{len(jobs)} members are queued on {queued.name} as array {arrays}")
+    keep_index(here(), replace(entry, supervised=supervised_of(queued.trip, answer)))
+    output.say(f"{len(queued.decided.members)} members are queued on {queued.name} as array {_arrays(queued.trip, answer)}")
+    return True
+
+
+def _arrays(trip: Trip, answer: str) -> str:
+    """The arrays of this answer, without the job that prepares their members."""
+    return named_jobs(" ".join(("submitted", *(job for job in answer.split()[1:] if "_" in job)))) if trip.batch else ""
 
 
 def _leave(queued: _Queued) -> int:
@@ -165,9 +133,9 @@ def _wait(queued: _Queued, session: Session, result: Result) -> None:
     """Until all members have ended: their own files are looked at, and now and then the batch system is asked about those
     that do not tell. A signal cancels them, or leaves them."""
     sweep, told = queued.decided.sweep, set[int]()
-    ends = decider(queued.arguments, session, True, f"the {len(queued.batch.parts)} members on {queued.name}")
-    pause, question, asked_at = _FIRST_PAUSE, _FIRST_QUESTION, time.monotonic()
     mine = set(queued.attempt.members)
+    ends = decider(queued.arguments, session, True, f"the {len(mine)} members on {queued.name}")
+    pause, question, asked_at = _FIRST_PAUSE, _FIRST_QUESTION, time.monotonic()
     with Progress(queued.decided.members) as progress:
         while True:
             ask_now = time.monotonic() - asked_at > question
@@ -180,12 +148,26 @@ def _wait(queued: _Queued, session: Session, result: Result) -> None:
                     progress.tell(one)
                     pause = _FIRST_PAUSE
             if all(one.over for one in standings):
-                return
+                break
             progress.note(sum(1 for one in standings if one.status == QUEUED))
             session.pause(pause)
             pause = min(_LONGEST_PAUSE, pause * 1.3)
             if session.interrupted and not _cancelled(queued, session, result, ends):
                 return
+    if result.signal is None:
+        _judge_preparation(queued, standings)
+
+
+def _judge_preparation(queued: _Queued, standings: Sequence[Standing]) -> None:
+    """Raises PreparationError where the members never began, because the job that prepares them did not succeed."""
+    entry = _entry(queued) if queued.trip.batch and queued.trip.batch.chain else None
+    if entry and entry.message and all(one.started is None for one in standings):
+        message, _, hint = entry.message.partition("\nhint: ")
+        raise PreparationError(f"on {queued.name}: {message}", hint)
+
+
+def _entry(queued: _Queued) -> Entry | None:
+    return read_entry(os.path.join(here(), f"{queued.attempt.id}.json"))
 
 
 def _cancelled(queued: _Queued, session: Session, result: Result, ends: Callable[[int], bool]) -> bool:
@@ -199,9 +181,7 @@ def _cancelled(queued: _Queued, session: Session, result: Result, ends: Callable
     session.heed()
     result.status, result.exit_code, result.signal = "cancelled", 128 + number, number
     output.say(f"ending the members on {queued.name}")
-    from mlcube_cli.run_index import read_entry
-
-    entry = read_entry(os.path.join(here(), f"{queued.attempt.id}.json"))
-    jobs = [part.job for part in entry.supervised.parts] if entry and entry.supervised else []
-    ask(HERE.command(queued.queue.scheduler.cancel(jobs, again, new_nonce())))
+    entry = _entry(queued)
+    if entry and entry.supervised:
+        ask(queued.trip.way.place.command(ending(entry.supervised, again, new_nonce(), number)))
     return not again

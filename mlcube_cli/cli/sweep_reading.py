@@ -89,7 +89,8 @@ def standings_now(sweep: Sweep, over: str = "") -> tuple[Standing, ...]:
 def _as_queued(standing: Standing, task: RunTask) -> Standing:
     """The member with what the batch system says of it."""
     if task.over:
-        reason = standing.reason or ("" if task.status == SUCCEEDED else task.waiting or f"exit code {task.exit_code}")
+        told = task.waiting or ("it never started" if task.exit_code is None else f"exit code {task.exit_code}")
+        reason = standing.reason or ("" if task.status == SUCCEEDED else told)
         return replace(standing, status=task.status, exit_code=task.exit_code, reason=reason, gone=False,
                        started=standing.started or task.started, ended=standing.ended or task.ended)
     return standing if standing.over and not standing.gone else replace(standing, status=task.status, gone=False,

@@ -37,7 +37,7 @@ def run_here(arguments: Arguments, decided: Decided, attempt: Attempt, result: R
     besides the members themselves is raised; a signal ends those that run, starts no more, and is left in the result."""
     with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say,
                  announce=lambda step: output.say(step.title)) as session, contextlib.ExitStack() as kept:
-        for step in decided.preparation.steps:
+        for step in (*decided.preparation.steps, *decided.files):
             if not prepare_step(step, session, result):
                 return
         for path in dict.fromkeys(step.keep for plan in decided.plans for step in plan.steps if step.keep):

@@ -12,9 +12,9 @@ from mlcube_cli.cache import lock_directory
 from mlcube_cli.cli.compared import VANISHED
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
-from mlcube_cli.cli.queue import Queue, Where, batch_of, preparation_of, where_here, work_directory
-from mlcube_cli.cli.remote import Remote
 from mlcube_cli.cli.preparing import Prepared
+from mlcube_cli.cli.queue import Members, Queue, Where, array_of, batch_of, preparation_of, where_here, work_directory
+from mlcube_cli.cli.remote import Remote
 from mlcube_cli.command import Command, Plan, Step, Variable, commands_of, merge, stand_in
 from mlcube_cli.job import Job
 from mlcube_cli.observe import with_facts
@@ -111,7 +111,8 @@ class Trip:
         script = self.queue.scheduler.submit(replace(self.batch, parts=tuple(parts)), "0" * 12, plain=True)
         command = replace(self.way.place.command(script), env=tuple(variables.values()))
         named = ", ".join(task.task for task in self.plan.tasks) or "the preparation"
-        return Step(f"queue {named} on {self.name}", command)
+        what = f"{len(self.batch.members)} members" if self.batch.array else named
+        return Step(f"queue {what} on {self.name}{' as one array' if self.batch.array else ''}", command)
 
     def _hidden(self, secrets: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[Variable, ...]]:
         """What stands for these secrets in a script that is shown, and the variables that hold them."""
@@ -121,8 +122,9 @@ class Trip:
         return {name: stand_in(variable.name) for name, variable in used.items()}, tuple(used.values())
 
 
-def plan_queue(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
-    """The way of plans through a batch system that this machine submits jobs to. Raises MLCubeError. Nothing is started."""
+def plan_queue(prepared: Prepared, plans: Sequence[Plan], members: Members | None = None) -> Trip:
+    """The way of plans through a batch system that this machine submits jobs to; with `members` they become one array.
+    Raises MLCubeError. Nothing is started."""
     queue, jobs = prepared.queue, prepared.jobs
     assert queue is not None
     try:
@@ -130,10 +132,10 @@ def plan_queue(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
     except OSError:
         locks = ""
     where, _ = prepared.decide(lambda known: where_here(queue, jobs, locks, known))
-    batch, notes = _checked(prepared, plans, where)
-    plan = merge(plans)
+    batch, notes = _checked(prepared, plans, where, members)
+    plan = merge((members.preparation, *plans) if members else plans)
     plan = replace(plan, platform=queue.name, notes=(*plan.notes, *notes))
-    first = () if queue.prepares_in_job else preparation_of(plans).steps
+    first = () if queue.prepares_in_job else preparation_of([plan]).steps
     return Trip(plan, jobs[0].command_id, first, Layout(where.directory, {}), "", {}, jobs, None, queue, batch)
 
 
@@ -168,12 +170,17 @@ def plan_trip(prepared: Prepared, plans: Sequence[Plan]) -> Trip:
                 replace(remote, here=facts), prepared.queue, batch)
 
 
-def _checked(prepared: Prepared, plans: Sequence[Plan], where: Where) -> tuple[Batch, tuple[str, ...]]:
+def _checked(prepared: Prepared, plans: Sequence[Plan], where: Where,
+             members: Members | None = None) -> tuple[Batch, tuple[str, ...]]:
     """The jobs that are handed over, and what is to be said of them. Raises MLCubeError where they cannot work."""
-    queue = prepared.queue
+    queue, jobs = prepared.queue, prepared.jobs
     assert queue is not None
-    batch = batch_of(queue, prepared.jobs, plans, where)
-    return batch, prepared.decide(lambda known: queue.scheduler.check(queue.platform, batch, prepared.jobs, known))[0]
+    if members:
+        largest, _ = prepared.decide(lambda known: queue.scheduler.largest_array(queue.platform, known))
+        batch = array_of(queue, jobs, plans, where, members, largest)
+    else:
+        batch = batch_of(queue, jobs, plans, where)
+    return batch, prepared.decide(lambda known: queue.scheduler.check(queue.platform, batch, jobs, known))[0]
 
 
 def _work_directory(prepared: Prepared, queue: Queue) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -170,3 +171,29 @@ def test_a_dry_run_shows_the_batch_file_and_queues_nothing(bench: Bench) -> None
     assert "# note: member 3: seed=3" in done.stdout
     assert not (bench.cube / "workspace/sweeps").exists()
     assert [call for call in bench.cluster.calls("sbatch") if "--test-only" not in call] == []
+
+
+def test_a_dry_run_keeps_a_secret_and_is_a_script_that_does_it(bench: Bench) -> None:
+    (bench.cube / "train.sh").write_text('for word; do case $word in --out=*) out=${word#*=};; esac; done\n'
+                                         'printf %s "$TOKEN" >"$out/token"\n')
+    secret = "it's s3cr3t, $5"
+    done = bench.run("sweep", ".", "--platform", "slurm", "--set", "seed=1..2", "--dry-run", f"-Plocal.env.TOKEN={secret}")
+    assert done.exit_code == 0, done.stderr
+    assert "s3cr3t" not in done.stdout + done.stderr
+    subprocess.run(["sh"], input=done.stdout, text=True, check=True, env={**bench.environment, "TOKEN": secret, "RUN_ID": "by-hand"})
+    tokens = [bench.cube / f"workspace/sweeps/by-hand/000{number}/out/token" for number in (1, 2)]
+    bench.cluster.until(lambda: all(path.exists() and path.read_text() == secret for path in tokens), 30, lambda: "no token")
+    said = [path for path in (bench.cube / "workspace").rglob("*") if path.is_file() and path not in tokens
+            and path.name != "secrets" and "s3cr3t" in path.read_text(errors="replace")]
+    assert said == []
+
+
+def test_what_prepares_the_members_may_be_a_job_before_them(bench: Bench) -> None:
+    (bench.cube / "mlcube.yaml").write_text(dedent(CUBE).replace("local: {}", "local: {requirements: some.txt}"))
+    (bench.cube / "some.txt").write_text("nothing @ file:///nowhere\n")
+    done = bench.run("sweep", ".", "--platform", "slurm", "-Pslurm.configure=job", "--set", "seed=1..3")
+    submitted = [call for call in bench.cluster.calls("sbatch") if "--test-only" not in call]
+    assert [any(word.startswith("--dependency=afterok:") for word in call) for call in submitted] == [False, True]
+    assert done.exit_code == 5, done.stderr
+    assert "error: on slurm: " in done.stderr and "ERROR: Could not install packages" in done.stderr, done.stderr
+    assert bench.status() == {"cancelled": 3}

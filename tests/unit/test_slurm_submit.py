@@ -142,6 +142,34 @@ def test_a_larger_one_is_several_with_the_limit_kept(calls: Path, tmp_path: Path
         "sbatch --parsable --array=1%2 --output=/100%% run/slurm-%A_%a.log --dependency=afterany:102 /100% run/program 6"]
 
 
+def test_what_prepares_the_members_is_a_job_before_their_array(calls: Path, tmp_path: Path) -> None:
+    batch = array(f"{tmp_path}/run", 4, largest=3, limit=2)
+    first = Part(f"{tmp_path}/run/0", (), f"#!/bin/sh\n{FUNCTIONS}\necho first\n")
+    batch = Batch(batch.directory, (first, *batch.parts), batch.array, batch.limit, batch.largest)
+    assert hand_over(calls, batch) == "submitted 101 102_1 102_2 102_3 103_1"
+    assert [call[1:-1] for call in words(calls)[:3]] == [
+        ["--parsable", "--hold"],
+        ["--parsable", "--array=1-3%2", "--dependency=afterok:101", "--kill-on-invalid-dep=yes"],
+        ["--parsable", "--array=1%2", f"--output={tmp_path}/run/slurm-%A_%a.log", "--dependency=afterok:101,afterany:102",
+         "--kill-on-invalid-dep=yes", f"{tmp_path}/run/program"]]
+    assert "scontrol release 101 " in calls.read_text("utf-8")
+    assert (tmp_path / "run/0/program").read_text("utf-8") == first.text
+
+
+def test_secrets_are_quoted_once_so_that_what_stands_for_them_can_be_filled_in(calls: Path, tmp_path: Path) -> None:
+    batch = array(f"{tmp_path}/run", 3)
+    secrets = {"mlc_secret_1": "it's $5\n", "mlc_secret_2": "\\"}
+    batch = Batch(batch.directory, tuple(Part(part.directory, (), part.text, secrets) for part in batch.parts), batch.array)
+    assert submit(batch, NONCE).count("s $5") == 1  # members have the same
+    hand_over(calls, batch)
+    for number in (1, 2, 3):
+        path = tmp_path / f"run/{number}/secrets"
+        read = subprocess.run(["sh", "-c", '. "$1"; printf "%s|%s" "$mlc_secret_1" "$mlc_secret_2"', "sh", path],
+                              capture_output=True, check=True, text=True)
+        assert read.stdout == "it's $5\n|\\"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 def test_members_by_arrays() -> None:
     assert list(chunks([1, 2, 3, 4, 5], 2)) == [(0, [1, 2]), (2, [3, 4]), (4, [5])]
     assert list(chunks([4, 9], None)) == [(0, [4, 9])]

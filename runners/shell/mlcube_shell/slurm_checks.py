@@ -80,8 +80,7 @@ def check(platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -
     if absence is not None:
         return tuple(dict.fromkeys((*asked, f"{absence.message}; assumed: a Slurm that takes these jobs")))
     _refuse_large(batch)
-    demands = tuple(dict.fromkeys(demands_of(text) for text in ((batch.array,) if batch.array
-                                                                else [part.text for part in batch.parts])))
+    demands = tuple(dict.fromkeys(demands_of(text) for text in batch.files))
     trials = tuple(_trial(lines) for lines in demands)
     facts.need(Probe(_NODES), *(Probe(command) for command in trials))
     nodes, found = nodes_of(facts), list(asked)
@@ -148,7 +147,7 @@ def _trial(demands: tuple[str, ...]) -> Command:
 
 def _refuse_large(batch: Batch) -> None:
     """Raises DefinitionError for a batch file that sbatch would not take."""
-    for text in (batch.array, *(() if batch.array else (part.text for part in batch.parts))):
+    for text in batch.files:
         data = text.encode("utf-8", "surrogateescape")
         if len(data) > _LARGEST_FILE:
             raise DefinitionError(f"the batch file would have {len(data)} bytes, and Slurm takes {_LARGEST_FILE}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.batch import number_of
 from mlcube_cli.command import quote
 from mlcube_cli.place import answer_line
 from mlcube_cli.relocation import is_at_or_below
@@ -81,9 +82,9 @@ def submit(batch: Batch, nonce: str, plain: bool = False) -> str:
     Several jobs wait for each other; the first is held back until all are queued. The members of an array are numbered by
     the names of their directories, from 1 on and rising. `plain`: for a person who carries out the script by hand.
     """
-    queue = _queue_array(batch) if batch.array else _queue_chain(batch.parts)
-    files = (batch.array,) if batch.array else tuple(part.text for part in batch.parts)
-    unset = " ".join(overriding(line for text in files for line in demands_of(text)))
+    queue = (*_queue_chain(batch.chain, bool(batch.array)), *(_queue_array(batch) if batch.array else ()), *_noted(),
+             *(_released() if len(batch.chain) + bool(batch.array) > 1 else ()))
+    unset = " ".join(overriding(line for text in batch.files for line in demands_of(text)))
     begin = () if plain else (f"printf '%s\\n' '{answer_line(nonce)}'",)
     return "\n".join((*begin, f"mlc_directory={quote(batch.directory)}",
                       _SUBMIT.replace("OVERRIDING", unset), "mlc_write() {", *_writing(batch, nonce), "}",
@@ -112,14 +113,17 @@ def _writing(batch: Batch, nonce: str) -> Iterator[str]:
         shared = f". {quote(os.path.join(batch.directory, 'functions'))}\n"
         yield _file(batch.directory, "functions", FUNCTIONS)
         yield _file(batch.directory, "program", batch.array)
+    whole, known = batch.chain, ""
     for part in batch.parts:
-        text = part.text.replace(FUNCTIONS, shared, 1) if shared else part.text
+        text = part.text if part in whole else part.text.replace(FUNCTIONS, shared, 1)
         hidden = "".join(f"{name}={quote(value)}\n" for name, value in part.secrets.items())
         for name, content in ((MARK, f"{MARK}\n"), ("program", text), ("prepare.log", ""), ("said", "")):
-            readable = name == "program" and not batch.array and content.endswith("\n")
+            readable = name == "program" and part in whole and content.endswith("\n")
             yield _document(part.directory, name, content, nonce) if readable else _file(part.directory, name, content)
         if hidden:
-            yield _file(part.directory, "secrets", hidden)
+            yield from () if hidden == known else _hidden(hidden, nonce)
+            yield f"  printf '%s\\n' \"$mlc_hidden\" >{quote(os.path.join(part.directory, 'secrets'))} || return"
+            known = hidden
 
 
 def _taking_back(batch: Batch) -> Iterator[str]:
@@ -135,43 +139,49 @@ def _document(directory: str, name: str, content: str, nonce: str) -> str:
     return f"  cat >{quote(os.path.join(directory, name))} <<'mlc_end_{nonce}' || return\n{content}mlc_end_{nonce}"
 
 
+def _hidden(text: str, nonce: str) -> Iterator[str]:
+    """Secrets, in a variable: quoted once, as what stands for them is filled in (`--dry-run`)."""
+    yield f"  mlc_secrets() {{\ncat <<'mlc_end_{nonce}'\n{text}mlc_end_{nonce}\n}}"
+    yield "  mlc_hidden=$(mlc_secrets)"
+
+
 def _file(directory: str, name: str, content: str) -> str:
     """The same without a process: `printf` is the shell's own, and an array may have a thousand members."""
     return f"  printf %s {quote(content)} >{quote(os.path.join(directory, name))} || return"
 
 
-def _queue_chain(parts: Sequence[Part]) -> Iterator[str]:
-    """One call of sbatch a part; each begins when the one before has succeeded (RULINGS 41: else it pends for ever)."""
+def _queue_chain(parts: Sequence[Part], more: bool) -> Iterator[str]:
+    """One call of sbatch a part; each begins when the one before has succeeded. `more`: something waits for the last one."""
     for number, part in enumerate(parts):
-        words = ["--hold"] if len(parts) > 1 and number == 0 else []
-        words += ['--dependency=afterok:"$mlc_id"', "--kill-on-invalid-dep=yes"] if number else []
+        words = ["--hold"] if (len(parts) > 1 or more) and number == 0 else []
+        words += _after('afterok:"$mlc_id"') if number else []
         program = quote(os.path.join(part.directory, "program"))
         yield f'mlc_sbatch {program} {" ".join((*words, program))} || return'
         yield 'mlc_jobs="$mlc_jobs $mlc_id"'
-    yield from _noted()
-    if len(parts) > 1:
-        yield 'scontrol release "${mlc_ids%% *}" 2>"$mlc_directory/sbatch.log" || '
-        yield '  { mlc_fail "$(cat "$mlc_directory/sbatch.log")"; return 1; }'
 
 
 def _queue_array(batch: Batch) -> Iterator[str]:
     """One call of sbatch for as many members as one array may have. With a limit, an array waits for the one before."""
     program = quote(os.path.join(batch.directory, "program"))
-    groups = list(chunks((_number(part) for part in batch.parts), batch.largest))
+    groups = list(chunks(map(number_of, batch.members), batch.largest))
     at_once = f"%{batch.limit}" if batch.limit else ""
-    yield "mlc_id=''"
     for number, (offset, members) in enumerate(groups):
         words = []
         if len(groups) > 1 or offset:
             words.append(f"--array={ranges(member - offset for member in members)}{at_once}")
         if offset:
             words.append(f"--output={quote(_patterned(batch.directory) + '/slurm-%A_%a.log')}")
-        if number and batch.limit:
-            words.append('--dependency=afterany:"$mlc_id"')
+        words += _after(*(['afterok:"${mlc_ids%% *}"'] if batch.chain else []),
+                        *(['afterany:"$mlc_id"'] if number and batch.limit else []))
         words += [program, *([str(offset)] if offset else [])]
         yield f"mlc_sbatch {program} {' '.join(words)} || return"
         yield f"mlc_members {' '.join(str(member - offset) for member in members)}"
-    yield from _noted()
+
+
+def _after(*conditions: str) -> list[str]:
+    """The words that let a job begin when these hold; one that never can is ended (RULINGS 41: else it pends for ever)."""
+    ended = ["--kill-on-invalid-dep=yes"] if any(condition.startswith("afterok:") for condition in conditions) else []
+    return [f"--dependency={','.join(conditions)}", *ended] if conditions else []
 
 
 def _noted() -> Iterator[str]:
@@ -179,9 +189,11 @@ def _noted() -> Iterator[str]:
     yield '  { mlc_fail "$mlc_directory cannot be written to"; return 1; }'
 
 
+def _released() -> Iterator[str]:
+    """The first job may begin."""
+    yield 'scontrol release "${mlc_ids%% *}" 2>"$mlc_directory/sbatch.log" || '
+    yield '  { mlc_fail "$(cat "$mlc_directory/sbatch.log")"; return 1; }'
+
+
 def _patterned(path: str) -> str:
     return path.replace("%", "%%")
-
-
-def _number(part: Part) -> int:
-    return int(os.path.basename(part.directory))
