@@ -180,7 +180,8 @@ def test_a_dry_run_keeps_a_secret_and_is_a_script_that_does_it(bench: Bench) -> 
     done = bench.run("sweep", ".", "--platform", "slurm", "--set", "seed=1..2", "--dry-run", f"-Plocal.env.TOKEN={secret}")
     assert done.exit_code == 0, done.stderr
     assert "s3cr3t" not in done.stdout + done.stderr
-    subprocess.run(["sh"], input=done.stdout, text=True, check=True, env={**bench.environment, "TOKEN": secret, "RUN_ID": "by-hand"})
+    subprocess.run(["sh"], input=done.stdout, text=True, check=True,
+                   env={**bench.environment, "TOKEN": secret, "RUN_ID": "by-hand"})
     tokens = [bench.cube / f"workspace/sweeps/by-hand/000{number}/out/token" for number in (1, 2)]
     bench.cluster.until(lambda: all(path.exists() and path.read_text() == secret for path in tokens), 30, lambda: "no token")
     said = [path for path in (bench.cube / "workspace").rglob("*") if path.is_file() and path not in tokens
