@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mlcube_cli.command import quote
+from mlcube_cli.supervision.requests import parse_report, parse_states, states
 from mlcube_cli.supervision.state import CommandState, TaskState
 from mlcube_shell.slurm_queue import cancel, queue_functions
 from mlcube_shell.slurm_states import judge
@@ -204,6 +208,19 @@ def test_one_question_is_for_all_jobs_and_their_directories_may_have_any_name() 
     assert "mlc_bases='12|13'" in text and text.count("squeue --user=") == 1
     calls = text.rpartition("mlc_each_job() {")[2]
     assert f'"$1" {quote("/a b/" + chr(39) + "1")} 12_1' in calls and "/d" not in calls
+
+
+def test_a_run_whose_directory_is_gone_is_lost_when_slurm_does_not_know_it_either(tmp_path: Path) -> None:
+    for name, text in (("squeue", "exit 0"), ("scontrol", "echo 'Invalid job id specified' >&2; exit 1"), ("sacct", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n", "utf-8")
+        (tmp_path / name).chmod(0o755)
+    place = f"{tmp_path}/gone/1"
+    script = states({place: ()}, "0a1b", queue_functions([(place, "7")]))
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True, timeout=60,
+                          env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)})
+    (state,) = parse_states(done.stdout, "0a1b", [place])
+    verdict = judge(state, "7", parse_report(done.stdout, "0a1b"))
+    assert (verdict.status, verdict.silence) == ("lost", ""), done.stderr
 
 
 def test_the_supervisor_of_a_running_job_is_asked_and_what_waits_leaves_the_queue() -> None:

@@ -127,7 +127,7 @@ mlc_tell_more() {
   mlc_is_under_way "$mlc_state" && return
   mlc_has_ended "$1" && return
   # a file system that remembers what was there looks again where something was written
-  { : >"$1/.look.$$" && rm -f -- "$1/.look.$$"; } 2>/dev/null
+  { printf %s "" >"$1/.look.$$" && rm -f -- "$1/.look.$$"; } 2>/dev/null
   mlc_has_ended "$1" && return
   mlc_said=$(mlc_slurm scontrol --oneliner show job "$2" 2>&1)
   mlc_code=$?
