@@ -14,7 +14,7 @@ from mlcube_cli.cli.preparing import Prepared, preparation_job, prepare
 from mlcube_cli.command import Command, Plan
 from mlcube_cli.durations import find_seconds
 from mlcube_cli.errors import MLCubeError, UsageError
-from mlcube_cli.facts import Observation, Probe
+from mlcube_cli.facts import Observation, PathFact, PathKind, Probe
 from mlcube_cli.process import ask
 from mlcube_cli.provenance import engine_data
 from mlcube_cli.report import printable
@@ -122,13 +122,25 @@ def _node(prepared: Prepared, image: str, patience: float) -> Iterator[Finding]:
     queue = prepared.queue
     assert queue is not None
     job = queue.on_node(preparation_job(prepared))
-    paths = [path for path in dict.fromkeys((image, job.root, job.workspace)) if path]
+    wanted = [path for path in dict.fromkeys((image, job.root, job.workspace)) if path]
+    paths = _there_by_now(prepared, wanted)
     try:
         versions, _ = prepared.decide(lambda known: prepared.runner.versions(job, known))
     except MLCubeError:
         versions = ()
     command = queue.scheduler.look_at_node(queue.platform, job, paths, versions)
     yield from _read(_ask(prepared, command, patience), paths, [name for name, _ in versions])
+
+
+def _there_by_now(prepared: Prepared, paths: list[str]) -> list[str]:
+    """The paths, or the directory above one that the first run makes: nodes can be asked for what is there."""
+    questions, remote = tuple(PathKind(path) for path in paths), prepared.remote
+    if remote is None:
+        found, _ = prepared.decide(lambda known: [known.path(path) for path in paths])
+    else:  # not through the facts, for which what is to be sent is there already
+        answers = look_there(remote.way.place, ask, questions, remote.way.reasons)
+        found = [answer for answer in map(answers.get, questions) if isinstance(answer, PathFact)]
+    return list(dict.fromkeys(fact.ancestor or path if fact.kind == "absent" else path for path, fact in zip(paths, found)))
 
 
 def _ask(prepared: Prepared, command: Command, seconds: float) -> Observation:

@@ -26,3 +26,10 @@ def test_an_input_travels_a_job_runs_and_its_output_comes_home(cluster_far: Far,
     done = cluster_far.run(f"-Pslurm.platform={inside}")
     assert done.stdout == "copied\n", done.stderr
     assert (cluster_far.result / "job").read_text().split()[1].isdigit()
+
+
+def test_doctor_has_a_node_look_before_anything_was_sent(cluster_far: Far) -> None:
+    done = cluster_far("doctor", "-Pslurm.platform=local")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    assert f"sees {cluster_far.far_home}\n" in done.stdout and "has python: Python 3." in done.stdout
+    assert not cluster_far.box.exists(f"{cluster_far.far_home}/.mlcube/cubes")
