@@ -196,7 +196,8 @@ def plot(arguments: Arguments, word: str | None) -> int:
         raise UsageError("which metric is plotted?", f"--metric with one of: {', '.join(found.metrics) or 'none, so far'}")
     against = _column(found, arguments.against, "--against")
     by = _column(found, arguments.by, "--by") if arguments.by else _colours(found, against)
-    points = [Point(x, row.metrics[found.metric], _group(row, by), _tooltip(found, row), row is found.best)
+    points = [Point(x, row.metrics[found.metric], _group(row, by), _tooltip(found, row),
+                    f"member {row.number}" if row is found.best else "")
               for row in found.rows if found.metric in row.metrics for x in (_place(row, against),) if x is not None]
     if not points:
         raise UsageError(f"no member has both '{found.metric}' and '{against}' so far",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 _WIDTH, _HEIGHT = 720.0, 440.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76.0, 24.0, 44.0, 60.0
+_MARGIN = 14.0  # within the frame, so that no point lies on it
 _TICKS = 6
 _LARGEST = 1e300  # what is beyond is as good as infinite
 _DECADES = 1.5  # values that span more of them, all positive, get a logarithmic scale
@@ -28,13 +29,14 @@ _STYLE = """
 
 @dataclass(frozen=True)
 class Point:
-    """A member. `x`: a number, or a text; `group`: what its colour stands for, empty: nothing; `name`: for a tooltip."""
+    """A member. `x`: a number, or a text; `group`: what its colour stands for, empty: nothing; `name`: for a tooltip;
+    `best`: what stands beside it, where it is the best."""
 
     x: float | str
     y: float
     group: str = ""
     name: str = ""
-    best: bool = False
+    best: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,11 @@ def _groups(points: Sequence[Point]) -> tuple[str, ...]:
 
 
 def _across(xs: Scale, value: float) -> float:
-    return _LEFT + xs.share(value) * (_WIDTH - _LEFT - _RIGHT)
+    return _LEFT + _MARGIN + xs.share(value) * (_WIDTH - _LEFT - _RIGHT - 2 * _MARGIN)
 
 
 def _down(ys: Scale, value: float) -> float:
-    return _HEIGHT - _BOTTOM - ys.share(value) * (_HEIGHT - _TOP - _BOTTOM)
+    return _HEIGHT - _BOTTOM - _MARGIN - ys.share(value) * (_HEIGHT - _TOP - _BOTTOM - 2 * _MARGIN)
 
 
 def _frame(labels: Labels, xs: Scale, ys: Scale) -> Iterator[str]:
@@ -167,6 +169,9 @@ def _points(points: Sequence[Point], words: Sequence[str], xs: Scale, ys: Scale,
                f"<title>{escaped(point.name)}</title></circle>")
         if point.best:
             yield f'<circle class="best" cx="{across:.1f}" cy="{down:.1f}" r="9"/>'
+            side, anchor = (-14, "end") if across > _WIDTH / 2 else (14, "start")  # where there is room
+            yield (f'<text class="small" x="{across + side:.1f}" y="{down + 4:.1f}" text-anchor="{anchor}">'
+                   f"{escaped(point.best)}</text>")
 
 
 def _colour(groups: Sequence[str], group: str) -> str:

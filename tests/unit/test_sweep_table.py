@@ -199,11 +199,12 @@ def test_scales_hold_all_values(values: list[float], logarithmic: bool, texts: l
 def test_a_plot_is_xml_whatever_names_hold() -> None:
     odd = 'a <b> & "c" \x00 \udcff'
     points = [Point(0.1, 1.0, odd, odd), Point(0.2, float("nan"), "", ""), Point(0.2, float("inf")),
-              Point(0.3, 2.0, "1", "", best=True)]
+              Point(0.3, 2.0, "1", "", best="member 3 & more")]
     text = plot(points, Labels(odd, odd, odd, odd))
     document = xml.dom.minidom.parseString(text.encode())
     assert len(document.getElementsByTagName("circle")) == 2 + 1 + 2, "points, the ring of the best, the legend"
     assert "prefers-color-scheme: dark" in text
+    assert ">member 3 &amp; more</text>" in text
 
 
 def test_words_have_places_of_their_own_and_many_groups_two_ends() -> None:
