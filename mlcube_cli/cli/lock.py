@@ -93,7 +93,7 @@ def _asking(arguments: Arguments, platform: str | None) -> Arguments:
 def _identified(arguments: Arguments, name: str) -> tuple[Prepared, Identity]:
     prepared = prepare(_asking(arguments, name))
     if RUNNERS[prepared.platform.runner].kind != CONTAINER:
-        raise UsageError(f"platform '{name}' has no image to lock: it runs on this machine itself",
+        raise UsageError(f"platform '{name}' has no image to lock: it runs no container",
                          "name platforms that run containers")
     return prepared, _present(prepared)
 

@@ -204,6 +204,24 @@ def test_what_the_platform_says_counts_more_than_the_callers_variables(cube: Cub
     assert (done.exit_code, done.stdout) == (0, "short\n"), done.stderr
 
 
+def test_flags_hold_for_plain_python_too_since_slurm_is_asked(cube: Cube) -> None:
+    done = cube.run("squeue --noheader --jobs=$SLURM_JOB_ID --format='%C %m'", "--memory=300m", "--cpu=0-1")
+    assert (done.exit_code, done.stdout) == (0, "2 300M\n"), done.stderr
+    assert "300M of memory on each node, as --memory asks" in done.stderr
+    refused = cube.run("echo never", "--network=none")
+    assert refused.exit_code == 3 and "may run in the job" in refused.stderr
+
+
+def test_modules_are_loaded_and_setup_is_run_where_the_node_is(cube: Cube, tmp_path: Path) -> None:
+    lines = 'module() { [ "$2" = tool/1 ] && TOOL="$2 on ${SLURMD_NODENAME%?}" && export TOOL; }'
+    home = write_tree(tmp_path / "modules", {"init/bash": lines, "init/sh": lines})
+    words = (f"-Pslurm.env.MODULESHOME={home}", "-Pslurm.setup=[export ALSO=$TOOL]")
+    done = cube.run("echo $TOOL, $ALSO", "-Pslurm.modules=[tool/1]", *words)
+    assert (done.exit_code, done.stdout) == (0, "tool/1 on node, tool/1 on node\n"), done.stderr
+    failed = cube.run("echo never", "-Pslurm.modules=[other]", *words)
+    assert failed.exit_code == 1 and "setup ended with exit code 1" in failed.stderr and failed.stdout == ""
+
+
 def test_runs_lie_where_the_platform_says_in_the_login_nodes_words(cube: Cube, tmp_path: Path) -> None:
     done = cube.run("echo here", "-Pslurm.work_dir=$PLACE/of $WHOSE", env={"PLACE": str(tmp_path), "WHOSE": "mine"})
     assert (done.exit_code, done.stdout) == (0, "here\n"), done.stderr

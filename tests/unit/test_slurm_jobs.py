@@ -50,6 +50,13 @@ def test_what_prepares_a_job_has_its_lines_and_is_no_batch_job() -> None:
     assert replace(node, batch=False) == login
 
 
+def test_what_a_job_of_plain_python_is_held_to_is_slurms_matter() -> None:
+    outer, inside = platform("slurm", SLURM), job_of("local", {"memory": "3g", "cpuset_cpus": "0,1", "setup": "echo own"})
+    assert (on_node(outer, inside).platform.option("memory"), on_login(outer, inside).platform.option("memory")) == ("3g", None)
+    contained = job_of("docker", {"memory": "3g", "image": "x"})
+    assert on_login(outer, contained).platform.option("memory") == "3g"
+
+
 def test_lines_that_the_platform_inside_was_read_with_are_not_run_twice() -> None:
     outer = platform("slurm", {"setup": ["echo a", "echo b"], "modules": "m"})
     inside = job_of("singularity", {"setup": ["echo a", "echo b", "echo own"], "modules": ["m", "cuda"]})

@@ -35,6 +35,7 @@ _NEEDS_A_CONTAINER = {
     "privileged": (None, "", False),
     "container_runtime": (None, ""),
 }
+_OF_THE_JOB = ("memory", "cpuset_cpus")  # in a batch job these are what the batch system is asked for, and holds the task to
 
 
 def configure(job: Job, facts: Facts, force: bool = False) -> Plan:
@@ -127,12 +128,15 @@ def _kind(job: Job) -> str:
 
 
 def _check(job: Job) -> None:
-    """Raises DefinitionError for an option that only a container can honour (RULINGS 23)."""
+    """Raises DefinitionError for an option that only a container can honour (RULINGS 23), or a batch system."""
     for option in job.platform.options:
+        if job.batch and option.name in _OF_THE_JOB:
+            continue
         if option.value not in _NEEDS_A_CONTAINER.get(option.name, (option.value,)):
             raise DefinitionError(
                 f"the local platform cannot honour '{option.name}: {option.value}' ({option.origin})",
-                f"take '{option.name}' away, or run in a container: --platform=docker")
+                f"take '{option.name}' away, or run in a container: "
+                + ("singularity or docker may run in the job" if job.batch else "--platform=docker"))
 
 
 def _notes(job: Job, facts: Facts) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # slurmd sets it for all that it starts (sbatch(1), OUTPUT ENVIRONMENT VARIABLES): not on the machine where jobs are submitted.
 _ON_NODE = 'if [ -n "${SLURMD_NODENAME-}" ]; then'
 _GPUS = "gpus"
+_ASKED = ("memory", "cpuset_cpus")  # of plain Python: what its job is asked for, and nothing to what prepares it
 
 
 def on_node(platform: Platform, job: Job, machine: Platform | None = None) -> Job:
@@ -33,7 +34,11 @@ def on_login(platform: Platform, job: Job, machine: Platform | None = None) -> J
 
     Its commands are those of `on_node`, so that what they make is what a node looks for.
     """
-    return replace(_behind(platform, job, machine), batch=False)
+    before = _behind(platform, job, machine)
+    if before.platform.runner != "local":
+        return replace(before, batch=False)
+    kept = tuple(option for option in before.platform.options if option.name not in _ASKED)
+    return replace(before, batch=False, platform=replace(before.platform, options=kept))
 
 
 def _behind(platform: Platform, job: Job, machine: Platform | None) -> Job:

@@ -119,7 +119,8 @@ def for_allocation(platform: Platform, plan: Plan, facts: Facts) -> Plan:
     words = tuple(f"{name}={shape[name]}" for name in _SHAPE if name in shape)
     if any(task.interactive for task in plan.tasks):
         words += ("--pty",)
-    note = f"in the nodes that you hold (job {facts.environment.get('SLURM_JOB_ID', '')}): nothing is queued"
+    note = (f"in the nodes that you hold (job {facts.environment.get('SLURM_JOB_ID', '')}): nothing is queued, and what they "
+            "were given for counts")
     plan = _ranked(platform, plan, words, True)
     steps = tuple(_with_room(step, plan, facts) for step in plan.steps) if facts.cache else plan.steps
     return replace(plan, steps=steps, notes=(note, *plan.notes))
