@@ -17,6 +17,7 @@ SETTLED = 2.0  # seconds: what changed just now may change again without a sign,
 LONG = 1 << 30  # bytes: reading so much is said on a terminal
 _PART = 1 << 20
 _DAY = 24 * 3600  # seconds
+_LITTLE, _FEW = 1 << 20, 50  # bytes and files that are read again as fast as what is known of them
 
 
 def file_digest(path: str, environment: Mapping[str, str]) -> str | None:
@@ -106,6 +107,7 @@ class Known:
         self._place = os.path.join(cache, "digests", key) if cache else None
         self._before: dict[bytes, bytes] | None = None
         self._now: dict[bytes, bytes] = {}
+        self._size = 0  # bytes of what is known now
 
     def find(self, path: bytes, state: os.stat_result) -> str | None:
         """The digest of the file at `path`, relative to the top; None where it is not known, or not the same file."""
@@ -114,16 +116,19 @@ class Known:
         if not digest or signs != _short_signs(state):
             return None
         self._now[path] = entry
+        self._size += state.st_size
         return f"sha256:{digest.decode()}"
 
     def learn(self, path: bytes, state: os.stat_result, digest: str) -> None:
         """Remember it, unless the file was changed so lately that a further change might not show."""
         if self._place and time.time() - max(state.st_mtime, state.st_ctime) > SETTLED:
             self._now[path] = b"%s %s" % (_short_signs(state), digest.partition(":")[2].encode())
+            self._size += state.st_size
 
     def keep(self) -> None:
-        """Write down what was found and learnt, where it is news; what was not asked for is forgotten."""
-        if self._place is None or self._now == self._load():
+        """Write down what was found and learnt, where it is news and reading it again would take longer; what was not asked
+        for is forgotten."""
+        if self._place is None or self._now == self._load() or (self._size < _LITTLE and len(self._now) < _FEW):
             return
         from mlcube_cli.atomic import write_bytes
 

@@ -151,14 +151,17 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: real() + SETTLED + 1)
 
 
+LONG = "1" * (2 << 20)  # what is not read again for nothing
+
+
 def test_a_file_is_read_once_as_long_as_it_is_the_same(tmp_path: Path, reads: list[str],
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"MLCUBE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
     root = tmp_path / "d"
     (root / "sub").mkdir(parents=True)
-    (root / "a").write_text("1")
+    (root / "a").write_text(LONG)
     (root / "sub/b").write_text("2")
-    (tmp_path / "alone").write_text("3")
+    (tmp_path / "alone").write_text(LONG)
     later(monkeypatch)
     first = measure(str(root), Want(environment=environment))
     assert sorted(reads) == ["a", "b"]
@@ -167,7 +170,7 @@ def test_a_file_is_read_once_as_long_as_it_is_the_same(tmp_path: Path, reads: li
     assert measure(str(root), Want(environment=environment)) != first
     assert reads[2:] == ["b"]
     for _ in range(2):
-        assert measure(str(tmp_path / "alone"), Want(environment=environment)).sha256 == sha256(b"3")
+        assert measure(str(tmp_path / "alone"), Want(environment=environment)).sha256 == sha256(LONG.encode())
     assert reads[3:] == ["alone"]
     assert measure(str(root), Want(environment=None)).sha256 and sorted(reads[4:]) == ["a", "b"]
 
@@ -182,12 +185,20 @@ def test_what_changed_a_moment_ago_is_read_again(tmp_path: Path, reads: list[str
 
 def test_a_damaged_memory_is_no_memory(tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"MLCUBE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
-    (tmp_path / "f").write_text("1")
+    (tmp_path / "f").write_text(LONG)
     later(monkeypatch)
     measure(str(tmp_path / "f"), Want(environment=environment))
     (kept,) = (tmp_path / "cache/digests").iterdir()
     kept.write_bytes(b"\0 \0x y z\0\xff")
-    assert measure(str(tmp_path / "f"), Want(environment=environment)).sha256 == sha256(b"1") and len(reads) == 2
+    assert measure(str(tmp_path / "f"), Want(environment=environment)).sha256 == sha256(LONG.encode()) and len(reads) == 2
+
+
+def test_of_little_files_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"MLCUBE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    (tmp_path / "f").write_text("1")
+    later(monkeypatch)
+    measure(str(tmp_path / "f"), Want(environment=environment))
+    assert not (tmp_path / "cache/digests").exists()
 
 
 def test_a_file_that_changes_while_it_is_read_has_no_digest(tmp_path: Path) -> None:
