@@ -164,11 +164,13 @@ def _as_it_stands(run: Found) -> Found:
     entry = read_entry(os.path.join(here(), f"{run.command_id}.json"))
     if entry is None:
         return run
-    look_at(here(), (entry,), ask)
+    (standing,) = look_at(here(), (entry,), ask)
     try:
-        return Found(run.directory, read_record(run.directory))
+        run = Found(run.directory, read_record(run.directory))
     except DefinitionError:
         return run
+    task = next((one for one in standing.entry.tasks if one.run_id == run.run_id and not one.over), None)
+    return run if task is None else replace(run, record={**run.record, "status": task.status})  # the record's is older
 
 
 def _with_kinds_of(run: Found, prepared: Prepared, number: int, plan: Plan) -> Plan:

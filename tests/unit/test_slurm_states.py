@@ -120,6 +120,12 @@ def test_a_dependency_that_is_never_satisfied_is_an_end() -> None:
     assert (state.status, state.exit_code) == ("cancelled", None) and "did not succeed" in state.message
 
 
+def test_a_member_that_slurm_has_forgotten_while_it_knows_its_array_is_lost_and_not_waited_for() -> None:
+    said = report(scontrol="1 Job 7_1 not found", sacct=NO_ACCOUNTING).replace(" 7 ", " 7_1 ")
+    state = judge(BEGUN, "7_1", said)
+    assert (state.status, state.exit_code) == ("lost", 4) and not state.silence
+
+
 # --- nothing was said ------------------------------------------------------------------------------------------------
 
 

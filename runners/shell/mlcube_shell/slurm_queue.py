@@ -120,6 +120,19 @@ mlc_needs_news() {
 
 mlc_tell() { printf '== %s\n' "$1"; sed 's/^/ /'; }
 
+# JOB: mlc_said, mlc_code. Of an array that has ended before any member began Slurm keeps one entry for all, with no member's
+# number, and says of each that it is not found [tried].
+mlc_show_job() {
+  case $1 in
+    *_*)
+      [ "${mlc_array-}" = "${1%%_*}" ] || mlc_array_said=$(mlc_slurm scontrol --oneliner show job "${1%%_*}" 2>/dev/null)
+      mlc_array=${1%%_*} mlc_said=$mlc_array_said mlc_code=0
+      case $mlc_said in "JobId=$mlc_array ArrayJobId=$mlc_array ArrayTaskId=4294967294 "*) return;; esac;;
+  esac
+  mlc_said=$(mlc_slurm scontrol --oneliner show job "$1" 2>&1)
+  mlc_code=$?
+}
+
 # DIRECTORY JOB: more of one that is not under way.
 mlc_tell_more() {
   [ -n "$2" ] || return 0
@@ -129,8 +142,7 @@ mlc_tell_more() {
   # a file system that remembers what was there looks again where something was written
   { printf %s "" >"$1/.look.$$" && rm -f -- "$1/.look.$$"; } 2>/dev/null
   mlc_has_ended "$1" && return
-  mlc_said=$(mlc_slurm scontrol --oneliner show job "$2" 2>&1)
-  mlc_code=$?
+  mlc_show_job "$2"
   printf '%s\n' "$mlc_said" | mlc_tell "scontrol $2 $mlc_code"
   case $mlc_code$mlc_said in
     0?*) ;;

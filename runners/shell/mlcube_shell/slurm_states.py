@@ -24,7 +24,7 @@ _OUT_OF_MEMORY = ("exceeded memory limit", "exceeded job memory limit", "oom-kil
 # What slurm.log says of an end that Slurm itself has forgotten.
 _LOGGED = (("DUE TO TIME LIMIT", "TIMEOUT"), ("DUE TO PREEMPTION", "PREEMPTED"), ("DUE TO NODE FAILURE", "NODE_FAIL"),
            ("CANCELLED AT", "CANCELLED"))
-_FORGOTTEN = "Invalid job id specified"
+_FORGOTTEN = ("Invalid job id specified", " not found")  # the latter: of a member of an array that Slurm still knows
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _read(said: str) -> _Report:
         text = "\n".join(lines)
         if name == "scontrol":
             more[words[0]] = _shown(text) if words[1] == "0" else None
-            if words[1] != "0" and _FORGOTTEN not in text:
+            if words[1] != "0" and not any(sign in text for sign in _FORGOTTEN):
                 troubles[words[0]] = text.strip().partition("\n")[0]
         elif name == "sacct" and words[1] == "0":
             more[words[0]] = more.get(words[0]) or _accounted(text)
