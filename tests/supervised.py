@@ -100,7 +100,7 @@ class Supervised:
         return said.splitlines()[-1]
 
     def remove(self) -> str | None:
-        return requests.answer_of(self.ask(requests.remove(self.directory, NONCE)).stdout.decode(), NONCE)
+        return requests.answer_of(self.ask(requests.remove((self.directory,), NONCE)).stdout.decode(), NONCE)
 
     def wait(self, within: float = 60) -> CommandState:
         until = time.monotonic() + within
