@@ -85,7 +85,8 @@ class Scheduler(Protocol):
     program, tasks)` the file that is handed over: the job's demands, then `program`; `tasks`: its tasks' directories.
     `array_file(platform, job, plan, directory, members, limit)`: the file of an array of jobs, where each member runs the
     program in the directory that is called by its number;
-    `largest_array(platform, facts)`: how many members one array may have. `check(platform, batch, jobs, facts)`: notes;
+    `largest_array(platform, facts)`: how many members one array may have. `last_signal(platform)`: what the task gets when its
+    time is nearly up, and how many seconds before; None where there is none. `check(platform, batch, jobs, facts)`: notes;
     raises where the batch system would not take it. `submit(batch, nonce)`: the script that hands it over; it answers
     `submitted ID...`, or `failed WHY` and then nothing is left; with `plain` it is one for a person to carry out.
     `queue_functions(jobs)`: what asks the batch system about these (a directory and a job's id each), for
@@ -114,6 +115,8 @@ class Scheduler(Protocol):
                    limit: int | None = None) -> str: ...
 
     def largest_array(self, platform: Platform, facts: Facts) -> int | None: ...
+
+    def last_signal(self, platform: Platform) -> tuple[str, int] | None: ...
 
     def check(self, platform: Platform, batch: Batch, jobs: Sequence[Job], facts: Facts) -> tuple[str, ...]: ...
 

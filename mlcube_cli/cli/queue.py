@@ -182,5 +182,5 @@ def _part(queue: Queue, job: Job, plan: Plan, layout: Layout) -> Part:
 
 def in_batch(queue: Queue, layout: Layout) -> Layout:
     """The layout of what a batch job supervises: it may start again, and is told when its time is nearly up."""
-    signal = str(queue.platform.option("signal_before_end") or "none")
-    return replace(layout, batch=True, last_signal=layout.last_signal if signal == "none" else signal)
+    last = queue.scheduler.last_signal(queue.platform)
+    return replace(layout, batch=True, last_signal=f"{last[0]}@{last[1]}" if last else layout.last_signal)

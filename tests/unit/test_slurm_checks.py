@@ -101,6 +101,15 @@ def test_the_option_that_asks_for_too_much_is_named(options: dict[str, Any], gui
     assert refusal(NOT_AVAILABLE, **options).message.startswith(guilty)
 
 
+@pytest.mark.parametrize(("said", "word", "requirements", "guilty"), [
+    ("allocation failure: Invalid node name specified\n", "--nodelist=n9", {}, True), (NOT_AVAILABLE, "--mem=900G", {}, True),
+    (NOT_AVAILABLE, "--nice=3", {"host_memory_gb": 900}, False),
+])
+def test_words_for_sbatch_are_named_where_they_are_what_is_refused(said: str, word: str, requirements: dict[str, int],
+                                                                  guilty: bool) -> None:
+    assert refusal(said, sbatch_args=[word], requirements=requirements).message.startswith("'sbatch_args'") is guilty
+
+
 def test_what_the_cube_asks_for_is_told_as_its_wish() -> None:
     error = refusal(NOT_AVAILABLE, requirements={"host_memory_gb": 900})
     assert isinstance(error, MachineError) and "platform.host_memory_gb" in error.hint

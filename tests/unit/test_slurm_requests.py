@@ -155,8 +155,15 @@ def test_the_platform_inside_gets_the_devices_that_slurm_gives(outer: Mapping[st
 
 
 @pytest.mark.parametrize(("options", "expected"), [
-    ({}, None), ({"time": 60}, ("TERM", 60)), ({"time": 600, "signal_before_end": "USR2@30"}, ("USR2", 30)),
+    ({}, None), ({"time": 3600}, ("TERM", 60)), ({"time": 60}, ("TERM", 15)), ({"time": 1}, ("TERM", 1)),
+    ({"time": 600, "signal_before_end": "USR2@30"}, ("USR2", 30)),
     ({"time": 0}, None),
-    ({"time": 600, "signal_before_end": "none"}, None), ({"sbatch_args": ["--time=9"]}, ("TERM", 60))])
+    ({"time": 600, "signal_before_end": "none"}, None), ({"sbatch_args": ["--time=9"]}, ("TERM", 60)),
+    ({"time": 3600, "sbatch_args": ["--time=1"]}, ("TERM", 15)), ({"time": 3600, "sbatch_args": ["--time=UNLIMITED"]}, None)])
 def test_the_signal_that_a_task_gets_before_its_time_is_up(options: Mapping[str, Any], expected: object) -> None:
     assert last_signal(platform(**options)) == expected
+
+
+def test_a_notice_that_comes_at_once_is_told() -> None:
+    (note,) = notes(platform(signal_before_end="USR1@120", sbatch_args=["--time=2"]), {})
+    assert "120 seconds before the end of a job that may take 120" in note

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlcube_cli.batch import Batch
-    from mlcube_cli.definition.model import Platform
+    from mlcube_cli.definition.model import Option, Platform
     from mlcube_cli.errors import MLCubeError
     from mlcube_cli.facts import Facts
     from mlcube_cli.job import Job
@@ -37,6 +37,7 @@ _ABOUT = (
     ("reservation", ("sbatch_args",)), ("license", ("sbatch_args",)), ("unrecognized option", ("sbatch_args",)),
     ("invalid --", ("sbatch_args",)), ("node configuration", ("gpus", "memory", "cpus_per_task", "nodes", "ntasks", "gres")),
 )
+_WORDS = {"gpus": "--g", "memory": "--mem", "cpus_per_task": "--cpus", "nodes": "--nodes"}
 _PROGRAM = re.compile(r"^(sbatch|srun|scontrol|sinfo|slurm_load_\w+): (error|fatal): ")
 _NOT_READY = re.compile(r"drain|down|fail|maint|unk|power|inval|not?_?resp|boot|[*~#!%$@^-]", re.IGNORECASE)
 
@@ -221,9 +222,16 @@ def _refused(platform: Platform, text: str, guilty: tuple[str, ...], partition: 
         hint = f"the nodes have: {', '.join(sorted({node.gres for node in nodes if node.gres != '(null)'})) or 'none'}"
     else:
         hint = "sinfo shows what the cluster has; --dry-run shows what is asked for"
-    if option is None:
-        return MachineError(message, hint)
-    return refuse(option, message, hint)
+    words = platform.find("sbatch_args")
+    if option is None and words is not None and _says(words, guilty):
+        option = words
+    return MachineError(message, hint) if option is None else refuse(option, message, hint)
+
+
+def _says(words: Option, guilty: tuple[str, ...]) -> bool:
+    """May the user's own words be what Slurm refuses? Those that ask for what is too much, if that is known."""
+    starts = tuple(_WORDS[name] for name in guilty)
+    return any(not starts or str(word).startswith(starts) for word in (words.value if isinstance(words.value, list) else ()))
 
 
 def _offer(nodes: Sequence[Node]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlcube_cli.definition.model import Data, Option, Platform
-from mlcube_cli.quantities import find_bytes, size_text, time_limit_text
+from mlcube_cli.quantities import find_bytes, find_time_limit, size_text, time_limit_text
 from mlcube_shell.gpus import parse_gpus
 
-DEFAULT_SIGNAL = "TERM@60"  # the task's notice before a time limit ends it
+# The task's notice before a time limit ends it, where the platform says none: seconds, and at most that part of the limit.
+_SIGNAL, _NOTICE, _PART = "TERM", 60, 4
 # sbatch's word that the supervisor of a job takes for "the time is nearly up"; which signal the task gets is `last_signal`.
 NOTICE_SIGNAL = "XCPU"
 # An option's words of its own, in sbatch's order of no meaning: ours.
@@ -91,13 +92,19 @@ def directives(platform: Platform, cube_requests: Mapping[str, Data], name: str,
 def last_signal(platform: Platform) -> tuple[str, int] | None:
     """The signal that the task gets before its time is up (`TERM`), and how many seconds before; None where there is none:
     no time limit is set, or none is wanted."""
-    times = [value for word, value in _own_words(platform) if word == "--time"]
-    limited = bool(times) or bool(platform.option("time"))
-    text = str(platform.option("signal_before_end") or DEFAULT_SIGNAL)
-    if not limited or text == "none":
+    limit = _limit(platform)
+    stated = str(platform.option("signal_before_end") or "")
+    if limit is None or stated == "none":
         return None
-    name, _, seconds = text.partition("@")
-    return name, int(seconds)
+    name, _, seconds = stated.partition("@")
+    return (name, int(seconds)) if stated else (_SIGNAL, max(1, min(_NOTICE, limit // _PART)))
+
+
+def _limit(platform: Platform) -> int | None:
+    """Seconds that a job may take; None: as many as the partition gives, or without end."""
+    own = next((value for word, value in _own_words(platform) if word == "--time"), None)
+    limit = platform.option("time") if own is None else find_time_limit(own)
+    return limit if isinstance(limit, int) and limit else None
 
 
 def gpus_inside(platform: Platform, cube_requests: Mapping[str, Data], inner: Platform) -> str | None:
@@ -139,9 +146,11 @@ def _unasked(platform: Platform, cube_requests: Mapping[str, Data]) -> tuple[str
     if cube_requests.get("need_internet_access") is True:
         found.append("the cube needs the internet, which nodes often do not reach: 'partition' or 'constraint' may name some "
                      "that do")
-    signal = platform.find("signal_before_end")
-    if signal is not None and signal.value != "none" and last_signal(platform) is None:
+    signal, last, limit = platform.find("signal_before_end"), last_signal(platform), _limit(platform)
+    if signal is not None and signal.value != "none" and last is None:
         found.append(f"'signal_before_end' ({signal.origin}) has no effect without 'time'")
+    elif last is not None and limit is not None and last[1] >= limit:
+        found.append(f"'signal_before_end' comes {last[1]} seconds before the end of a job that may take {limit}: at once")
     return tuple(found)
 
 
