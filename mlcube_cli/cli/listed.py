@@ -23,6 +23,7 @@ from mlcube_cli.run_index import (
     Started,
     Supervised,
     concluded,
+    forget,
     index_directory,
     leftovers_of,
     make_room,
@@ -114,10 +115,16 @@ class Listed:
         self._change(run_id, status=status, exit_code=exit_code, ended=time.time() if ended is None else ended)
 
     def leave_out(self, run_id: str) -> None:
-        """The task need not run."""
-        if self._entry is not None and len(self._entry.tasks) > 1:
-            self._entry = replace(self._entry, tasks=tuple(task for task in self._entry.tasks if task.run_id != run_id))
+        """The task need not run. A command line of which nothing runs is no run."""
+        if self._entry is None:
+            return
+        left = tuple(task for task in self._entry.tasks if task.run_id != run_id)
+        if left:
+            self._entry = replace(self._entry, tasks=left)
             self._write()
+        else:
+            forget(self._directory, self._entry.id)
+            self._entry = None
 
     def end(self, status: str, exit_code: int, message: str) -> None:
         """The command line has ended; or ("running") a run elsewhere goes on without us."""

@@ -55,6 +55,7 @@ def test_an_image_that_was_built_anew_counts_and_one_that_was_made_again_alike_d
         done = run_mlcube(*words, "-Prunner.build_strategy=always")
         assert ran(done) == ["make", "use"] and done.stderr.count(f"runs: image {image} is another one") == 2, done.stderr
         assert ran(run_mlcube(*words, "-Prunner.build_strategy=always")) == [], "built again, and the same"
+        assert run_mlcube("ps").stdout.count("\n") == 1 + 2 * 2, "what has run, twice two tasks, and nothing else"
         assert ran(run_mlcube(*words)) == []
     finally:
         run_mlcube(image, command=(engine, "image", "rm", "--force"))
