@@ -31,6 +31,7 @@ class Manner:
     logs: tuple[int, int] | None = None  # a payload's stdout and stderr go to these descriptors, too
     feed: Callable[[bytes], object] | None = None  # takes the captured stdout as it comes; the tail is stderr's
     outlets: tuple[Tee, ...] = ()  # what `feed` writes to, as fast as somebody reads there
+    spares: int = 0  # so many signals do not end it: it is soon done
 
     @property
     def foreground(self) -> bool:

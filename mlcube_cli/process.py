@@ -81,15 +81,15 @@ class Session:
         return self._timed(lambda: self._run(step, manner_of(step, limits, stdout, self._forward, logs)))
 
     def stream(self, command: Command, feed: Callable[[bytes], object], foreground: bool = False,
-               outlets: tuple[Tee, ...] = ()) -> Outcome:
+               outlets: tuple[Tee, ...] = (), spares: int = 0) -> Outcome:
         """Run a command whose stdout goes to `feed` as it comes; the outcome's tail is what it said on stderr.
 
         The first signal that nobody heeded ends it at once: "cancelled". What `feed` raises ends it, too, and is
         raised. `foreground`: it keeps the terminal, for questions; Ctrl-C is then its own affair. `outlets`: what `feed`
-        writes to; when nobody reads there any more, that is a SIGPIPE of ours.
+        writes to; when nobody reads there any more, that is a SIGPIPE of ours. `spares`: so many signals do not end it.
         """
         return self._timed(lambda: self._execute(
-            command, Manner(feed=feed, interactive=foreground, grace=0.0, outlets=outlets)))
+            command, Manner(feed=feed, interactive=foreground, grace=0.0, outlets=outlets, spares=spares)))
 
     def _timed(self, work: Callable[[], Outcome]) -> Outcome:
         began = time.monotonic()
@@ -178,7 +178,7 @@ class Session:
             if manner.payload:
                 self._begun(child.family)
             until = time.monotonic() + manner.timeout if manner.timeout is not None else float("inf")
-            ended = self._await(child, until, 0)
+            ended = self._await(child, until, manner.spares)
             if ended:
                 self._tidy(child)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +46,7 @@ def look_at(directory: str, entries: Sequence[Entry], ask: Ask) -> tuple[Standin
 
     `ask` runs a command that sends a script to a place. Never raises for what a place says.
     """
-    entries = [_with_jobs(entry, ask) if _is_supervised(entry) and not entry.over else entry for entry in entries]
+    entries = [_with_jobs(directory, entry, ask) if _is_supervised(entry) and not entry.over else entry for entry in entries]
     asked = [entry for entry in entries if _is_supervised(entry) and not entry.over]
     answers: dict[str, tuple[CommandState, ...] | str] = {}
     for reach in dict.fromkeys(entry.supervised.reach for entry in asked if entry.supervised):
@@ -236,20 +237,24 @@ def _ask_place(entries: Sequence[Entry], ask: Ask) -> dict[str, tuple[CommandSta
             if all(part.directory in found for part in parts[entry.id]) else trouble for entry in entries}
 
 
-def _with_jobs(entry: Entry, ask: Ask) -> Entry:
-    """With the ids of its jobs, where whoever handed them over went before he could write them down."""
+def _with_jobs(directory: str, entry: Entry, ask: Ask) -> Entry:
+    """With the ids of its jobs, where whoever handed them over went before he could write them down: as their batch's directory
+    has them, which all parts lie in."""
     supervised = entry.supervised
     if supervised is None or not supervised.scheduler or all(part.job for part in supervised.parts):
         return entry
     nonce = new_nonce()
-    noted = answer_of(ask(place_of(entry).command(jobs_noted(supervised.directory, nonce))).stdout, nonce)
-    if noted == "":
+    batch = os.path.dirname(supervised.parts[0].directory)
+    noted = answer_of(ask(place_of(entry).command(jobs_noted(batch, nonce))).stdout, nonce)
+    if noted == "absent":
         return concluded(entry, LOST, LOST_CODE, "its jobs were never handed over")
-    jobs = (noted or "").split()
-    if len(jobs) != len(supervised.parts):
+    word, *jobs = (noted or "-").split()
+    if word != "submitted" or len(jobs) != len(supervised.parts):
         return entry
     parts = tuple(replace(part, job=job) for part, job in zip(supervised.parts, jobs))
-    return replace(entry, supervised=replace(supervised, parts=parts))
+    entry = replace(entry, supervised=replace(supervised, parts=parts))
+    keep(directory, entry)
+    return entry
 
 
 def _open_parts(entry: Entry) -> tuple[QueuedPart, ...]:

@@ -20,10 +20,10 @@ from mlcube_cli.cli.following import LET_GO, Following, not_started
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.interrupts import decider
-from mlcube_cli.cli.launching import named_jobs, request_start, start_step, supervised_of, travel_data
+from mlcube_cli.cli.launching import hand_over, named_jobs, request_start, start_step, supervised_of, travel_data
 from mlcube_cli.cli.listed import Listed, entry_for, refuse_busy_outputs
-from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.preparing import Prepared
+from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import show
 from mlcube_cli.cli.sending import alone, look_before_sending, look_for_links
 from mlcube_cli.cli.transfer_line import run_transfer
@@ -218,6 +218,7 @@ class _Attended:
             raise not_started(self.trip.name, answer)
         leaving.entry = replace(leaving.entry, supervised=supervised_of(self.trip, answer))
         self.result.status, self.result.tasks, run = "running", leaving.leave(), leaving.entry.id
+        self.result.signal = session.signal  # it came too late to keep the jobs from being queued
         if not self.arguments.json:
             output.result(f"{run}\n")
         jobs = named_jobs(answer)
@@ -225,9 +226,26 @@ class _Attended:
                    + f"; mlcube logs -f {run}, mlcube wait {run}" + (f", mlcube fetch {run}" if homeward else ""))
 
     def _start(self, session: Session) -> str | None:
-        """Have it started, or handed over to the batch system; what is answered, None when a signal came first."""
-        outcome, answer = request_start(session, self.trip)
-        return answer if self._went_well(start_step(self.trip), outcome) else None
+        """Have it started, or handed over to the batch system; what is answered. None when a signal came first, or nobody knows
+        what became of that."""
+        if session.interrupted or not self.trip.batch:
+            outcome, answer = request_start(session, self.trip)
+            return answer if self._went_well(start_step(self.trip), outcome) else None
+        queued = hand_over(session, self.trip, self._patience)
+        if queued is None:
+            self._leave_unknown(session.signal)
+        return queued
+
+    def _leave_unknown(self, number: int | None) -> None:
+        """Jobs may be queued, or not: whoever looks next is told."""
+        self.result.status, self.result.signal = "running", number
+        self.result.exit_code = 128 + number if number else 6
+        self.result.message = f"nobody has heard whether {self.trip.name} took the jobs"
+        self.result.hint = f"mlcube ps tells, once it can be asked; mlcube cancel {self.trip.identifier} ends them"
+        output.show_error(TransferError(self.result.message, self.result.hint))
+        if self.result.listed:
+            self.result.listed.end("running", 0, "")
+            self.result.listed = None
 
     def _queue(self, session: Session) -> Following | None:
         """Hand the jobs over; who follows them then, None when a signal came first. Raises MachineError."""
@@ -245,12 +263,16 @@ class _Attended:
 
     # --- meanwhile ---------------------------------------------------------------------------------------------------
 
-    def _following(self, session: Session) -> Following:
+    @property
+    def _patience(self) -> float:
         option = self.trip.remote.platform.option("reconnect") if self.trip.remote else None
+        return _PATIENCE if option is None else find_seconds(str(option)) or 0.0
+
+    def _following(self, session: Session) -> Following:
         return Following(
             session, self.trip.way, self.trip.layout.directory, self.trip.runs,
             self._write, self._prepared, self._changed,
-            patience=_PATIENCE if option is None else find_seconds(str(option)) or 0.0, outlets=self.outlets,
+            patience=self._patience, outlets=self.outlets,
             ends=decider(self.arguments, session, False, f"run {self.trip.identifier}"))
 
     def _write(self, run_id: str, stream: str, data: bytes) -> None:
@@ -313,8 +335,9 @@ class _Attended:
         self._judge(end)
         if end.status != "succeeded":
             failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
-            why = end.message if self.trip.queue and following.signal is None else ""
-            self.result.message = ended_sentence(str(failed["task"]), end.status, code, why) if failed else end.message
+            why = _said_by(following, end) if self.trip.queue and following.signal is None else ""
+            self.result.message = (ended_sentence(str(failed["task"]), end.status, code, why) if failed else
+                                   end.message if following.signal is None else "cancelled before it began")
             self.result.hint = end.hint if why else ""
             if following.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
                 output.say("\nhint: ".join(text for text in (self.result.message, self.result.hint) if text))
@@ -382,3 +405,10 @@ class _Attended:
         self.result.hint = (f"mlcube cancel {self.trip.identifier} ends it, once there is a connection" if following.signal else
                             f"{again} shows it, mlcube fetch {self.trip.identifier} brings its outputs home")
         output.show_error(TransferError(self.result.message, self.result.hint))
+
+
+def _said_by(following: Following, end: CommandState) -> str:
+    """Why a batch job ended as nobody here has asked for: what is said of the job, else that it was somebody else."""
+    job = following.queued.part.job if following.queued else ""
+    named = end.status != "cancelled" or not job or job in end.message
+    return end.message if named else f"job {job} was cancelled from outside"

@@ -3,13 +3,24 @@ and the record say of that."""
 
 from __future__ import annotations
 
+import contextlib
+import time
+
+from mlcube_cli.cli import output
+from mlcube_cli.cli.connecting import connect
+from mlcube_cli.cli.executing import why_failed
 from mlcube_cli.cli.trips import Trip
-from mlcube_cli.command import Step, as_data
+from mlcube_cli.command import Command, Step, as_data
+from mlcube_cli.errors import Interrupted, MachineError, TransferError
 from mlcube_cli.outcome import Outcome
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session
 from mlcube_cli.run_index import QueuedPart, Supervised
-from mlcube_cli.supervision.requests import answer_of, start
+from mlcube_cli.supervision.requests import answer_of, jobs_noted, start
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to ask again
+_WAIT = 10  # seconds for which jobs that are being handed over are waited for, each time
+_NO_CONNECTION = 255  # what ssh exits with
 
 
 def start_step(trip: Trip, nonce: str = "0" * 12) -> Step:
@@ -22,10 +33,63 @@ def start_step(trip: Trip, nonce: str = "0" * 12) -> Step:
 
 
 def request_start(session: Session, trip: Trip) -> tuple[Outcome, str]:
-    """Do that, once; how that went, and what was answered: `started`, `submitted` with the jobs' ids, or why not."""
-    nonce, said = new_nonce(), list[bytes]()
-    outcome = session.stream(start_step(trip, nonce).command, said.append)
-    return outcome, answer_of(b"".join(said).decode("utf-8", "replace"), nonce) or "it gave no answer"
+    """Do that, once; how that went, and what was answered: `started`, or why not."""
+    nonce = new_nonce()
+    outcome, answer = _asked(session, start_step(trip, nonce).command, nonce)
+    return outcome, answer or "it gave no answer"
+
+
+def hand_over(session: Session, trip: Trip, patience: float) -> str | None:
+    """Have the jobs queued, once, whatever becomes of the connection: `submitted` with their ids, or why not; None where that
+    cannot be told: a second signal came, or the connection stays lost for more than so many seconds.
+
+    A first signal ends nothing here: the jobs are queued in a moment, and whoever follows them answers to it. Raises
+    TransferError, MachineError where the script fails otherwise.
+    """
+    lost, pause = 0.0, _FIRST_PAUSE
+    outcome, answer = _submitted(session, trip)
+    while not answer:
+        if outcome.status == "cancelled":
+            return None
+        if trip.remote is None or outcome.exit_code not in (0, _NO_CONNECTION):
+            raise why_failed(start_step(trip), outcome, TransferError if trip.remote else MachineError)
+        if not lost:
+            lost = time.monotonic()
+            output.say(f"the connection to {trip.way.place.name} is lost; whether the jobs are queued is asked again")
+        elif time.monotonic() - lost > patience:
+            return None
+        session.pause(pause)
+        pause = min(_LONGEST_PAUSE, pause * 2)
+        with contextlib.suppress(MachineError, Interrupted):
+            connect(trip.way, session)
+        outcome, answer = _noted(session, trip)
+        if answer == "absent":
+            outcome, answer = _submitted(session, trip)
+    return answer
+
+
+def _submitted(session: Session, trip: Trip) -> tuple[Outcome, str]:
+    """Submit them; an answer counts when it is whole, and tells what became of them."""
+    nonce = new_nonce()
+    outcome, answer = _asked(session, start_step(trip, nonce).command, nonce)
+    return outcome, answer if answer != "exists" and outcome.status == "succeeded" else ""
+
+
+def _noted(session: Session, trip: Trip) -> tuple[Outcome, str]:
+    """What became of an earlier request to submit them; no answer as long as that is not known."""
+    assert trip.batch is not None
+    nonce = new_nonce()
+    command = trip.way.place.command(jobs_noted(trip.batch.directory, nonce, _WAIT))
+    outcome, answer = _asked(session, command, nonce)
+    word, *jobs = answer.split() or [""]
+    whole = word == "absent" or (word == "submitted" and len(jobs) == len(trip.batch.parts))
+    return outcome, answer if whole and outcome.status == "succeeded" else ""
+
+
+def _asked(session: Session, command: Command, nonce: str) -> tuple[Outcome, str]:
+    said = list[bytes]()
+    outcome = session.stream(command, said.append, spares=1)
+    return outcome, answer_of(b"".join(said).decode("utf-8", "replace"), nonce) or ""
 
 
 def named_jobs(answer: str) -> str:

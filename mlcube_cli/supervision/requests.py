@@ -121,9 +121,28 @@ def forget_secrets(directories: Iterable[str]) -> str:
     return "".join(f"rm -f -- {quote(directory + '/secrets')} 2>/dev/null\n" for directory in directories)
 
 
-def jobs_noted(directory: str, nonce: str) -> str:
-    """Say which jobs were handed over for the command, as Scheduler.submit has noted it; nothing where none were."""
-    return f"{_begin(nonce)}\ncat -- {quote(directory + '/jobs')} 2>/dev/null\n"
+_NOTED = r"""
+mlc_left=WAIT
+while [ -d "$mlc_directory" ] && [ ! -f "$mlc_directory/jobs" ] && [ "$mlc_left" -gt 0 ]; do
+  mlc_left=$((mlc_left - 1))
+  sleep 1
+done
+if [ -f "$mlc_directory/jobs" ]; then
+  printf submitted
+  while read -r mlc_job; do printf ' %s' "$mlc_job"; done <"$mlc_directory/jobs"
+elif [ -d "$mlc_directory" ] && [ -z "$(find "$mlc_directory" -prune -mmin +10)" ]; then printf 'under way'
+else printf absent
+fi
+"""
+
+
+def jobs_noted(directory: str, nonce: str, wait: int = 0) -> str:
+    """Say which jobs were handed over for the command, as Scheduler.submit has noted it.
+
+    Answers `submitted ID ID ...` as that does, `absent` where nothing was handed over, and `under way`, where that seems to be
+    done just now; it waits at most so many seconds for its end.
+    """
+    return f"{_begin(nonce)}\nmlc_directory={quote(directory)}{_NOTED.replace('WAIT', str(wait))}"
 
 
 def answer_of(text: str, nonce: str) -> str | None:
