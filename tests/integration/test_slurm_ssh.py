@@ -31,6 +31,17 @@ def test_an_input_travels_a_job_runs_and_its_output_comes_home(cluster_far: Far,
     assert (cluster_far.result / "job").read_text().split()[1].isdigit()
 
 
+def test_runs_lie_where_the_platform_says_and_leave_nothing_there(cluster_far: Far) -> None:
+    cluster_far.script(COPY + 'echo "$MLCUBE_JOB_DIRECTORY" >"$result/where"\n')
+    done = cluster_far.run("-Pslurm.work_dir=$HOME/of jobs")
+    assert done.exit_code == 0, done.stderr
+    place = f"{cluster_far.far_home}/of jobs"
+    assert (cluster_far.result / "where").read_text().startswith(f"{place}/")
+    assert cluster_far.box.root('ls -A "$1"', place) == b"", "it is gone with the run"
+    refused = cluster_far("run", "--task", "work", "-Pslurm.work_dir=$NOWHERE/x")
+    assert refused.exit_code == 3 and "variable NOWHERE is not set" in refused.stderr
+
+
 def test_doctor_has_a_node_look_before_anything_was_sent(cluster_far: Far) -> None:
     done = cluster_far("doctor", "-Pslurm.platform=local")
     assert done.exit_code == 0, done.stdout + done.stderr
