@@ -28,7 +28,7 @@ class QueuedRun:
     scheduler: Scheduler
     tasks: dict[str, TaskState] = field(default_factory=dict)
     report: bytes = b""
-    begun: bool = False  # something was heard of it
+    begun: bool = False  # it was heard to be at work
     again: bool = False  # what seemed to be its end is none, or not yet: it is to be looked at once more
     _state: CommandState | None = None  # the verdict before
     _silent: int = 0  # reports in a row that say nothing
@@ -43,7 +43,7 @@ class QueuedRun:
         """A frame of the stream (frames.Frame), by the kind and the run that its name tells."""
         if kind == "s":
             state = parse_task(run_id, data)
-            self.tasks[run_id], self.begun = state, True
+            self.tasks[run_id], self.begun = state, self.begun or state.status != "queued"
             return Taken() if is_from_outside(state.status, state.exit_code) else Taken((state,))
         if kind in ("q", "Q"):
             self.report = data

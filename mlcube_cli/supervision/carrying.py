@@ -204,8 +204,10 @@ mlc_go() {
   # nobody looks for the owner before there is a state
   mlc_find_uid
   mlc_put "$mlc_directory/owner" "$(printf '%s\n' "uid=$mlc_uid" "host=$mlc_host" "boot=$mlc_boot" "pid=$$" \
-    "start=$mlc_my_start" "space=$mlc_space")"
-  printf '%s\n' "running - $mlc_since -" >"$mlc_directory/state"
+    "start=$mlc_my_start" "space=$mlc_space" ${mlc_batch:+"node=${SLURM_JOB_NODELIST:-${SLURMD_NODENAME-}}" \
+    "partition=${SLURM_JOB_PARTITION-}"})"
+  # what nobody could be told of is not begun
+  { printf '%s\n' "running - $mlc_since -" >"$mlc_directory/state"; } 2>/dev/null || exit 4
   mlc_everything
   mlc_over
 }

@@ -35,14 +35,17 @@ mlc_identify() {
 
 # Who supervises the run in directory $1: mlc_owner is alive, dead, foreign (another machine's) or none.
 mlc_find_owner() {
-  mlc_owner=none mlc_o_pid='' mlc_o_start='' mlc_o_host='' mlc_o_boot='' mlc_o_space='' mlc_o_uid=''
+  mlc_owner=none mlc_owner_words='- - - -' mlc_o_pid='' mlc_o_start='' mlc_o_host='' mlc_o_boot='' mlc_o_space='' mlc_o_uid=''
+  mlc_o_node='' mlc_o_partition=''
   [ -r "$1/owner" ] || return 0
   while IFS='=' read -r mlc_key mlc_value; do
     case $mlc_key in
       pid) mlc_o_pid=$mlc_value;; start) mlc_o_start=$mlc_value;; host) mlc_o_host=$mlc_value;;
       boot) mlc_o_boot=$mlc_value;; space) mlc_o_space=$mlc_value;; uid) mlc_o_uid=$mlc_value;;
+      node) mlc_o_node=$mlc_value;; partition) mlc_o_partition=$mlc_value;;
     esac
   done <"$1/owner"
+  mlc_owner_words="${mlc_o_host:--} ${mlc_o_boot:--} ${mlc_o_node:--} ${mlc_o_partition:--}"
   case $mlc_o_pid in ''|*[!0-9]*) return 0;; esac
   mlc_owner=dead
   if [ "$mlc_o_host" != "$mlc_host" ]; then mlc_owner=foreign
@@ -146,7 +149,7 @@ mlc_follow_once() {
   mlc_why_so "$mlc_directory"
   mlc_ascii=1
   [ -z "$mlc_why_text" ] || mlc_ascii=''
-  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text" $mlc_ascii
+  mlc_text_frame S "$mlc_end $mlc_owner $mlc_owner_words$mlc_why_text" $mlc_ascii
   return 1
 }
 
@@ -197,7 +200,7 @@ mlc_also() {
   if [ -n "$mlc_heard" ]; then mlc_text_frame q "$mlc_heard"; mlc_heard=''; fi
   mlc_seconds
   if [ -n "$mlc_asker" ]; then
-    [ -e "$mlc_asked_file" ] || [ $((mlc_second - mlc_next)) -gt 120 ] || return 0
+    [ -e "$mlc_asked_file" ] || ! kill -0 "$mlc_asker" 2>/dev/null || [ $((mlc_second - mlc_next)) -gt 120 ] || return 0
     mlc_heard=$(cat -- "$mlc_asked_file" 2>/dev/null)
     rm -f -- "$mlc_asked_file"
     case $mlc_heard in
@@ -210,7 +213,7 @@ mlc_also() {
   mlc_next=${mlc_next:-$((mlc_second + 1))}
   [ "$mlc_second" -ge "$mlc_next" ] || return 0
   mlc_asked_file=$mlc_directory/.asked.$$
-  (mlc_ask_queue "$mlc_pause" </dev/null && mv -f -- "$mlc_asked_file.new" "$mlc_asked_file") \
+  (mlc_ask_queue "$mlc_pause" </dev/null; mv -f -- "$mlc_asked_file.new" "$mlc_asked_file") \
     2>/dev/null >"$mlc_asked_file.new" &
   mlc_asker=$! mlc_next=$mlc_second
   mlc_pause=$((mlc_pause * 2))
@@ -252,7 +255,7 @@ mlc_state_of() {
   mlc_end="${mlc_status:--} $mlc_code $mlc_started $mlc_ended"
   mlc_ascii=1
   [ -z "$mlc_why_text" ] || mlc_ascii=''
-  mlc_text_frame S "$mlc_end $mlc_owner ${mlc_o_host:--} ${mlc_o_boot:--}$mlc_why_text" $mlc_ascii
+  mlc_text_frame S "$mlc_end $mlc_owner $mlc_owner_words$mlc_why_text" $mlc_ascii
 }
 
 mlc_state_of_task() {  # RUN_ID DIRECTORY

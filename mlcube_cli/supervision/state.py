@@ -43,7 +43,8 @@ class CommandState:
     message: str = ""
     hint: str = ""
     tasks: tuple[TaskState, ...] = ()
-    node: str = ""  # the machine that a batch system has given it
+    node: str = ""  # the machines that a batch system has given it, as that names them
+    partition: str = ""  # and the part of that system which they belong to
     waiting: str = ""  # why a batch system does not run it just now, in its own words
     silence: str = ""  # why a batch system says nothing of it
 
@@ -69,11 +70,12 @@ def parse_end(directory: str, data: bytes) -> CommandState:
     said = data.decode("utf-8", "surrogateescape")
     first, _, rest = said.partition("\n")
     status, code, started, ended = parse_state(first)
-    owner, host, boot = [*first.split()[4:], "none", "-", "-"][:3]
+    owner, *words = first.split()[4:9] or ["none"]
+    host, boot, node, partition = ["" if word == "-" else word for word in (*words, "-", "-", "-", "-")][:4]
     before, has_hint, hint = ("\n" + rest).rpartition("\nhint: ")
-    state = CommandState(directory, status, code, started, ended, owner in ("alive", "foreign"), "" if host == "-" else host,
-                         "" if boot == "-" else boot, (before if has_hint else "\n" + rest)[1:].rstrip("\n"),
-                         hint.rstrip("\n") if has_hint else "")
+    state = CommandState(directory, status, code, started, ended, owner in ("alive", "foreign"), host, boot,
+                         (before if has_hint else "\n" + rest)[1:].rstrip("\n"),
+                         hint.rstrip("\n") if has_hint else "", node=node, partition=partition)
     return _explained(state)
 
 

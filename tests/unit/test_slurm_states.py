@@ -235,3 +235,18 @@ def test_the_supervisor_of_a_running_job_is_asked_and_what_waits_leaves_the_queu
     ask = "mlc_scancel --batch --signal=TERM --state=RUNNING 12 13"
     assert soft == ["mlc_scancel --state=PENDING 12 13", ask, "mlc_scancel --state=SUSPENDED 12 13"]
     assert hard == ["mlc_scancel --state=PENDING 12 13", ask, ask, "mlc_scancel 12 13"]
+
+
+@pytest.mark.parametrize("status", ["", "lost"])
+def test_a_job_that_could_not_write_down_that_it_runs_says_so_by_its_exit_code(status: str) -> None:
+    said = report("7|FAILED|NonZeroExitCode|node1|1", scontrol=shown("FAILED", "NonZeroExitCode", "4:0"))
+    state = judge(replace(UNBEGUN, status=status), "7", said)
+    assert (state.status, state.exit_code) == ("environment", 4)
+    assert "cannot write into /d/1" in state.message and "disk full" in state.hint
+    assert judge(BEGUN, "7", said).status == "failed", "it had begun: that was its task"
+
+
+def test_where_it_runs_is_known_from_itself_when_slurm_has_not_said_it() -> None:
+    ended = replace(BEGUN, status="succeeded", exit_code=0, node="node2")
+    assert judge(ended, "7", report()).node == "node2"
+    assert judge(replace(BEGUN, node="node2"), "7", report("7|RUNNING|None||1")).node == "node2"

@@ -46,33 +46,50 @@ mlc_find_store() {
   fi
 }
 
-mlc_read_store() {  # what is kept, when that is an answer of at most $1 seconds ago: mlc_asked, mlc_report
+mlc_read_kept() {  # FILE AGE: what it holds, when that was said at most so many seconds ago: mlc_asked, mlc_report
   mlc_asked=''
-  [ -n "$mlc_store" ] && [ -f "$mlc_store" ] && [ -O "$mlc_store" ] && read -r mlc_asked mlc_line <"$mlc_store"
+  [ -n "$mlc_store" ] && [ -f "$1" ] && [ -O "$1" ] && read -r mlc_asked mlc_line <"$1"
   case $mlc_asked in ''|*[!0-9]*) return 1;; esac
   mlc_clock_now=$(date +%s)
-  [ $((mlc_clock_now - mlc_asked)) -lt "$1" ] && [ "$mlc_asked" -le "$mlc_clock_now" ] || return 1
-  mlc_report=$(sed 1d <"$mlc_store")
+  [ $((mlc_clock_now - mlc_asked)) -lt "$2" ] && [ "$mlc_asked" -le "$mlc_clock_now" ] || return 1
+  mlc_report=$(sed 1d <"$1")
+}
+
+mlc_keep() {  # FILE
+  (umask 077; printf '%s\n' "$mlc_asked" "$mlc_report" >"$1.$$" && mv -f -- "$1.$$" "$1") 2>/dev/null
+}
+
+# A controller that is known to be away is not asked: squeue would try for 9 to 18 seconds [tried].
+mlc_ask_controller() {
+  mlc_asked=$(date +%s) mlc_report_code=1
+  mlc_report=$(mlc_slurm scontrol ping 2>/dev/null)
+  case $mlc_report in
+    *' is UP'*) ;;
+    *' is DOWN'*) return;;
+  esac
+  mlc_report=$(mlc_slurm squeue --user="$(id -u)" --states=all --array --noheader --format='%i|%T|%r|%N|%S' 2>&1)
+  mlc_report_code=$?
 }
 
 # MAXAGE: all jobs of this user, asked at most so many seconds ago: mlc_report, mlc_report_code, mlc_asked; mlc_is_fresh
-# when that was now. Whoever asks keeps the others waiting for his answer.
+# when that was now. Whoever asks keeps the others waiting for his answer; that there was none is kept, where that took long.
 mlc_get_queue() {
   mlc_report_code=0 mlc_is_fresh=''
-  [ "$1" -gt 0 ] && mlc_read_store "$1" && return
+  [ "$1" -gt 0 ] && mlc_read_kept "$mlc_store" "$1" && return
+  if mlc_read_kept "$mlc_store.silent" 30; then mlc_report_code=1 mlc_is_fresh=1; return; fi
   mlc_tries=0 mlc_claimed=''
   while [ -n "$mlc_store" ]; do
     if mkdir -- "$mlc_store.asking" 2>/dev/null; then mlc_claimed=1; break; fi
     mlc_tries=$((mlc_tries + 1))
     [ "$mlc_tries" -lt 100 ] || break
     mlc_sleep 0.1
-    [ "$1" -gt 0 ] && mlc_read_store "$1" && return
+    [ "$1" -gt 0 ] && mlc_read_kept "$mlc_store" "$1" && return
   done
-  mlc_asked=$(date +%s) mlc_is_fresh=1
-  mlc_report=$(mlc_slurm squeue --user="$(id -u)" --states=all --array --noheader --format='%i|%T|%r|%N|%S' 2>&1)
-  mlc_report_code=$?
-  if [ -n "$mlc_store" ] && [ "$mlc_report_code" -eq 0 ]; then
-    (umask 077; printf '%s\n' "$mlc_asked" "$mlc_report" >"$mlc_store.$$" && mv -f -- "$mlc_store.$$" "$mlc_store") 2>/dev/null
+  mlc_ask_controller
+  mlc_is_fresh=1
+  if [ -z "$mlc_store" ]; then :
+  elif [ "$mlc_report_code" -eq 0 ]; then mlc_keep "$mlc_store"
+  elif [ $(($(date +%s) - mlc_asked)) -ge 3 ]; then mlc_asked=$(date +%s); mlc_keep "$mlc_store.silent"
   fi
   # one that was never given back is nobody's after ten seconds
   [ -z "$mlc_claimed" ] && [ "$mlc_tries" -lt 100 ] || rmdir -- "$mlc_store.asking" 2>/dev/null

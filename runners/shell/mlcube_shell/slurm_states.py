@@ -19,6 +19,7 @@ _UNDER_WAY = frozenset(("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSP
 _AT_WORK = frozenset(("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"))
 _NEVER = "DependencyNeverSatisfied"
 _SETTLED = 60.0  # seconds after its own end in which a job may be called running still; Slurm's word is waited for as long
+_UNWRITTEN = 4  # what a job ends with that could not write down that it runs (supervision/carrying.py)
 _LIMIT, _LOST, _ENDED, _KILLED = 124, 4, 143, 137
 _OUT_OF_MEMORY = ("exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill", "oom kill", "out of memory")
 # What slurm.log says of an end that Slurm itself has forgotten.
@@ -98,7 +99,8 @@ def _again(state: CommandState, waiting: str, job: _Job) -> CommandState:
         state = dataclasses.replace(state, exit_code=None, ended=None, message="", hint="", tasks=tasks)
     elif job.state in _AT_WORK:
         status = state.status or "queued"  # the first words of its own are still to come
-    return dataclasses.replace(state, status=status, alive=True, waiting=waiting, node=job.node)
+    return dataclasses.replace(state, status=status, alive=True, waiting=waiting,
+                               node=job.node or (state.node if job.state in _AT_WORK else ""))
 
 
 def _going_on(state: CommandState, silence: str) -> CommandState:
@@ -112,7 +114,7 @@ def _unmarked(state: CommandState) -> CommandState:
 
 
 def _with_node(state: CommandState, job: _Job | None) -> CommandState:
-    return dataclasses.replace(state, node=job.node if job else state.node)
+    return dataclasses.replace(state, node=(job.node if job else "") or state.node)
 
 
 # --- ended ---------------------------------------------------------------------------------------------------------
@@ -152,6 +154,9 @@ def _failed(state: CommandState, job: str, known: _Job, where: str, hint: str) -
     """Ended by its processes' end, without a result: killed, or never really begun."""
     code, signal = known.code or (0, 0)
     said = _words(known, known.state)
+    if (code, signal) == (_UNWRITTEN, 0) and all(task.status == "queued" for task in state.tasks):
+        return _with_end(state, "environment", 4, f"job {job} could not begin{where}: it cannot write into {state.directory}",
+                         hint or "is the disk full? run it again once there is room")
     if not state.status and signal not in (9, 15) and known.state != "COMPLETED":
         return _with_end(state, "environment", 4, f"job {job} could not be started{where}: {said}", hint)
     if known.state == "COMPLETED":
