@@ -190,8 +190,8 @@ def keep(document: Sweep) -> None:
 
 def conclude(arguments: Arguments, document: Sweep, result: Result) -> int:
     """Say how the members stand, and return the exit code; or die by the signal that ended it."""
-    own = document.attempts[-1]
-    standings = standings_now(document, "" if own.scheduler else own.id)
+    own = document.attempts[-1] if document.attempts else None
+    standings = standings_now(document, "" if own is None or own.scheduler else own.id)
     if result.status == "succeeded":
         result.status, result.exit_code = code_of(standings)
     if arguments.json:

@@ -28,35 +28,43 @@ from mlcube_cli.process import Session, ask
 from mlcube_cli.run_index import Entry, forget, read_entry
 from mlcube_cli.run_states import ending
 from mlcube_cli.run_states import keep as keep_index
-from mlcube_cli.sweep.document import Attempt
+from mlcube_cli.sweep.document import Attempt, Sweep
 from mlcube_cli.sweep.standing import QUEUED, Standing, standings_of
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between two looks at the members' files
 _FIRST_QUESTION, _LONGEST_QUESTION = 4.0, 30.0  # seconds between two questions to the batch system
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Queued:
-    """A sweep on its way to a batch system."""
+    """A sweep on its way to a batch system. `document`: what is remembered of it, without this attempt before it is begun."""
 
     arguments: Arguments
     decided: Decided
     attempt: Attempt
     trip: Trip
+    document: Sweep
 
     @property
     def name(self) -> str:
         return self.trip.name
 
+    def keep(self, document: Sweep) -> None:
+        """Raises MachineError."""
+        from mlcube_cli.cli.sweep import keep
+
+        keep(document)
+        self.document = document
+
 
 def queue_sweep(arguments: Arguments, decided: Decided, limit: int | None, remember: Callable[[Attempt], Decided]) -> int:
     """Hand the members over as one array (of more than one array may have: as several), and wait for their end, unless the
     command line says --detach. The exit code. Raises MLCubeError where it would not be taken."""
-    from mlcube_cli.cli.sweep import conclude, keep
+    from mlcube_cli.cli.sweep import conclude
 
     queued = _planned(arguments, decided, limit, remember)
     if arguments.dry_run:
-        plan = queued.trip.as_plan()
+        plan = replace(queued.trip, before=(*queued.trip.before, *decided.files)).as_plan()
         return show(replace(plan, notes=(*plan.notes, *decided.notes)), arguments.json)
     for note in queued.trip.plan.notes:
         output.warn(note)
@@ -66,8 +74,7 @@ def queue_sweep(arguments: Arguments, decided: Decided, limit: int | None, remem
                      announce=lambda step: output.say(step.title)) as session:
             for step in queued.trip.before:
                 if not prepare_step(step, session, result):
-                    return conclude(arguments, queued.decided.sweep, result)
-            keep(queued.decided.sweep)
+                    return conclude(arguments, queued.document, result)
             if _hand_over(queued, session, result):
                 if arguments.detach:
                     return _leave(queued)
@@ -75,7 +82,7 @@ def queue_sweep(arguments: Arguments, decided: Decided, limit: int | None, remem
     except MLCubeError as error:
         output.show_error(error)
         result.status, result.exit_code, result.message, result.hint = error.status, error.exit_code, error.message, error.hint
-    return conclude(arguments, queued.decided.sweep, result)
+    return conclude(arguments, queued.document, result)
 
 
 def _planned(arguments: Arguments, decided: Decided, limit: int | None, remember: Callable[[Attempt], Decided]) -> _Queued:
@@ -86,23 +93,32 @@ def _planned(arguments: Arguments, decided: Decided, limit: int | None, remember
     limit = limit or (own if isinstance(own, int) else None)
     numbers = tuple(member.number for member in decided.members)
     trip = plan_queue(decided.prepared, decided.plans, Members(numbers, decided.preparation, limit))
-    trip = replace(trip, before=(*trip.before, *decided.files))
     assert trip.batch is not None
     attempt = Attempt(decided.identifier, trip.batch.directory, time.time(), numbers, limit, None, queue.platform.runner)
-    return _Queued(arguments, remember(attempt), attempt, trip)
+    return _Queued(arguments, remember(attempt), attempt, trip, decided.sweep)
 
 
 def _hand_over(queued: _Queued, session: Session, result: Result) -> bool:
-    """Enter it into the index, and submit it: one call, whatever the number of members. False when a signal came first.
-    Raises MachineError."""
-    entry = entry_of(queued.decided, queued.attempt, supervised_of(queued.trip))
+    """Enter it into the index, write the members' files, and submit it: one call, whatever the number of members. False when a
+    signal came first. Raises MachineError; then there was no such attempt."""
+    before, entry = queued.document, entry_of(queued.decided, queued.attempt, supervised_of(queued.trip))
     refuse_others(entry)
+    begun = False
+    try:
+        if not all(prepare_step(step, session, result) for step in queued.decided.files):
+            return False
+        queued.keep(queued.decided.sweep)
+        begun = True
+    finally:
+        if not begun:
+            forget(here(), entry.id)
     outcome, answer = request_start(session, queued.trip)
     if not answer.startswith("submitted "):
         if outcome.status == "cancelled":  # perhaps it was handed over: it stays in the index
             result.status, result.exit_code, result.signal = outcome.status, outcome.exit_code, outcome.signal
             return False
         forget(here(), entry.id)
+        queued.keep(replace(queued.document, attempts=before.attempts))
         raise not_started(queued.name, answer)
     record_queued(queued.arguments, queued.decided)
     keep_index(here(), replace(entry, supervised=supervised_of(queued.trip, answer)))

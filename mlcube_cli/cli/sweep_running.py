@@ -37,12 +37,13 @@ def run_here(arguments: Arguments, decided: Decided, attempt: Attempt, result: R
     besides the members themselves is raised; a signal ends those that run, starts no more, and is left in the result."""
     with Session(forward=output.on_terminal() and not output.QUIET, tell=output.say,
                  announce=lambda step: output.say(step.title)) as session, contextlib.ExitStack() as kept:
-        for step in (*decided.preparation.steps, *decided.files):
-            if not prepare_step(step, session, result):
-                return
+        if not all(prepare_step(step, session, result) for step in decided.preparation.steps):
+            return
         for path in dict.fromkeys(step.keep for plan in decided.plans for step in plan.steps if step.keep):
             kept.enter_context(keeping(path))
         with Records(arguments, decided, attempt, session) as records:
+            if not all(prepare_step(step, session, result) for step in decided.files):
+                return
             begun()
             _Running(decided, attempt, session, records, fail_fast=arguments.fail_fast).go()
         if session.signal is not None:

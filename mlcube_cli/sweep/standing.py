@@ -42,8 +42,7 @@ class Standing:
 def standings_of(sweep: Sweep, over: str = "") -> tuple[Standing, ...]:
     """How each member stands, in their order: one pass over small files. `over`: the attempt that starts no more of them."""
     me = myself()
-    alive = {attempt.id: attempt.id != over and (attempt.owner is None or not attempt.owner.is_dead(me))
-             for attempt in sweep.attempts}
+    alive = {attempt.id: attempt.id != over and _is_attended(attempt, me) for attempt in sweep.attempts}
     found = []
     for member in sweep.members:
         attempt = sweep.last_attempt(member.number)
@@ -52,6 +51,11 @@ def standings_of(sweep: Sweep, over: str = "") -> tuple[Standing, ...]:
         else:
             found.append(standing_of(sweep, member, attempt, alive[attempt.id], me))
     return tuple(found)
+
+
+def _is_attended(attempt: Attempt, me: Owner) -> bool:
+    """Does whoever starts the members live? A batch system does, if the attempt ever came to it."""
+    return os.path.isdir(attempt.directory) if attempt.owner is None else not attempt.owner.is_dead(me)
 
 
 def standing_of(sweep: Sweep, member: Member, attempt: Attempt, attended: bool, me: Owner) -> Standing:

@@ -143,6 +143,18 @@ def test_a_member_that_slurm_ends_without_a_word_is_known(bench: Bench) -> None:
     assert bench.run("sweep", "retry", "--failed").exit_code == 0
 
 
+def test_a_sweep_that_runs_is_not_run_again_and_stands_as_before(bench: Bench) -> None:
+    (bench.cube / "wait").touch()
+    left = bench.run("sweep", ".", "--platform", "slurm", "--set", "seed=1..2", "--detach")
+    assert left.exit_code == 0, left.stderr
+    bench.until(running=2)
+    bench.cluster.cancel(bench.cluster.run("squeue", "--noheader", "--array", "--format=%i").stdout.split()[0])
+    bench.until(cancelled=1, running=1)
+    again = bench.run("sweep", "retry")
+    assert again.exit_code == 4 and f"is being written by run {left.stdout.strip()}" in again.stderr
+    assert bench.status() == {"cancelled": 1, "running": 1}
+
+
 def test_ctrl_c_cancels_the_array(bench: Bench) -> None:
     (bench.cube / "wait").touch()
     child = bench.start("sweep", ".", "--platform", "slurm", "--set", "seed=1..3", "--on-interrupt", "cancel")
