@@ -17,7 +17,7 @@ from mlcube_cli.command import Command, Plan, Step, TaskPlan, Variable
 from mlcube_cli.supervision.program import Layout, program, secrets_of
 from mlcube_cli.supervision.requests import answer_of
 from mlcube_shell import slurm
-from tests.conftest import Outcome, RunMLCube, clean_environment
+from tests.conftest import IMAGE_FILES, Outcome, RunMLCube, clean_environment
 from tests.cubes import write_tree
 from tests.integration.cluster import Cluster
 from tests.world import job_of
@@ -204,6 +204,15 @@ def test_what_the_platform_says_counts_more_than_the_callers_variables(cube: Cub
     assert (done.exit_code, done.stdout) == (0, "short\n"), done.stderr
 
 
+@pytest.mark.singularity
+def test_slurm_holds_a_container_to_what_it_was_asked_for_and_no_engine_has_to(cube: Cube) -> None:
+    text = CUBE.replace("local: {}", f"local: {{}}\n    singularity: {{image: {IMAGE_FILES}/tiny.sif}}")
+    write_tree(cube.root, {"mlcube.yaml": text.replace("sh go.sh", "echo ran")})
+    done = cube.run("", "-Pslurm.platform=singularity", "--memory=300m", "--cpu=2")
+    assert done.exit_code == 0 and done.stdout.startswith("ran "), done.stderr
+    assert "300M of memory" in done.stderr and "2 processors a rank" in done.stderr
+
+
 def test_flags_hold_for_plain_python_too_since_slurm_is_asked(cube: Cube) -> None:
     done = cube.run("squeue --noheader --jobs=$SLURM_JOB_ID --format='%C %m'", "--memory=300m", "--cpu=0-1")
     assert (done.exit_code, done.stdout) == (0, "2 300M\n"), done.stderr
@@ -324,8 +333,8 @@ def hold(cube: Cube, script: str, *words: str, salloc: tuple[str, ...] = ()) -> 
 
 
 def test_nodes_that_the_caller_holds_are_used_at_once(cube: Cube) -> None:
-    done = hold(cube, "echo $SLURMD_NODENAME >made/name || echo failed; echo in $SLURM_STEP_ID; exit 6")
-    assert done.returncode == 6 and "nothing is queued" in done.stderr, done.stderr
+    done = hold(cube, "echo $SLURMD_NODENAME >made/name || echo failed; echo in $SLURM_STEP_ID; exit 6", "-Pslurm.scratch=true")
+    assert done.returncode == 6 and "nothing is queued" in done.stderr and "'scratch' is not used" in done.stderr, done.stderr
     assert cube.submitted() == []
 
 

@@ -106,7 +106,8 @@ def _is_another(engine: Engine) -> bool:
 
 
 def _limits(engine: Engine) -> Words:
-    """Memory and processors. Raises DefinitionError where this version of the engine cannot limit them."""
+    """Memory and processors; of a batch job the batch system is asked for them, and holds the task to it: no engine could
+    there, where users have no control groups of their own. Raises DefinitionError where this version cannot limit them."""
     job = engine.job
     machines = has_virtual_machines(engine.name, engine.version)
     flags = (("memory", "--memory"), ("cpuset_cpus", "--cpuset-cpus"),
@@ -114,7 +115,7 @@ def _limits(engine: Engine) -> Words:
     words: list[str] = []
     for name, flag in flags:
         text, option = text_option(job, name), job.find_option(name)
-        if text in (None, "") or option is None or not text:
+        if text in (None, "") or option is None or not text or (job.batch and not flag.startswith("--vm")):
             continue
         if not flag.startswith("--vm") and not engine.can("limits"):
             version = ".".join(str(number) for number in engine.version)

@@ -121,9 +121,12 @@ def for_allocation(platform: Platform, plan: Plan, facts: Facts) -> Plan:
         words += ("--pty",)
     note = (f"in the nodes that you hold (job {facts.environment.get('SLURM_JOB_ID', '')}): nothing is queued, and what they "
             "were given for counts")
+    notes = [note]
+    if platform.option("scratch"):
+        notes.append("'scratch' is not used there: the task has its files where they are")
     plan = _ranked(platform, plan, words, True)
     steps = tuple(_with_room(step, plan, facts) for step in plan.steps) if facts.cache else plan.steps
-    return replace(plan, steps=steps, notes=(note, *plan.notes))
+    return replace(plan, steps=steps, notes=(*notes, *plan.notes))
 
 
 def ranks(platform: Platform) -> str:
