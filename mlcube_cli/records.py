@@ -96,7 +96,7 @@ class Beginning:
     started: float  # seconds since the epoch
     execution: Execution
     owner: Owner | None = None  # the process here that ends with the run; None: something else looks after it
-    status: str = RUNNING  # or QUEUED: another task of the command comes first
+    status: str = RUNNING  # or QUEUED: another task of the command comes first, or a batch system starts it
     definition: Mapping[str, object] = field(default_factory=dict)  # provenance.definition_data
     asked: Mapping[str, object] = field(default_factory=dict)  # the command line, as `mlcube runs rerun` gives it again
     hashing: str = "auto"  # of measures.HASHINGS
@@ -116,6 +116,8 @@ class Ending:
     ended: float  # seconds since the epoch
     found: Mapping[str, object] = field(default_factory=dict)  # as in Beginning
     measured: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # inputs and outputs, by name
+    job: str = ""  # of a batch system, which carried it out
+    node: str = ""  # the machine that it gave the job
 
 
 def made_before(jobs: Sequence[Job], number: int) -> frozenset[str]:
@@ -151,6 +153,9 @@ def finish_record(directory: str, ending: Ending, give_up: Callable[[], bool] = 
         inputs=_measured(record, "inputs", ending, hashing, give_up),
         outputs=_measured(record, "outputs", ending, hashing, give_up),
         **ending.found)
+    execution = record.get("execution")
+    if ending.job and isinstance(execution, dict):
+        record["execution"] = {**execution, "job": ending.job, **({"node": ending.node} if ending.node else {})}
     return write_record(directory, record)
 
 

@@ -126,7 +126,7 @@ def settle(directory: str, entry: Entry, fetched: bool = False, ask: Ask | None 
     here = not entry.supervised.place or fetched
     for task in entry.tasks:
         try:
-            _complete(task, here)
+            _complete(task, here, entry.supervised.job_of(task.run_id))
         except (OSError, DefinitionError):
             continue
     entry = replace(entry, settled=here)
@@ -190,20 +190,22 @@ def _recorded(task: RunTask) -> RunTask:
     return replace(task, status=str(status), exit_code=code)
 
 
-def _complete(task: RunTask, here: bool) -> None:
-    """Raises OSError, DefinitionError for a record that is not there."""
+def _complete(task: RunTask, here: bool, job: str = "") -> None:
+    """`job`: of a batch system. Raises OSError, DefinitionError for a record that is not there."""
     if task.status == LOST:
         close_record(task.directory, LOST, LOST_CODE, "the run was lost before it was measured")
         return
     if task.started is None and task.status == "cancelled":
         close_record(task.directory, task.status, None, "the task never started")
         return
+    if task.started is not None:
+        start_record(task.directory, task.started)  # it may have begun and ended while nobody looked
     record = {} if here else read_record(task.directory)
     measured = {str(entry.get("name")): _NOT_HERE for which in ("inputs", "outputs")
                 for entry in entries_of(record, which) if not entry.get("kind")}
     seconds = None if task.started is None or task.ended is None else max(0.0, task.ended - task.started)
     finish_record(task.directory, Ending(
-        task.status, task.exit_code or 0, seconds, task.ended or time.time(), measured=measured))
+        task.status, task.exit_code or 0, seconds, task.ended or time.time(), measured=measured, job=job, node=task.node))
 
 
 def keep(directory: str, entry: Entry) -> None:

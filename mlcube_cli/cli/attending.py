@@ -36,7 +36,7 @@ from mlcube_cli.observe import home_of
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Outcome, Session, ask
 from mlcube_cli.records import run_directory
-from mlcube_cli.run_index import Entry, state_directory
+from mlcube_cli.run_index import Entry, QueuedPart, state_directory
 from mlcube_cli.run_log import opened_logs
 from mlcube_cli.streams import Tee, write_all
 from mlcube_cli.streams import show as show_bytes
@@ -109,6 +109,7 @@ class _Attended:
     result: Result
     recorders: dict[str, Recorder] = field(default_factory=dict)
     states: dict[str, TaskState] = field(default_factory=dict)
+    nodes: dict[str, tuple[str, str]] = field(default_factory=dict)  # of a batch system's tasks: the job, and its node
     logs: dict[str, tuple[int, int]] = field(default_factory=dict)
     sending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # until the run has its copy of the code
     outlets: tuple[Tee, Tee] = field(default_factory=lambda: (Tee(1), Tee(2)))  # our own stdout and stderr
@@ -259,7 +260,7 @@ class _Attended:
         if self.result.listed:
             self.result.listed.find(supervised)
         return replace(self._following(session), supervised=supervised, name=self.trip.name, ends=decider(
-            self.arguments, session, True, f"job {named_jobs(answer)}"))
+            self.arguments, session, True, f"job {named_jobs(answer)}"), stands=self._stands)
 
     # --- meanwhile ---------------------------------------------------------------------------------------------------
 
@@ -307,6 +308,14 @@ class _Attended:
                 self.result.listed.begin(state.run_id, self._by_our_clock(state.started))
         if state.run_id in self.states:
             self.states[state.run_id] = state
+
+    def _stands(self, part: QueuedPart, state: CommandState) -> None:
+        """What the batch system says of a job."""
+        for run_id in part.runs:
+            node = state.node or state.host or self.nodes.get(run_id, ("", ""))[1]
+            self.nodes[run_id] = part.job, node
+            if self.result.listed:
+                self.result.listed.stand(run_id, node, state.waiting)
 
     def _by_our_clock(self, seconds: float | None) -> float:
         return time.time() if seconds is None else seconds - self.trip.ahead
@@ -375,7 +384,8 @@ class _Attended:
         ended = self._by_our_clock(state.ended)
         seconds = max(0.0, ended - self._by_our_clock(state.started))
         entry.update(status=state.status, exit_code=state.exit_code, seconds=round(seconds, 3))
-        self.recorders[state.run_id].end(state.status, state.exit_code or 0, seconds)
+        self.recorders[state.run_id].end(state.status, state.exit_code or 0, seconds,
+                                         *self.nodes.get(state.run_id, ()))
         if self.result.listed:
             self.result.listed.finish(state.run_id, state.status, state.exit_code or 0, ended)
 

@@ -22,7 +22,7 @@ from mlcube_cli.outcome import Outcome
 from mlcube_cli.parcels import Way
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Session
-from mlcube_cli.run_index import Supervised
+from mlcube_cli.run_index import QueuedPart, Supervised
 from mlcube_cli.run_states import ending
 from mlcube_cli.runner import load_scheduler
 from mlcube_cli.streams import Tee
@@ -67,6 +67,7 @@ class Following:
     queued: QueuedRun | None = None  # the job that is followed just now
     ends: Callable[[int], bool] | None = None  # whether a first signal ends the run; None: it does
     left: bool = False  # it was left to itself instead
+    stands: Callable[[QueuedPart, CommandState], object] = lambda part, state: None  # gets what is said of a job
 
     def go(self, first: Callable[[str], str] | None = None) -> str:
         """Follow to the end. `first`: the script of the first request, by its nonce (it starts the run, too).
@@ -175,6 +176,8 @@ class Following:
             output.say(line)
         for state in taken.tasks:
             self.changed(state)
+        if taken.verdict is not None:
+            self.stands(job.part, taken.verdict)
         if taken.verdict is not None and taken.verdict.over:
             self.end = taken.verdict
             if kind == "q":

@@ -116,7 +116,8 @@ class Recorder:
         beginning = replace(beginning_of(self.arguments, self.prepared, self.number, self.plan, started), found=self.found)
         self._hashing = beginning.hashing
         if self.detached:
-            beginning = replace(beginning, owner=None, status=QUEUED if self.number else RUNNING)
+            waits = self.number or self.prepared.queue  # for the task before it, or in the queue of a batch system
+            beginning = replace(beginning, owner=None, status=QUEUED if waits else RUNNING)
         try:
             self.path = begin_record(beginning)
         except OSError as error:
@@ -162,8 +163,8 @@ class Recorder:
         inputs = [{**entry, **measured.get(str(entry.get("name")), {})} for entry in entries_of(record, "inputs")]
         write_record(os.path.dirname(path), {**record, **found, "inputs": inputs})
 
-    def end(self, status: str, exit_code: int, seconds: float) -> None:
-        """Complete the record."""
+    def end(self, status: str, exit_code: int, seconds: float, job: str = "", node: str = "") -> None:
+        """Complete the record. `job`, `node`: of a batch system."""
         if self.path is None:
             return
         ended = time.time()
@@ -175,7 +176,8 @@ class Recorder:
             self._over = True
         measured = self._known(found.pop("inputs", None))
         try:
-            finish_record(os.path.dirname(self.path), Ending(status, exit_code, seconds, ended, found, measured), give_up)
+            finish_record(os.path.dirname(self.path), Ending(status, exit_code, seconds, ended, found, measured, job, node),
+                          give_up)
         except (OSError, DefinitionError) as error:
             output.warn(f"the record of this run could not be finished: {getattr(error, 'strerror', None) or error}")
 

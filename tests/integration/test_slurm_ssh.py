@@ -134,3 +134,23 @@ def test_jobs_of_a_command_that_was_killed_meanwhile_are_found_again(slow_far: F
     cancelled = slow_far.plain("cancel")
     assert cancelled.exit_code == 0 and cancelled.stderr.endswith(": cancelled\n"), cancelled.stderr
     assert not _jobs(slow_far)
+
+
+# --- what is remembered --------------------------------------------------------------------------------------------------
+
+
+def test_index_and_record_tell_the_job_and_its_node(cluster_far: Far) -> None:
+    cluster_far.script(COPY + "sleep 5\n")
+    with cluster_far.started("--task", "work") as run:
+        run.hear(b"queued on")
+        until(lambda: json.loads(cluster_far.plain("ps", "--json").stdout)["runs"][0]["node"] != "", 30, "the node")
+        assert run.end().exit_code == 0
+    left = cluster_far("run", "--task", "work", "--detach")
+    assert [cluster_far.plain(verb).exit_code for verb in ("wait", "fetch")] == [0, 0], left.stderr
+    runs = json.loads(cluster_far.plain("ps", "--all", "--json").stdout)["runs"]
+    records = sorted(cluster_far.workspace.glob(".mlcube/runs/*/record.json"), reverse=True)
+    assert len(records) == 2
+    for seen, path in zip(runs, records):
+        execution = json.loads(path.read_text())["execution"]
+        assert seen["node"] and (execution["job"], execution["node"]) == (seen["job"], seen["node"])
+        assert execution["place"] == cluster_far.user
