@@ -259,6 +259,8 @@ class _Attended:
         supervised = supervised_of(self.trip, answer)
         if self.result.listed:
             self.result.listed.find(supervised)
+        for recorder in self.recorders.values():  # whatever becomes of us
+            recorder.begin(time.time())
         return replace(self._following(session), supervised=supervised, name=self.trip.name, ends=decider(
             self.arguments, session, True, f"job {named_jobs(answer)}"), stands=self._stands)
 
@@ -300,7 +302,7 @@ class _Attended:
         if state.status != "queued" and state.run_id not in self.states:
             self.sending.close()
             self.states[state.run_id] = state
-            record = self.recorders[state.run_id].begin(self._by_our_clock(state.started))
+            record = self.recorders[state.run_id].start(self._by_our_clock(state.started))
             task = next(job.task for job in self.trip.jobs if job.run_id == state.run_id)
             self.result.tasks.append({"task": task, "status": "running", "exit_code": None, "seconds": None,
                                       "run_id": state.run_id, "record": record, "image": None})
@@ -337,6 +339,8 @@ class _Attended:
         tidying = self._tidy() if trouble is None and (self.trip.remote or not self.plans) else None
         for entry in self.result.tasks:
             self._complete(entry)
+        for number, recorder in enumerate(one for run_id, one in self.recorders.items() if run_id not in self.states):
+            recorder.close(*(("cancelled", None) if self.states or number else (end.status, end.exit_code)))
         if tidying is not None:
             tidying.join()
         if following.signal is not None:

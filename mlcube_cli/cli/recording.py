@@ -31,11 +31,13 @@ from mlcube_cli.records import (
     Ending,
     Execution,
     begin_record,
+    close_record,
     entries_of,
     finish_record,
     made_before,
     read_record,
     run_directory,
+    start_record,
     write_record,
 )
 from mlcube_cli.run_log import log_paths
@@ -115,9 +117,10 @@ class Recorder:
         """Write the record of a run that is about to start; its path, or None where there is none."""
         beginning = replace(beginning_of(self.arguments, self.prepared, self.number, self.plan, started), found=self.found)
         self._hashing = beginning.hashing
-        if self.detached:
-            waits = self.number or self.prepared.queue  # for the task before it, or in the queue of a batch system
-            beginning = replace(beginning, owner=None, status=QUEUED if waits else RUNNING)
+        queue = self.prepared.queue
+        queued = queue is not None and not queue.allocated
+        if self.detached or queued:  # it waits for the task before it, or for a batch system, which looks after it
+            beginning = replace(beginning, owner=None, status=QUEUED if self.number or queued else RUNNING)
         try:
             self.path = begin_record(beginning)
         except OSError as error:
@@ -131,11 +134,27 @@ class Recorder:
             gathering.start()
         return self.path
 
+    def start(self, started: float) -> str | None:
+        """The task begins now, or did then (seconds since 1970): what `begin` does, where that was not done already."""
+        if self.path is None:
+            self.begin(started)
+        with self._writing, contextlib.suppress(OSError, DefinitionError):
+            if self.path is not None:
+                start_record(os.path.dirname(self.path), started)
+        return self.path
+
+    def close(self, status: str, exit_code: int | None) -> None:
+        """The task never began."""
+        with self._writing, contextlib.suppress(OSError, DefinitionError):
+            self._over = True
+            if self.path is not None:
+                close_record(os.path.dirname(self.path), status, exit_code, "the task never started")
+
     def _not_now(self) -> frozenset[str]:
         """The inputs that are not here, or not yet: those that stay on another machine, and, while this one does not see the
         tasks begin, those that an earlier task makes."""
         jobs = self.prepared.jobs_here
-        unseen = self.detached or self.prepared.remote is not None
+        unseen = self.detached or self.prepared.remote is not None or self.prepared.queue is not None
         return _staying(self.prepared, self.job) | (made_before(jobs, self.number) if unseen else frozenset())
 
     def leave(self) -> None:

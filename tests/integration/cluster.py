@@ -279,7 +279,8 @@ def start_cluster(**settings: str) -> Iterator[Cluster]:
     keeper = subprocess.Popen([sys.executable, "-I", str(KEEPER), str(room)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                               text=True, start_new_session=True)
     try:
-        (room / "keeper").write_text(str(keeper.pid), "utf-8")
+        (room / "keeper.new").write_text(str(keeper.pid), "utf-8")
+        (room / "keeper.new").rename(room / "keeper")  # as a whole: another session may be looking for what is left
         cluster = Cluster(room, keeper)
         _furnish(cluster, settings)
         _start_all(cluster)

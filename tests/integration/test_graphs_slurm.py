@@ -100,7 +100,7 @@ def test_the_members_of_a_sweep_hold_theirs(two: Two, home: Path) -> None:
     for kept in (home / ".cache/mlcube").glob("queue.*"):
         kept.unlink()  # else up to 30 seconds go by before Slurm is asked again
     done = two.plain("wait", sweep)
-    assert done.exit_code == 143 and "was cancelled from outside" in done.stderr, "Slurm has one entry for all of them"
+    assert done.exit_code == 143 and "was cancelled before it began" in done.stderr, "Slurm has one entry for all of them"
     assert ran(two("--task", "make", f"data={member}", platform="local")) == ["make"]
 
 

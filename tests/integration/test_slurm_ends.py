@@ -181,7 +181,38 @@ def test_a_job_that_somebody_else_cancels_is_cancelled(queue: Queue) -> None:
     assert queue.wait(run)[:2] == (143, "cancelled")
     waiting, job = queue.detach(WAITING, "-Pslurm.sbatch_args=[--begin=now+1hour]")
     queue.cluster.cancel(job)
-    assert queue.wait(waiting) == (143, "cancelled", f"job {job} was cancelled from outside")
+    assert queue.wait(waiting) == (143, "cancelled", f"job {job} was cancelled before it began")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_left_in_the_queue_has_its_record(queue: Queue, number: int) -> None:
+    (queue.cube / "go.sh").write_text("exit 3\n")
+    child = queue.start("run", "a cube", "--platform", "slurm", "--task", "go", "--on-interrupt", "detach",
+                        "-Pslurm.sbatch_args=[--begin=now+1hour]")
+    assert child.stderr is not None
+    while b"waits in the queue" not in child.stderr.readline():
+        assert child.poll() is None
+    child.send_signal(number)
+    assert child.wait(20) == -number
+    seen = json.loads(queue.run("ps", "--json").stdout)["runs"][0]
+    run, shown = str(seen["command_id"]), queue.run("runs", "show", "--json", str(seen["run_id"]))
+    record = json.loads(shown.stdout)
+    assert (seen["status"], record["status"], record["owner"]) == ("queued", "queued", None)
+    time.sleep(1)
+    queue.cluster.start_now(str(seen["job"]))
+    assert queue.wait(run)[:2] == (3, "failed")
+    ended = json.loads(queue.run("runs", "show", "--json", f"{run}-1").stdout)
+    assert ended["started"] > record["started"] and ended["seconds"] < 5, "the time in the queue is none of the task's"
+
+
+def test_a_task_that_never_began_is_no_open_record(queue: Queue) -> None:
+    child = queue.start("run", "a cube", "--platform", "slurm", "--task", "go", "-Pslurm.sbatch_args=[--begin=now+1hour]")
+    assert child.stderr is not None
+    while b"waits in the queue" not in child.stderr.readline():
+        assert child.poll() is None
+    child.terminate()
+    assert child.wait(20) == -signal.SIGTERM
+    assert [run["status"] for run in json.loads(queue.run("runs", "--json").stdout)["runs"]] == ["cancelled"]
 
 
 def test_ctrl_c_of_wait_and_of_logs_does_nothing_to_the_job(queue: Queue) -> None:

@@ -37,6 +37,7 @@ class _Job:
     node: str = ""
     started: float | None = None  # seconds since 1970
     code: tuple[int, int] | None = None
+    ended: float | None = None  # seconds since 1970
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def judge(state: CommandState, job: str, said: str) -> CommandState:
         return _with_node(_unmarked(state), listed)  # it has told its end meanwhile: that is what counts
     if job in report.troubles:
         return _going_on(state, report.troubles[job])
-    return _ended(state, job, report)
+    return _dated(_ended(state, job, report), report.more[job])
 
 
 # --- going on ------------------------------------------------------------------------------------------------------
@@ -143,11 +144,22 @@ def _ended(state: CommandState, job: str, report: _Report) -> CommandState:
         return state  # cancelled by us, or from outside: that is what it said
     if word == "CANCELLED":
         never = known is not None and known.reason == _NEVER
-        message = _never(known) if known is not None and never else f"job {job} was cancelled from outside{where}"
+        begun = state.status or state.tasks and any(task.status != "queued" for task in state.tasks)
+        how = "from outside" if begun or state.node else "before it began"
+        message = _never(known) if known is not None and never else f"job {job} was cancelled {how}{where}"
         return _with_end(state, "cancelled", None if never else _ENDED, message, "")
     if known is None:
         return _with_end(state, "lost", _LOST, f"Slurm does not know job {job} any more, and it left no result{where}", hint)
     return _failed(state, job, known, where, hint)
+
+
+def _dated(state: CommandState, known: _Job | None) -> CommandState:
+    """With the time of an end that the run could not tell itself."""
+    if known is None or known.ended is None:
+        return state
+    tasks = tuple(dataclasses.replace(task, ended=max(task.started, known.ended))
+                  if task.started is not None and task.ended is None else task for task in state.tasks)
+    return dataclasses.replace(state, ended=state.ended or known.ended, tasks=tasks)
 
 
 def _failed(state: CommandState, job: str, known: _Job, where: str, hint: str) -> CommandState:
@@ -257,8 +269,9 @@ def _shown(text: str) -> _Job | None:
             values.setdefault(name, value)
     if "JobState" not in values:
         return None
+    ended = values.get("EndTime", "")
     return _Job(values["JobState"], values.get("Reason", ""), values.get("NodeList", "").replace("(null)", ""), None,
-                _code(values.get("ExitCode", "")))
+                _code(values.get("ExitCode", "")), float(ended) if ended.isdigit() else None)
 
 
 def _accounted(text: str) -> _Job | None:
