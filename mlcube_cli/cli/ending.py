@@ -21,6 +21,7 @@ from mlcube_cli.run_log import opened_logs
 from mlcube_cli.run_states import ending, is_attended, look_at, place_of, settle
 from mlcube_cli.streams import write_all
 from mlcube_cli.supervision.requests import answer_of, remove
+from mlcube_cli.sweep.standing import count, counts_text
 
 _CANCELLED = 128 + signal.SIGTERM
 
@@ -42,13 +43,21 @@ def wait(arguments: Arguments) -> int:
     ended = _now(entry, tasks)
     code = code_of(ended, entry)
     if arguments.json:
-        output.json_result(result_data(_status(ended), code, entry.platform, [_data(task) for task in ended], entry.message))
+        output.json_result(result_data(_status(ended, entry), code, entry.platform, [_data(task) for task in ended],
+                                       entry.message))
     else:
-        for task in ended:
-            output.say(f"task '{task.task}' ({task.run_id}): {task.status}")
+        for line in _told(ended, entry):
+            output.say(line)
         if entry.message and code:
             output.say(entry.message)
     return code
+
+
+def _told(tasks: tuple[RunTask, ...], entry: Entry) -> list[str]:
+    """How they ended: each of them, but a sweep has too many for that."""
+    if entry.sweep and len(tasks) > 1:
+        return [f"sweep {os.path.basename(entry.sweep)}: {counts_text(count(task.status for task in tasks))}"]
+    return [f"task '{task.task}' ({task.run_id}): {task.status}" for task in tasks]
 
 
 def _watched(entry: Entry, tasks: tuple[RunTask, ...]) -> Entry:
@@ -68,16 +77,24 @@ def _now(entry: Entry, tasks: tuple[RunTask, ...]) -> tuple[RunTask, ...]:
 
 def code_of(tasks: tuple[RunTask, ...], entry: Entry) -> int:
     """The exit code that these ended tasks have together. One that never began has that of what kept it from it."""
-    for task in tasks:
-        if task.status != "succeeded":
-            if task.exit_code is not None:
-                return task.exit_code
-            return next((other.exit_code for other in entry.tasks if other.exit_code), _CANCELLED)
-    return 0
+    task = _first_bad(tasks, entry)
+    if task is None:
+        return 0
+    if task.exit_code is not None:
+        return task.exit_code
+    return next((other.exit_code for other in entry.tasks if other.exit_code), _CANCELLED)
 
 
-def _status(tasks: tuple[RunTask, ...]) -> str:
-    return next((task.status for task in tasks if task.status != "succeeded"), "succeeded")
+def _first_bad(tasks: tuple[RunTask, ...], entry: Entry) -> RunTask | None:
+    """The first that did not succeed; of a sweep's, one that ended by itself comes before one that was cancelled."""
+    bad = [task for task in tasks if task.status != "succeeded"]
+    own = [task for task in bad if task.status != "cancelled"] if entry.sweep else bad
+    return next(iter(own or bad), None)
+
+
+def _status(tasks: tuple[RunTask, ...], entry: Entry) -> str:
+    task = _first_bad(tasks, entry)
+    return task.status if task else "succeeded"
 
 
 def _data(task: RunTask) -> dict[str, object]:

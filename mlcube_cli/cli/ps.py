@@ -16,6 +16,7 @@ from mlcube_cli.report import on_one_line
 from mlcube_cli.run_index import Entry, Index, RunTask, read_index
 from mlcube_cli.run_log import log_paths
 from mlcube_cli.run_states import Standing, is_attended, look_at
+from mlcube_cli.sweep.standing import count, counts_text
 
 _LATELY = 10  # command lines that have ended
 
@@ -80,8 +81,7 @@ def _lines_of(entry: Entry) -> tuple[RunTask, ...]:
 
 
 def _counts(entry: Entry) -> dict[str, int]:
-    states = [task.status for task in entry.tasks]
-    return {state: states.count(state) for state in dict.fromkeys(states)}
+    return dict(count(task.status for task in entry.tasks))
 
 
 def _sweep_data(entry: Entry) -> dict[str, object] | None:
@@ -94,7 +94,7 @@ def _row(standing: Standing, task: RunTask, now: float) -> tuple[str, ...]:
     code = f" ({task.exit_code})" if task.status == "failed" and task.exit_code is not None else ""
     status = f"{task.status}{code}" + (f": {task.waiting}" if task.waiting and not task.over else "")
     if entry.sweep:
-        status = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in _counts(entry).items())
+        status = counts_text(_counts(entry))
     status += "?" if standing.trouble else ""
     began = f"{age_text(now - (task.started or entry.started))} ago"
     seconds = seconds_of(task, now)

@@ -165,11 +165,14 @@ def _wait(queued: _Queued, session: Session, result: Result) -> None:
                     pause = _FIRST_PAUSE
             if all(one.over for one in standings):
                 break
-            progress.note(sum(1 for one in standings if one.status == QUEUED))
+            waiting = sum(1 for one in standings if one.status == QUEUED)
+            progress.note(sum(1 for one in standings if not one.over) - waiting, waiting)
             session.pause(pause)
             pause = min(_LONGEST_PAUSE, pause * 1.3)
-            if session.interrupted and not _cancelled(queued, session, result, ends):
-                return
+            if session.interrupted:
+                progress.wipe()
+                if not _cancelled(queued, session, result, ends):
+                    return
     if result.signal is None:
         _judge_preparation(queued, standings)
 

@@ -82,7 +82,7 @@ class _Running:
                     progress.tell(standing)
                 nap = _FIRST_NAP if ended else min(_LONGEST_NAP, nap * 1.5)
                 if self.busy:
-                    self._heed_signals()
+                    self._heed_signals(progress)
                     self.session.pause(nap)
             if trouble is not None:
                 raise trouble
@@ -121,13 +121,14 @@ class _Running:
                 self.records.end(standing)
                 yield standing
 
-    def _heed_signals(self) -> None:
+    def _heed_signals(self, progress: Progress) -> None:
         """The first signal ends those that run, a second one at once."""
         if not self.session.interrupted:
             return
         self.session.heed()
         again = self._asked > 0
         self._asked += 1
+        progress.wipe()
         output.say(f"ending the {len(self.busy)} members that run{', at once' if again else '; once more ends them at once'}")
         for number in self.busy:
             place = os.path.join(self.attempt.directory, str(number))

@@ -28,7 +28,7 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._wipe()
+        self.wipe()
 
     def tell(self, standing: Standing) -> None:
         """The member has ended."""
@@ -40,20 +40,21 @@ class Progress:
         line = on_one_line(f"[{self.done}/{len(self.members)}] member {standing.member.number} "
                            f"({shown(standing.member.typed)}) {how}")
         if not self._live or not good:
-            self._wipe()
+            self.wipe()
             output.say(line)
         if self._live:
             failed = f", {self.failed} did not succeed" if self.failed else ""
             sys.stderr.write(f"\r\x1b[K{f'{self.done} of {len(self.members)} members done{failed}'[:_WIDEST]}")
             sys.stderr.flush()
 
-    def note(self, waiting: int) -> None:
-        """So many wait in a queue."""
+    def note(self, running: int, waiting: int) -> None:
+        """So many run, and so many wait in a queue."""
         if self._live:
-            sys.stderr.write(f"\r\x1b[K{self.done} of {len(self.members)} members done, {waiting} waiting")
+            sys.stderr.write(f"\r\x1b[K{self.done} of {len(self.members)} members done, {running} running, {waiting} waiting")
             sys.stderr.flush()
 
-    def _wipe(self) -> None:
+    def wipe(self) -> None:
+        """Take the line away, before something else is said."""
         if self._live:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

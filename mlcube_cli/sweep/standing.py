@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlcube_cli.locks import Owner, myself
@@ -119,14 +119,18 @@ def _tail(path: str) -> str:
 
 
 def counts_of(standings: tuple[Standing, ...]) -> Mapping[str, int]:
-    """How many members have each status, those that are there, in the order of a member's life."""
-    order = (SUCCEEDED, "failed", "timed_out", CANCELLED, LOST, RUNNING, QUEUED)
-    statuses = [one.status for one in standings]
-    return {status: statuses.count(status) for status in (*order, *dict.fromkeys(statuses)) if statuses.count(status)}
+    """How many members have each status, as `count`."""
+    return count(one.status for one in standings)
+
+
+def count(statuses: Iterable[str]) -> Mapping[str, int]:
+    """How often each status is there, those that are, in the order of a member's life."""
+    order, found = (SUCCEEDED, "failed", "timed_out", CANCELLED, LOST, RUNNING, QUEUED), list(statuses)
+    return {status: found.count(status) for status in (*order, *dict.fromkeys(found)) if found.count(status)}
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in counts.items())
+    return ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts.items())
 
 
 def code_of(standings: tuple[Standing, ...]) -> tuple[str, int]:

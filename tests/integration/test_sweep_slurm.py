@@ -117,6 +117,16 @@ def test_failed_members_are_told_and_run_again(bench: Bench) -> None:
     assert bench.run("sweep", "retry", "--failed").stderr.count("nothing to run again") == 1
 
 
+def test_waiting_has_the_exit_code_of_the_sweep(bench: Bench) -> None:
+    (bench.cube / "train.sh").write_text(f"case $* in *0001*) sleep 60;; esac\n{TRAIN}")
+    left = bench.run("sweep", ".", "--platform", "slurm", "--set", "seed=12,13", "--detach")
+    bench.until(running=1, failed=1)
+    assert bench.run("cancel", left.stdout.strip()).exit_code == 0
+    waited = bench.run("wait", left.stdout.strip())
+    assert waited.exit_code == 3, waited.stderr
+    assert bench.status() == {"cancelled": 1, "failed": 1}
+
+
 def test_a_sweep_is_left_to_itself_and_waited_for(bench: Bench) -> None:
     left = bench.run("sweep", ".", "--platform", "slurm", "--set", "seed=1..4", "--detach")
     assert left.exit_code == 0, left.stderr
