@@ -93,7 +93,7 @@ def slow_far(cluster_far: Far) -> Far:
     home = cluster_far.far_home
     cluster_far.box.write(f"{home}/bin/sbatch", SLOW.encode(), cluster_far.user)
     cluster_far.box.root('chmod 755 "$1/bin/sbatch"; echo "PATH=$1/bin:\\$PATH" >"$1/.bashrc"', home)
-    cluster_far.script(COPY + "sleep 20\n")
+    cluster_far.script(COPY + "sleep 300\n")
     return cluster_far
 
 
