@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -254,28 +256,6 @@ def test_a_job_that_needs_too_much_memory_has_failed_for_that(queue: Queue) -> N
     assert (code, status) == (137, "failed") and "more memory" in message
 
 
-def test_a_job_whose_time_is_up_has_timed_out(queue: Queue) -> None:
-    run, job = queue.started(WAITING, "-Pslurm.time=1h", "-Pslurm.signal_before_end=none")
-    queue.cluster.end_soon(job)
-    code, status, message = queue.wait(run)
-    assert (code, status) == (124, "timed_out") and "time" in message
-
-
-@pytest.mark.parametrize(("partition", "code", "status"), [("spot", 143, "cancelled"), ("low", 0, "succeeded")])
-def test_a_job_that_gives_way_is_cancelled_or_starts_again(queue: Queue, partition: str, code: int, status: str) -> None:
-    script = "[ -z \"$SLURM_RESTART_COUNT\" ] || { echo again; exit 0; }\n" + SAVING
-    run, job = queue.started(script, f"-Pslurm.partition={partition}")
-    child = queue.start("wait", run)
-    queue.cluster.preempt(job, seconds=2)
-    said = child.communicate(timeout=120)[1].decode()
-    assert child.returncode == code, said
-    assert queue.wait(run)[:2] == (code, status)
-    if status == "succeeded":
-        assert "queued again" in said and queue.log(run).endswith("again\n")
-    else:
-        assert "preempted" in queue.wait(run)[2]
-
-
 def test_a_job_whose_node_fails_is_lost_unless_it_is_queued_again(queue_on: Callable[..., Queue]) -> None:
     queue = queue_on()
     run, job = queue.started(WAITING, "-Pslurm.sbatch_args=[--no-requeue]")
@@ -321,14 +301,63 @@ def test_a_controller_that_takes_long_to_say_nothing_is_asked_once_in_half_a_min
     queue.cluster.stop_pretending("scontrol")
 
 
-def test_a_task_is_told_that_its_time_is_nearly_up(queue: Queue) -> None:
-    """sbatch sends the notice up to 60 seconds early: here it comes soon after the start."""
-    run, _ = queue.started(SAVING, "-Pslurm.time=1m", "-Pslurm.signal_before_end=TERM@30")
-    assert queue.wait(run) == (124, "timed_out", "task 'go' was ended: its time was up")
-    assert queue.log(run) == "begun\nsaved\n"
+def test_a_job_that_gives_way_is_cancelled(queue: Queue) -> None:
+    run, job = queue.started(SAVING, "-Pslurm.partition=spot")
+    child = queue.start("wait", run)
+    queue.cluster.preempt(job, seconds=2)
+    said = child.communicate(timeout=120)[1].decode()
+    assert child.returncode == 143, said
+    code, status, message = queue.wait(run)
+    assert (code, status) == (143, "cancelled") and "preempted" in message
 
 
-def test_a_signal_of_the_users_own_leaves_the_task_its_last_seconds(queue: Queue) -> None:
-    script = "trap 'echo saved; exit 7' USR1; echo begun; while :; do sleep 0.2; done\n"
-    run, _ = queue.started(script, "-Pslurm.time=1m", "-Pslurm.signal_before_end=USR1@30")
-    assert queue.wait(run)[:2] == (7, "failed") and queue.log(run) == "begun\nsaved\n"
+@dataclass(frozen=True)
+class Slow:
+    """An end that Slurm takes half a minute for: all of these are waited for at once."""
+
+    script: str
+    words: tuple[str, ...]
+    end: tuple[int, str]
+    says: str  # in the sentence that says why
+    log: str
+
+
+ELSEWHERE = "-Pslurm.sbatch_args=[--exclude=node3]"
+SLOW = {
+    "its time is up": Slow(WAITING, ("-Pslurm.time=1h", "-Pslurm.signal_before_end=none", ELSEWHERE), (124, "timed_out"),
+                           "time", "begun\n"),
+    # sbatch sends the notice up to 60 seconds early: here it comes soon after the start
+    "it is told that its time is nearly up": Slow(
+        SAVING, ("-Pslurm.time=1m", "-Pslurm.signal_before_end=TERM@30", ELSEWHERE), (124, "timed_out"),
+        "task 'go' was ended: its time was up", "begun\nsaved\n"),
+    "a signal of the user's own leaves the task its last seconds": Slow(
+        "trap 'echo saved; exit 7' USR1; echo begun; while :; do sleep 0.2; done\n",
+        ("-Pslurm.time=1m", "-Pslurm.signal_before_end=USR1@30", ELSEWHERE), (7, "failed"), "exit code 7", "begun\nsaved\n"),
+    "it gives way, and starts again": Slow(
+        'echo begun; [ -z "$SLURM_RESTART_COUNT" ] || { echo $TOKEN; exit 0; }\n' + WAITING,
+        ("-Pslurm.partition=low", "-Pslurm.sbatch_args=[--nodelist=node3]", "-Plocal.env.TOKEN=still there"), (0, "succeeded"),
+        "", "still there\n"),
+}
+
+
+def test_ends_that_take_half_a_minute(run_mlcube: RunMLCube, tmp_path: Path, home: Path, cluster: Cluster) -> None:
+    queues = {}
+    for number, name in enumerate(SLOW):
+        base = tmp_path / str(number)
+        base.mkdir()
+        queues[name] = Queue(partial(run_mlcube, cwd=base), base, home, cluster)
+    try:
+        runs = {name: queues[name].started(slow.script, *slow.words) for name, slow in SLOW.items()}
+        again, (run, job) = queues["it gives way, and starts again"], runs["it gives way, and starts again"]
+        child = again.start("wait", run)
+        cluster.end_soon(runs["its time is up"][1])
+        cluster.preempt(job, seconds=2)
+        for name, slow in SLOW.items():
+            code, status, message = queues[name].wait(runs[name][0])
+            assert (code, status) == slow.end and slow.says in message, f"{name}: {message}"
+            assert queues[name].log(runs[name][0]).endswith(slow.log), name
+        assert b"queued again" in child.communicate(timeout=60)[1] and child.returncode == 0
+        assert not list(again.cube.rglob("secrets")), "it needs them no more"
+    finally:
+        for one in queues.values():
+            one.close()

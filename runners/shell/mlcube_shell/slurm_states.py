@@ -144,7 +144,7 @@ def _ended(state: CommandState, job: str, report: _Report) -> CommandState:
         return state  # cancelled by us, or from outside: that is what it said
     if word == "CANCELLED":
         never = known is not None and known.reason == _NEVER
-        begun = state.status or state.tasks and any(task.status != "queued" for task in state.tasks)
+        begun = bool(state.status) or any(task.status != "queued" for task in state.tasks)
         how = "from outside" if begun or state.node else "before it began"
         message = _never(known) if known is not None and never else f"job {job} was cancelled {how}{where}"
         return _with_end(state, "cancelled", None if never else _ENDED, message, "")
