@@ -5,23 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
-from mlcube_cli.cli.concluding import Result, conclude, ended_sentence
+from mlcube_cli.cli.concluding import Result, conclude
 from mlcube_cli.cli.detaching import Leaving
 from mlcube_cli.cli.executing import finish_for_make, prepare_step, why_failed
-from mlcube_cli.cli.following import LET_GO, Following, not_started
+from mlcube_cli.cli.following import Following, not_started
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
 from mlcube_cli.cli.interrupts import decider
 from mlcube_cli.cli.launching import hand_over, named_jobs, request_start, start_step, supervised_of, travel_data
 from mlcube_cli.cli.listed import Listed, entry_for, refuse_busy_outputs
+from mlcube_cli.cli.mirror import Mirror
+from mlcube_cli.cli.parting import leave, leave_unknown, refuse_unstarted, stop_fetching, tell_failure
 from mlcube_cli.cli.preparing import Prepared
 from mlcube_cli.cli.recording import Recorder
 from mlcube_cli.cli.running import show
@@ -31,20 +32,13 @@ from mlcube_cli.cli.trips import Trip, plan_queue, plan_trip
 from mlcube_cli.command import Plan, Step
 from mlcube_cli.cube_id import keep_id
 from mlcube_cli.durations import find_seconds
-from mlcube_cli.errors import DefinitionError, Interrupted, MachineError, MLCubeError, PreparationError, TransferError
+from mlcube_cli.errors import Interrupted, MLCubeError, TransferError
 from mlcube_cli.observe import home_of
 from mlcube_cli.place import new_nonce
 from mlcube_cli.process import Outcome, Session, ask
-from mlcube_cli.records import run_directory
-from mlcube_cli.run_index import Entry, QueuedPart, state_directory
-from mlcube_cli.run_log import opened_logs
-from mlcube_cli.streams import Tee, write_all
-from mlcube_cli.streams import show as show_bytes
+from mlcube_cli.run_index import Entry, state_directory
 from mlcube_cli.supervision.requests import remove, start_and_follow
-from mlcube_cli.supervision.state import CommandState, TaskState
 
-_ERRORS: Mapping[str, type[MLCubeError]] = {
-    "preparation": PreparationError, "environment": MachineError, "invalid": DefinitionError}
 _PATIENCE = 300.0  # seconds for which a lost connection is tried again, unless the platform says otherwise
 
 
@@ -79,7 +73,7 @@ def _carry_out(arguments: Arguments, prepared: Prepared, trip: Trip, plans: Sequ
     for note in trip.plan.notes:
         output.warn(note)
     started = time.time()
-    attended = _Attended(arguments, prepared, trip, plans, result)
+    attended = _Attended(arguments, prepared, trip, plans, result, Mirror(arguments, trip, result))
     with conclude(arguments, prepared, result):
         if trip.remote:
             look_before_sending(trip.remote)
@@ -107,18 +101,13 @@ class _Attended:
     trip: Trip
     plans: Sequence[Plan]
     result: Result
-    recorders: dict[str, Recorder] = field(default_factory=dict)
-    states: dict[str, TaskState] = field(default_factory=dict)
-    nodes: dict[str, tuple[str, str]] = field(default_factory=dict)  # of a batch system's tasks: the job, and its node
-    logs: dict[str, tuple[int, int]] = field(default_factory=dict)
-    sending: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # until the run has its copy of the code
-    outlets: tuple[Tee, Tee] = field(default_factory=lambda: (Tee(1), Tee(2)))  # our own stdout and stderr
+    mirror: Mirror
 
     def go(self, session: Session) -> None:
         """All of it. What went wrong is raised or left in the result."""
-        with self.sending:
+        with self.mirror.sending:
             if self.plans and self.trip.remote:
-                self.sending.enter_context(alone(session, self.trip.remote))
+                self.mirror.sending.enter_context(alone(session, self.trip.remote))
             self._go(session)
 
     def _go(self, session: Session) -> None:
@@ -137,7 +126,7 @@ class _Attended:
         if self.plans:
             self.result.listed = Listed(self._entry(homeward))
         with contextlib.ExitStack() as stack:
-            self._begin(session, stack)
+            self.mirror.begin(self.prepared, self.plans, session, stack)
             following = self._queue(session) if self.trip.batch else self._following(session)
             if following is None:
                 return
@@ -146,7 +135,7 @@ class _Attended:
         if how == "ended":
             self._finish(session, following)
         else:
-            self._leave(how, following)
+            leave(self.trip, self.result, how, following)
 
     def _starting(self, nonce: str) -> str:
         return start_and_follow(self.trip.layout, self.trip.program, self.trip.secrets, nonce)
@@ -174,9 +163,9 @@ class _Attended:
         how = following.go(self._starting)
         self.result.signal = following.signal
         if how != "ended":
-            self._leave(how, following)
+            leave(self.trip, self.result, how, following)
         elif following.end is not None and following.end.status != "succeeded":
-            self._judge(following.end)
+            refuse_unstarted(self.trip, following.end)
             self.result.status, self.result.exit_code = following.end.status, following.end.exit_code or 0
             self.result.message = following.end.message
             output.say(self.result.message)
@@ -191,18 +180,6 @@ class _Attended:
         if outcome.status != "succeeded":
             raise why_failed(step, outcome, TransferError)
         return True
-
-    def _begin(self, session: Session, stack: contextlib.ExitStack) -> None:
-        travel = travel_data(self.trip) if self.plans else {}
-        for number, (job, plan) in enumerate(zip(self.trip.jobs, self.plans)):
-            self.recorders[job.run_id] = Recorder(self.arguments, self.prepared, number, plan, lambda: session.interrupted,
-                                                  found=travel)
-            if self.trip.remote is None:
-                continue  # the job itself writes them where they belong
-            try:
-                self.logs[job.run_id] = stack.enter_context(opened_logs(run_directory(job.workspace, job.run_id)))
-            except OSError as error:
-                output.warn(f"this run leaves no log: {error.strerror or error}")
 
     def _detach(self, session: Session, homeward: Homeward | None) -> None:
         """Start it, or queue it, and leave."""
@@ -234,19 +211,8 @@ class _Attended:
             return answer if self._went_well(start_step(self.trip), outcome) else None
         queued = hand_over(session, self.trip, self._patience)
         if queued is None:
-            self._leave_unknown(session.signal)
+            leave_unknown(self.trip, self.result, session.signal)
         return queued
-
-    def _leave_unknown(self, number: int | None) -> None:
-        """Jobs may be queued, or not: whoever looks next is told."""
-        self.result.status, self.result.signal = "running", number
-        self.result.exit_code = 128 + number if number else 6
-        self.result.message = f"nobody has heard whether {self.trip.name} took the jobs"
-        self.result.hint = f"mlcube ps tells, once it can be asked; mlcube cancel {self.trip.identifier} ends them"
-        output.show_error(TransferError(self.result.message, self.result.hint))
-        if self.result.listed:
-            self.result.listed.end("running", 0, "")
-            self.result.listed = None
 
     def _queue(self, session: Session) -> Following | None:
         """Hand the jobs over; who follows them then, None when a signal came first. Raises MachineError."""
@@ -259,10 +225,10 @@ class _Attended:
         supervised = supervised_of(self.trip, answer)
         if self.result.listed:
             self.result.listed.find(supervised)
-        for recorder in self.recorders.values():  # whatever becomes of us
+        for recorder in self.mirror.recorders.values():  # whatever becomes of us
             recorder.begin(time.time())
         return replace(self._following(session), supervised=supervised, name=self.trip.name, ends=decider(
-            self.arguments, session, True, f"job {named_jobs(answer)}"), stands=self._stands)
+            self.arguments, session, True, f"job {named_jobs(answer)}"), stands=self.mirror.stand)
 
     # --- meanwhile ---------------------------------------------------------------------------------------------------
 
@@ -274,53 +240,9 @@ class _Attended:
     def _following(self, session: Session) -> Following:
         return Following(
             session, self.trip.way, self.trip.layout.directory, self.trip.runs,
-            self._write, self._prepared, self._changed,
-            patience=self._patience, outlets=self.outlets,
+            self.mirror.write, self.mirror.prepare, self.mirror.change,
+            patience=self._patience, outlets=self.mirror.outlets,
             ends=decider(self.arguments, session, False, f"run {self.trip.identifier}"))
-
-    def _write(self, run_id: str, stream: str, data: bytes) -> None:
-        """What a task printed: to our own stdout or stderr, and into its log here."""
-        if run_id not in self.states:  # what it prints may come before the word that it runs
-            self._changed(TaskState(run_id, "running"))
-        error = stream == "stderr"
-        if run_id in self.logs:
-            try:
-                write_all(self.logs[run_id][1 if error else 0], data)
-            except OSError as fault:
-                output.warn(f"the log of the task ends early: {fault.strerror or fault}")
-                del self.logs[run_id]
-        self.outlets[1 if error or self.arguments.json else 0].take(data)
-
-    def _prepared(self, data: bytes) -> None:
-        """What prepares the tasks there is said once there is the copy."""
-        self.sending.close()
-        if output.on_terminal() and not output.QUIET:
-            show_bytes(data)
-
-    def _changed(self, state: TaskState) -> None:
-        """A task has begun, or ended."""
-        if state.status != "queued" and state.run_id not in self.states:
-            self.sending.close()
-            self.states[state.run_id] = state
-            record = self.recorders[state.run_id].start(self._by_our_clock(state.started))
-            task = next(job.task for job in self.trip.jobs if job.run_id == state.run_id)
-            self.result.tasks.append({"task": task, "status": "running", "exit_code": None, "seconds": None,
-                                      "run_id": state.run_id, "record": record, "image": None})
-            if self.result.listed:
-                self.result.listed.begin(state.run_id, self._by_our_clock(state.started))
-        if state.run_id in self.states:
-            self.states[state.run_id] = state
-
-    def _stands(self, part: QueuedPart, state: CommandState) -> None:
-        """What the batch system says of a job."""
-        for run_id in part.runs:
-            node = state.node or state.host or self.nodes.get(run_id, ("", ""))[1]
-            self.nodes[run_id] = part.job, node
-            if self.result.listed:
-                self.result.listed.stand(run_id, node, state.waiting)
-
-    def _by_our_clock(self, seconds: float | None) -> float:
-        return time.time() if seconds is None else seconds - self.trip.ahead
 
     # --- afterwards --------------------------------------------------------------------------------------------------
 
@@ -332,48 +254,25 @@ class _Attended:
         code = end.exit_code or 0
         self.result.status, self.result.exit_code = end.status, code
         trouble: MLCubeError | None = None
-        if self.states:
+        if self.mirror.states:
             session.heed()
             homeward, remote = self.trip.homeward, self.trip.remote
             trouble = homeward.bring(session, remote.here) if homeward and remote else None
         tidying = self._tidy() if trouble is None and (self.trip.remote or not self.plans) else None
-        for entry in self.result.tasks:
-            self._complete(entry)
-        for number, recorder in enumerate(one for run_id, one in self.recorders.items() if run_id not in self.states):
-            recorder.close(*(("cancelled", None) if self.states or number else (end.status, end.exit_code)))
+        self.mirror.complete_all(end)
         if tidying is not None:
             tidying.join()
         if following.signal is not None:
             self.result.status, self.result.exit_code = "cancelled", 128 + following.signal
-        self._judge(end)
+        refuse_unstarted(self.trip, end)
         if end.status != "succeeded":
-            failed = next((entry for entry in self.result.tasks if entry["status"] != "succeeded"), None)
-            why = _said_by(following, end) if self.trip.queue and following.signal is None else ""
-            self.result.message = (ended_sentence(str(failed["task"]), end.status, code, why) if failed else
-                                   end.message if following.signal is None else "cancelled before it began")
-            self.result.hint = end.hint if why else ""
-            if following.signal != signal.SIGPIPE:  # nobody reads what it prints any more: it ends quietly (RULINGS 26)
-                output.say("\nhint: ".join(text for text in (self.result.message, self.result.hint) if text))
+            tell_failure(self.trip, self.result, end, following)
         if isinstance(trouble, Interrupted):
-            self._stop_fetching(trouble)
+            stop_fetching(self.trip, self.result, trouble)
         elif trouble is not None and end.status != "succeeded":
             output.show_error(trouble)  # the task's own code counts (RULINGS 27)
         elif trouble is not None:
             raise trouble
-
-    def _judge(self, end: CommandState) -> None:
-        """Raises what kept the tasks from running."""
-        if end.status in _ERRORS:
-            raise _ERRORS[end.status](f"on {self.trip.name}: {end.message or 'the run could not begin'}", end.hint)
-
-    def _stop_fetching(self, interrupted: Interrupted) -> None:
-        """A signal while outputs come home: they are still there."""
-        again = f"mlcube fetch {self.trip.identifier} brings the outputs home"
-        output.say(f"not all outputs came from {self.trip.name}; {again}")
-        if self.result.status == "succeeded":
-            self.result.status, self.result.exit_code = interrupted.status, interrupted.exit_code
-            self.result.message, self.result.hint = str(interrupted), again
-        self.result.signal = interrupted.signal_number
 
     def _tidy(self) -> threading.Thread:
         """Remove the run's directory there, beside what is to be done here: its logs and outputs have come home."""
@@ -381,48 +280,3 @@ class _Attended:
         worker = threading.Thread(target=ask, args=(command,), daemon=True)
         worker.start()
         return worker
-
-    def _complete(self, entry: dict[str, object]) -> None:
-        """The task's entry in the result, its record, and what the index says of it."""
-        state = self.states[str(entry["run_id"])]
-        ended = self._by_our_clock(state.ended)
-        seconds = max(0.0, ended - self._by_our_clock(state.started))
-        entry.update(status=state.status, exit_code=state.exit_code, seconds=round(seconds, 3))
-        self.recorders[state.run_id].end(state.status, state.exit_code or 0, seconds,
-                                         *self.nodes.get(state.run_id, ()))
-        if self.result.listed:
-            self.result.listed.finish(state.run_id, state.status, state.exit_code or 0, ended)
-
-    def _leave(self, how: str, following: Following) -> None:
-        """The run goes on there, and we do not see it any more."""
-        again = f"mlcube logs -f {self.trip.identifier}"
-        if how == LET_GO and following.signal is not None:
-            goes_on = following.owed or following.left
-            self.result.status, self.result.exit_code = "running" if goes_on else "cancelled", 128 + following.signal
-            if following.owed:
-                self.result.message = f"{self.trip.name} could not be told to end it: what was started there goes on"
-                self.result.hint = f"mlcube cancel {self.trip.identifier} ends it, once {self.trip.name} can be reached"
-            elif following.left and following.signal != signal.SIGHUP:
-                self.result.message = f"it goes on, on {self.trip.name}"
-                self.result.hint = f"{again} shows it, mlcube cancel {self.trip.identifier} ends it"
-            elif not goes_on:
-                self.result.message = f"it is being ended on {self.trip.name}, and nothing was fetched"
-                self.result.hint = f"mlcube fetch {self.trip.identifier} brings home what it has written"
-            if self.result.message:
-                output.say(f"{self.result.message}; {self.result.hint}")
-            if self.result.listed and self.result.status == "running":
-                self.result.listed.end("running", 0, "")
-            self.result.listed = None  # what becomes of it there, the next one who looks is told
-            return
-        self.result.status, self.result.exit_code = "running", 6
-        self.result.message = f"{self.trip.name} cannot be reached any more; the run goes on there"
-        self.result.hint = (f"mlcube cancel {self.trip.identifier} ends it, once there is a connection" if following.signal else
-                            f"{again} shows it, mlcube fetch {self.trip.identifier} brings its outputs home")
-        output.show_error(TransferError(self.result.message, self.result.hint))
-
-
-def _said_by(following: Following, end: CommandState) -> str:
-    """Why a batch job ended as nobody here has asked for: what is said of the job, else that it was somebody else."""
-    job = following.queued.part.job if following.queued else ""
-    named = end.status != "cancelled" or not job or job in end.message
-    return end.message if named else f"job {job} was cancelled from outside"
