@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socketserver
@@ -83,7 +84,8 @@ class Line:
 
     def cut(self) -> None:
         """The connection that is open now is gone."""
-        os.kill(self.calls[-1], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(self.calls[-1], signal.SIGKILL)
 
     def go(self, plan: Plan, meanwhile: Callable[[], None] = lambda: None) -> str:
         """Start it there and follow it, while another thread does something."""
@@ -157,7 +159,10 @@ def test_every_byte_comes_once_however_often_the_connection_is_cut(line: Line, t
 
     def cut() -> None:
         wait_for(Path(line.run.tasks[RUN], "stdout.log"))
-        for _ in range(4):
+        for number in range(1, 5):
+            until = time.monotonic() + 20
+            while len(line.calls) < number and time.monotonic() < until:
+                time.sleep(0.02)
             time.sleep(0.4)
             line.cut()
 
