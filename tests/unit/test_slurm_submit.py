@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,13 @@ def test_several_jobs_wait_for_each_other_and_none_starts_before_all_are_queued(
     assert "--dependency=afterok:101" in second and "--dependency=afterok:102" in third
     assert "--kill-on-invalid-dep=yes" in second
     assert words(calls, "scontrol") == [["scontrol", "release", "101"]]
+
+
+def test_jobs_that_the_user_wants_held_are_not_released(calls: Path, tmp_path: Path) -> None:
+    batch = chain(f"{tmp_path}/run", 2)
+    held = replace(batch.parts[0], text=batch.parts[0].text.replace("#!/bin/sh\n", "#!/bin/sh\n#SBATCH --hold\n"))
+    assert hand_over(calls, replace(batch, parts=(held, *batch.parts[1:]))) == "submitted 101 102"
+    assert words(calls, "scontrol") == []
 
 
 def test_a_refusal_leaves_nothing(calls: Path, tmp_path: Path) -> None:

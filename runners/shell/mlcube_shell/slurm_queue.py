@@ -188,6 +188,8 @@ mlc_ask_queue() {  # MAXAGE: the report
 _CANCEL = r"""
 unset SCANCEL_ACCOUNT SCANCEL_BATCH SCANCEL_CRON SCANCEL_FULL SCANCEL_HURRY SCANCEL_INTERACTIVE SCANCEL_NAME SCANCEL_PARTITION \
   SCANCEL_QOS SCANCEL_STATE SCANCEL_USER SCANCEL_VERBOSE SCANCEL_WCKEY
+# what is kept of the queue holds no more
+rm -f -- "${XDG_CACHE_HOME:-${HOME-}/.cache}"/mlcube/queue.[0-9]* 2>/dev/null
 mlc_scancel() {  # says nothing of jobs that have ended; what else is wrong, on stderr
   mlc_said=$(scancel "$@" 2>&1) && return
   mlc_said=$(printf '%s\n' "$mlc_said" | grep -v -e 'Invalid job id specified' -e 'already completing or completed')

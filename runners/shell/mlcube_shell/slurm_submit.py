@@ -83,7 +83,7 @@ def submit(batch: Batch, nonce: str, plain: bool = False) -> str:
     the names of their directories, from 1 on and rising. `plain`: for a person who carries out the script by hand.
     """
     queue = (*_queue_chain(batch.chain, bool(batch.array)), *(_queue_array(batch) if batch.array else ()), *_noted(),
-             *(_released() if len(batch.chain) + bool(batch.array) > 1 else ()))
+             *(_released() if len(batch.chain) + bool(batch.array) > 1 and not _is_held(batch) else ()))
     unset = " ".join(overriding(line for text in batch.files for line in demands_of(text)))
     begin = () if plain else (f"printf '%s\\n' '{answer_line(nonce)}'",)
     return "\n".join((*begin, f"mlc_directory={quote(batch.directory)}",
@@ -187,6 +187,11 @@ def _after(*conditions: str) -> list[str]:
 def _noted() -> Iterator[str]:
     yield f'printf "%s\\n" $mlc_jobs >"$mlc_directory/{JOBS}" ||'
     yield '  { mlc_fail "$mlc_directory cannot be written to"; return 1; }'
+
+
+def _is_held(batch: Batch) -> bool:
+    """Does the user want to release the jobs himself (`--hold` in sbatch_args)?"""
+    return any(line == "#SBATCH --hold" for text in batch.files for line in demands_of(text))
 
 
 def _released() -> Iterator[str]:
