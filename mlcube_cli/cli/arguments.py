@@ -9,6 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlcube_cli import TYPE_CHECKING
+from mlcube_cli.cli.options import (
+    COMMON,
+    CUBE,
+    DRY_RUN,
+    JSON,
+    OF_RUN,
+    OF_SWEEP,
+    OVERRIDE,
+    PLATFORM,
+    RUNNER,
+    TASK,
+    UNTRUSTED,
+    WORKSPACE,
+    Option,
+    option,
+)
 from mlcube_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,80 +46,6 @@ class Arguments:
 
 
 @dataclass(frozen=True)
-class Option:
-    """An option of a verb; `settings` are argparse's own, `help` is empty for what help does not show."""
-
-    flags: tuple[str, ...]
-    help: str
-    settings: tuple[tuple[str, Any], ...] = ()  # argparse takes anything here
-
-    @property
-    def attribute(self) -> str:
-        return str(self.setting("dest") or self.flags[0].lstrip("-").replace("-", "_"))
-
-    @property
-    def switch(self) -> bool:
-        return bool(self.setting("action") == "store_true")
-
-    def setting(self, name: str) -> Any:  # argparse takes anything here
-        return dict(self.settings).get(name)
-
-
-def _option(*flags: str, help: str, **settings: Any) -> Option:  # argparse takes anything here
-    return Option(flags, help, tuple(settings.items()))
-
-
-JSON = _option("--json", help="print one JSON document", action="store_true")
-CUBE = _option("--mlcube", metavar="CUBE", help="the cube: a directory or a definition file (same as CUBE)")
-PLATFORM = _option("--platform", metavar="P", help="a platform's name, or a platform file")
-OVERRIDE = _option("-P", "-p", "--override", dest="overrides", metavar="KEY=VALUE", action="append", default=[],
-                   help="set any value of the definition or platform, typed as YAML (-Pdocker.image=NAME)")
-WORKSPACE = _option("--workspace", metavar="DIR", help="use this workspace instead of the cube's")
-RUNNER = _option("--runner", metavar="R", help="")  # the applets' restriction to one runner
-DRY_RUN = _option("--dry-run", action="store_true", help="print the plan as a shell script; start and write nothing")
-QUIET = _option("--quiet", action="store_true", help="no messages of ours, only errors")
-DEBUG = _option("--debug", action="store_true", help="show the Python traceback of an error")
-LOG_LEVEL = _option("--log-level", "--log_level", metavar="LEVEL", default="warning",
-                    choices=("critical", "error", "warning", "info", "debug"),
-                    help="as in earlier programs: error and critical mean --quiet, debug means --debug")
-
-UNTRUSTED = _option("--untrusted", action="store_true", help="refuse a cube that reaches beyond its inputs and outputs "
-                    "(privileged, host network, setup lines, ...)")
-TASK = _option("--task", metavar="T[,T]", action="append", default=[],
-               help="task names, or run configuration files; several run in this order")
-RUN_ONLY = (
-    TASK,
-    _option("--all", action="store_true", help="every task of the cube, each after those that write what it reads"),
-    _option("--skip-unchanged", action="store_true", help="leave out a task whose definition, parameters, image, inputs and "
-            "outputs are as in its last run"),
-    _option("--explain", action="store_true", help="say of each task what has changed since its last run"),
-    WORKSPACE,
-    _option("--timeout", metavar="D", help="end each task after this time (90, 30s, 30m, 2h, 1d); exit code 124"),
-    _option("--grace", metavar="D", default="10s", help="time between TERM and KILL (default 10s)"),
-    _option("--stamp", metavar="FILE", help="write FILE, only after success (for make)"),
-    _option("--deps", metavar="FILE", help="write a make dependency file of the inputs (with --stamp)"),
-    _option("--interactive", action="store_true", help="give the task our stdin and terminal"),
-    _option("--detach", action="store_true", help="start it in the background, print its id, and return (see mlcube ps)"),
-    _option("--on-interrupt", metavar="WHAT", choices=("cancel", "detach", "ask"), help="what Ctrl-C does to a run on another "
-            "machine or in a batch system: cancel, detach, or ask (of a batch job on a terminal the default)"),
-    UNTRUSTED,
-    _option("--hash", metavar="H", choices=("auto", "full", "sizes", "none"), default="auto",
-            help="what the record says of inputs and outputs: full (sha256), sizes (and times), none, or auto: full up to 1 GB "
-            "each (the default)"),
-    _option("--gpus", metavar="G", help="none, a number, all, or device ids"),
-    _option("--memory", metavar="SIZE", help="memory limit (8g)"),
-    _option("--cpu", metavar="CPUS", help="the CPUs to use (0-3)"),
-    _option("--network", metavar="N", help="the network (none, bridge, host)"),
-    _option("--security", metavar="OPT", help="a security option for the engine"),
-    _option("--mount", metavar="ro|rw", choices=("ro", "rw"), help="how inputs are mounted, whatever the definition says"),
-)
-
-
-# What of them means nothing for many members at once.
-_NOT_OF_SWEEPS = ("all", "skip_unchanged", "explain", "stamp", "deps", "interactive")
-
-
-@dataclass(frozen=True)
 class Verb:
     """A command: its options, what its positional words are, its examples."""
 
@@ -115,27 +57,26 @@ class Verb:
     aliases: tuple[str, ...] = ()
 
 
-_COMMON = (QUIET, DEBUG, LOG_LEVEL)
 VERBS = (
-    Verb("describe", "show what is inside a cube", (CUBE, WORKSPACE, JSON, *_COMMON), "[CUBE]",
+    Verb("describe", "show what is inside a cube", (CUBE, WORKSPACE, JSON, *COMMON), "[CUBE]",
          ("mlcube describe examples/mnist", "mlcube describe --json . | python3 -m json.tool")),
     Verb("validate", "check definitions: all problems at once, each with its place and a hint",
-         (CUBE, _option("--strict", action="store_true", help="warnings are errors too"), JSON, *_COMMON), "[CUBE ...]",
+         (CUBE, option("--strict", action="store_true", help="warnings are errors too"), JSON, *COMMON), "[CUBE ...]",
          ("mlcube validate", "mlcube validate --strict cubes/*")),
     Verb("show-config", "print the effective definition as YAML, with where each value came from",
          (CUBE, PLATFORM, OVERRIDE, WORKSPACE,
-          _option("--resolve", action="store_true", help="replace ${...} by its value"), JSON, *_COMMON),
+          option("--resolve", action="store_true", help="replace ${...} by its value"), JSON, *COMMON),
          "[CUBE] [NAME=VALUE ...]",
          ("mlcube show-config . --platform docker", "mlcube show-config . --resolve -Pdocker.image=mine:1"),
          aliases=("show_config",)),
     Verb("configure", "prepare a cube: build or pull its image, make its Python environment",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, WORKSPACE, DRY_RUN,
-          _option("--force", action="store_true", help="make it anew"),
-          _option("--update-lock", action="store_true", help="whatever the lock says; then lock what came of it"),
-          UNTRUSTED, JSON, *_COMMON),
+          option("--force", action="store_true", help="make it anew"),
+          option("--update-lock", action="store_true", help="whatever the lock says; then lock what came of it"),
+          UNTRUSTED, JSON, *COMMON),
          "[CUBE]",
          ("mlcube configure . --platform docker", "mlcube configure . --platform=platforms/docker.yaml --dry-run")),
-    Verb("run", "run tasks of a cube", (CUBE, PLATFORM, RUNNER, OVERRIDE, *RUN_ONLY, DRY_RUN, JSON, *_COMMON),
+    Verb("run", "run tasks of a cube", (CUBE, PLATFORM, RUNNER, OVERRIDE, *OF_RUN, DRY_RUN, JSON, *COMMON),
          "[CUBE[:TASK[/GROUP]]] [NAME=VALUE ...]",
          ("mlcube run examples/mnist --platform local --task sample,train",
           "mlcube run . --task train data_dir=/data/mnist -Pdocker.gpus=all",
@@ -144,23 +85,23 @@ VERBS = (
           "mlcube run . --task train --dry-run | less")),
     Verb("sweep", "run a task many times with values that differ, here or as one array of batch jobs; compare what came of it",
          (CUBE, PLATFORM, RUNNER, OVERRIDE,
-          _option("--set", dest="sets", metavar="NAME=V,V", action="append", default=[],
-                  help="the values of a parameter, or of a key of its parameters file: 0.1,0.01 or 1..5 or 0..1..0.25; several "
-                  "make all combinations"),
-          _option("--from", dest="table", metavar="FILE", help="a CSV table: a row of names, then a member a row"),
-          _option("-j", "--jobs", dest="jobs", metavar="N", help="how many members run at once (here: 1)"),
-          _option("--fail-fast", action="store_true", help="start no more members once one has failed"),
-          *(option for option in RUN_ONLY if option.attribute not in _NOT_OF_SWEEPS), DRY_RUN,
-          _option("--failed", action="store_true", help="retry: those, too, that failed"),
-          _option("--metric", metavar="M", help="table, plot: the number of metrics.json that counts (accuracy, test.loss)"),
-          _option("--max", dest="largest", action="store_true", help="table, plot: the largest is the best"),
-          _option("--min", dest="smallest", action="store_true", help="table, plot: the smallest is the best"),
-          _option("--sort", action="store_true", help="table: the best first"),
-          _option("--csv", action="store_true", help="table: print CSV"),
-          _option("--against", metavar="NAME", help="plot: the value, or metric, across"),
-          _option("--by", metavar="NAME", help="plot: what the colours stand for"),
-          _option("-o", "--output", dest="output", metavar="FILE", help="plot: write the SVG to FILE"),
-          JSON, *_COMMON),
+          option("--set", dest="sets", metavar="NAME=V,V", action="append", default=[],
+                 help="the values of a parameter, or of a key of its parameters file: 0.1,0.01 or 1..5 or 0..1..0.25; several "
+                 "make all combinations"),
+          option("--from", dest="table", metavar="FILE", help="a CSV table: a row of names, then a member a row"),
+          option("-j", "--jobs", dest="jobs", metavar="N", help="how many members run at once (here: 1)"),
+          option("--fail-fast", action="store_true", help="start no more members once one has failed"),
+          *OF_SWEEP, DRY_RUN,
+          option("--failed", action="store_true", help="retry: those, too, that failed"),
+          option("--metric", metavar="M", help="table, plot: the number of metrics.json that counts (accuracy, test.loss)"),
+          option("--max", dest="largest", action="store_true", help="table, plot: the largest is the best"),
+          option("--min", dest="smallest", action="store_true", help="table, plot: the smallest is the best"),
+          option("--sort", action="store_true", help="table: the best first"),
+          option("--csv", action="store_true", help="table: print CSV"),
+          option("--against", metavar="NAME", help="plot: the value, or metric, across"),
+          option("--by", metavar="NAME", help="plot: what the colours stand for"),
+          option("-o", "--output", dest="output", metavar="FILE", help="plot: write the SVG to FILE"),
+          JSON, *COMMON),
          "[CUBE] [NAME=VALUE ...] | status | retry | table | plot [SWEEP]",
          ("mlcube sweep . --task train --set learning_rate=0.1,0.01 --set seed=1..5 -j 4",
           "mlcube sweep . --task train --from table.csv --platform cluster --detach",
@@ -170,102 +111,102 @@ VERBS = (
           "mlcube sweep plot --metric accuracy --against learning_rate -o sweep.svg")),
     Verb("doctor", "could this cube's tasks run on this platform? Looks at its engine and image, and at a cluster's node",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, WORKSPACE, UNTRUSTED,
-          _option("--timeout", metavar="D", help="how long to wait for a cluster's node to be free (5m)"), JSON, *_COMMON),
+          option("--timeout", metavar="D", help="how long to wait for a cluster's node to be free (5m)"), JSON, *COMMON),
          "[CUBE]",
          ("mlcube doctor . --platform docker", "mlcube doctor . --platform cluster --timeout 1h")),
     Verb("inspect", "show which image a platform has here: its id, digests, architecture, and whether it is the locked one",
          (CUBE, PLATFORM, RUNNER, OVERRIDE, UNTRUSTED, JSON,
-          _option("--format", metavar="F", choices=("text", "json", "yaml"), help="text, json or yaml (default text)"),
-          _option("--output-file", "--output_file", metavar="FILE", help="write it to FILE (as JSON, unless --format)"),
-          _option("--force", action="store_true", help="configure first where the image is not here"), *_COMMON),
+          option("--format", metavar="F", choices=("text", "json", "yaml"), help="text, json or yaml (default text)"),
+          option("--output-file", "--output_file", metavar="FILE", help="write it to FILE (as JSON, unless --format)"),
+          option("--force", action="store_true", help="configure first where the image is not here"), *COMMON),
          "[CUBE]",
          ("mlcube inspect . --platform docker", "mlcube inspect . --platform docker --format yaml --output-file hash.yaml")),
     Verb("lock", "write which image each platform has into the cube's lock file, which run and configure then keep to",
-         (CUBE, _option("--platform", dest="platforms", metavar="P", action="append", default=[],
-                        help="lock this platform; may be given several times (default: all whose image is here)"),
-          UNTRUSTED, JSON, *_COMMON),
+         (CUBE, option("--platform", dest="platforms", metavar="P", action="append", default=[],
+                       help="lock this platform; may be given several times (default: all whose image is here)"),
+          UNTRUSTED, JSON, *COMMON),
          "[CUBE]",
          ("mlcube lock", "mlcube lock . --platform docker --platform singularity")),
     Verb("create", "write a small cube that works, to start from", (
-        _option("--dialect", metavar="D", choices=("inline", "directory", "mlbox"), default="inline",
-                help="inline (one file, the default), directory, or mlbox"),
-        _option("--platform", metavar="P[,P]", default="local",
-                help="local (the default), docker, podman, singularity, apptainer; several with commas"),
-        _option("--image", metavar="IMAGE", help="the base image of its build file: one with Python 3 in it"),
-        JSON, *_COMMON), "NAME",
+        option("--dialect", metavar="D", choices=("inline", "directory", "mlbox"), default="inline",
+               help="inline (one file, the default), directory, or mlbox"),
+        option("--platform", metavar="P[,P]", default="local",
+               help="local (the default), docker, podman, singularity, apptainer; several with commas"),
+        option("--image", metavar="IMAGE", help="the base image of its build file: one with Python 3 in it"),
+        JSON, *COMMON), "NAME",
          ("mlcube create mine", "mlcube create ./mine --dialect directory --platform local,docker --image debian-with-python")),
     Verb("migrate", "write the same cube in another dialect, into a directory of its own", (
         CUBE,
-        _option("--to", metavar="D", choices=("inline", "directory"), help="the dialect: inline or directory"),
-        _option("--output", metavar="DIR", help="the new directory (default: CUBE-DIALECT, beside the cube)"),
-        _option("--without-workspace", action="store_true", help="leave out what lies in the cube's workspace"),
-        _option("--dry-run", action="store_true", help="print the definition files; write nothing"),
-        JSON, *_COMMON), "[CUBE]",
+        option("--to", metavar="D", choices=("inline", "directory"), help="the dialect: inline or directory"),
+        option("--output", metavar="DIR", help="the new directory (default: CUBE-DIALECT, beside the cube)"),
+        option("--without-workspace", action="store_true", help="leave out what lies in the cube's workspace"),
+        option("--dry-run", action="store_true", help="print the definition files; write nothing"),
+        JSON, *COMMON), "[CUBE]",
          ("mlcube migrate examples/mnist --to inline --dry-run", "mlcube migrate . --to directory --output ../as-directory")),
     Verb("config", "show and change the settings: platforms of your own, for every cube",
-         (_option("--list", action="store_true", help="print what the settings say, yours over the site's (the default)"),
-          _option("--get", metavar="KEY", help="print one value or section (platforms.gpu-box.gpus)"),
-          _option("--set", metavar="KEY=VALUE", action="append", default=[], help="set a value, typed as YAML"),
-          _option("--unset", metavar="KEY", help="remove a value or section"),
-          *(_option(f"--{name}", f"--{name.replace('-', '_')}", nargs=2, metavar=words, help=text) for name, words, text in (
+         (option("--list", action="store_true", help="print what the settings say, yours over the site's (the default)"),
+          option("--get", metavar="KEY", help="print one value or section (platforms.gpu-box.gpus)"),
+          option("--set", metavar="KEY=VALUE", action="append", default=[], help="set a value, typed as YAML"),
+          option("--unset", metavar="KEY", help="remove a value or section"),
+          *(option(f"--{name}", f"--{name.replace('-', '_')}", nargs=2, metavar=words, help=text) for name, words, text in (
               ("create-platform", ("RUNNER", "NAME"), "make a platform (RUNNER: docker, singularity, ssh, ...)"),
               ("rename-platform", ("OLD", "NEW"), "give a platform another name"),
               ("copy-platform", ("OLD", "NEW"), "make a platform like another one"),
               ("rename-runner", ("OLD", "NEW"), "give an entry of 'runners' another name"))),
-          _option("--update-platforms", "--update_platforms", action="store_true",
-                  help="with --rename-runner: in the platforms, too"),
-          _option("--remove-platform", "--remove_platform", metavar="NAME", help="remove a platform"),
-          _option("--remove-runner", "--remove_runner", metavar="NAME", help="remove an entry of 'runners'"),
-          _option("--remove-platforms", "--remove_platforms", action="store_true",
-                  help="with --remove-runner: its platforms, too"),
-          _option("--show-origin", "--show_origin", action="store_true", help="with --list, --get: where each value stands"),
-          _option("--site", action="store_true", help="the site's file only (/etc/mlcube/settings.yaml)"), JSON, *_COMMON),
+          option("--update-platforms", "--update_platforms", action="store_true",
+                 help="with --rename-runner: in the platforms, too"),
+          option("--remove-platform", "--remove_platform", metavar="NAME", help="remove a platform"),
+          option("--remove-runner", "--remove_runner", metavar="NAME", help="remove an entry of 'runners'"),
+          option("--remove-platforms", "--remove_platforms", action="store_true",
+                 help="with --remove-runner: its platforms, too"),
+          option("--show-origin", "--show_origin", action="store_true", help="with --list, --get: where each value stands"),
+          option("--site", action="store_true", help="the site's file only (/etc/mlcube/settings.yaml)"), JSON, *COMMON),
          "", ("mlcube config --create-platform ssh gpu-box", "mlcube config --set platforms.gpu-box.platform=docker",
               "mlcube config --list --show-origin")),
     Verb("cache", "show what mlcube keeps and can make again, and free what nothing needs",
-         (_option("--older-than", metavar="D", help="prune: free environments and images, too, that were not used for this "
-                  "time (1h, 30d)"),
-          _option("--kind", metavar="K[,K]", action="append", default=[],
-                  help="only these: environment, image, build, verdict, digest, questions, lock"),
-          _option("--dry-run", action="store_true", help="prune: list what would go; remove nothing"), JSON, *_COMMON),
+         (option("--older-than", metavar="D", help="prune: free environments and images, too, that were not used for this "
+                 "time (1h, 30d)"),
+          option("--kind", metavar="K[,K]", action="append", default=[],
+                 help="only these: environment, image, build, verdict, digest, questions, lock"),
+          option("--dry-run", action="store_true", help="prune: list what would go; remove nothing"), JSON, *COMMON),
          "list|prune", ("mlcube cache list", "mlcube cache prune --dry-run", "mlcube cache prune --older-than 30d")),
-    Verb("ps", "list what runs, and what ran lately: here, in containers, on other machines",
-         (_option("--all", action="store_true", help="all that are remembered"), JSON, *_COMMON), "",
+    Verb("ps", "list what runs, and what ran lately: here, on other machines, in a cluster's queue",
+         (option("--all", action="store_true", help="all that are remembered"), JSON, *COMMON), "",
          ("mlcube ps", "mlcube ps --all --json")),
     Verb("logs", "show what a run printed (the newest one, unless RUN says which)",
-         (_option("-f", "--follow", dest="follow", action="store_true", help="and what it goes on to print, until it ends; "
-                  "Ctrl-C leaves it alone"), *_COMMON), "[RUN]",
+         (option("-f", "--follow", dest="follow", action="store_true", help="and what it goes on to print, until it ends; "
+                 "Ctrl-C leaves it alone"), *COMMON), "[RUN]",
          ("mlcube logs", "mlcube logs -f 3f9a2c")),
-    Verb("wait", "wait until a run ends; the exit code is its task's", (JSON, *_COMMON), "[RUN]",
+    Verb("wait", "wait until a run ends; the exit code is its task's", (JSON, *COMMON), "[RUN]",
          ("mlcube wait", "mlcube wait 3f9a2c && mlcube fetch 3f9a2c")),
     Verb("cancel", "end a run, its processes and its container, wherever it runs",
-         (_option("--now", action="store_true", help="at once, without the time between TERM and KILL"),
-          _option("--no-wait", action="store_true", help="do not wait until it has ended"), *_COMMON), "[RUN]",
+         (option("--now", action="store_true", help="at once, without the time between TERM and KILL"),
+          option("--no-wait", action="store_true", help="do not wait until it has ended"), *COMMON), "[RUN]",
          ("mlcube cancel", "mlcube cancel 3f9a2c --now")),
-    Verb("fetch", "bring home the outputs of a run on another machine, as they are now", (*_COMMON,), "[RUN]",
+    Verb("fetch", "bring home the outputs of a run on another machine, as they are now", (*COMMON,), "[RUN]",
          ("mlcube fetch", "mlcube fetch 3f9a2c")),
     Verb("sync", "send what tasks need to another machine, fetch what they made, or compare, by hand",
-         (CUBE, PLATFORM, RUNNER, OVERRIDE, WORKSPACE, TASK, _option("--dry-run", action="store_true", help="list files and "
-          "bytes; send and fetch nothing"), UNTRUSTED, JSON, *_COMMON), "push|pull|status [CUBE] [NAME=VALUE ...]",
+         (CUBE, PLATFORM, RUNNER, OVERRIDE, WORKSPACE, TASK, option("--dry-run", action="store_true", help="list files and "
+          "bytes; send and fetch nothing"), UNTRUSTED, JSON, *COMMON), "push|pull|status [CUBE] [NAME=VALUE ...]",
          ("mlcube sync status . --platform gpu-box", "mlcube sync push . --platform gpu-box --task train --dry-run",
           "mlcube sync pull . --platform gpu-box --task train")),
     Verb("reap", "remove what killed runs left: containers, processes, directories of ours that nobody owns any more",
-         (_option("--yes", action="store_true", help="do not ask"),
-          _option("--dry-run", action="store_true", help="list it; remove nothing"), JSON, *_COMMON), "",
+         (option("--yes", action="store_true", help="do not ask"),
+          option("--dry-run", action="store_true", help="list it; remove nothing"), JSON, *COMMON), "",
          ("mlcube reap --dry-run", "mlcube reap --yes")),
     Verb("runs", "look at the records of runs: list them, show one, verify its inputs and outputs, run it again",
          (CUBE, WORKSPACE,
-          _option("--all", action="store_true", help="list: the runs of all cubes that were started from this account"),
+          option("--all", action="store_true", help="list: the runs of all cubes that were started from this account"),
           OVERRIDE,
-          _option("--strict", action="store_true",
-                  help="rerun: refuse where anything differs from the record; verify: what cannot be told differs, too"),
-          DRY_RUN, JSON, *_COMMON),
+          option("--strict", action="store_true",
+                 help="rerun: refuse where anything differs from the record; verify: what cannot be told differs, too"),
+          DRY_RUN, JSON, *COMMON),
          "[list | show RUN | verify RUN | rerun RUN]",
          ("mlcube runs", "mlcube runs show 20261122T041217-3f9a2c", "mlcube runs verify 3f9a2c --json",
           "mlcube runs rerun 3f9a2c --dry-run")),
-    Verb("schema", "print a bundled JSON Schema, or list them", (*_COMMON,), "[NAME]",
+    Verb("schema", "print a bundled JSON Schema, or list them", (*COMMON,), "[NAME]",
          ("mlcube schema", "mlcube schema mlcube_task")),
-    Verb("links", "make links by which the spellings of earlier programs work", (*_COMMON,), "DIR",
+    Verb("links", "make links by which the spellings of earlier programs work", (*COMMON,), "DIR",
          ("mlcube links ~/.local/bin",)),
 )
 
@@ -295,10 +236,10 @@ def parse(verb: Verb, argv: list[str]) -> Arguments:
 
 def _refuse_empty(verb: Verb, arguments: Arguments) -> None:
     """An empty value is what a shell makes of an unset variable, as in `--workspace=$DIR`: never what was meant."""
-    for option in verb.options:
-        value = getattr(arguments, option.attribute)
+    for one in verb.options:
+        value = getattr(arguments, one.attribute)
         if value == "" or (isinstance(value, list) and "" in value):
-            raise UsageError(f"{option.flags[0]} has an empty value", "leave it out, or check the variable that it comes from")
+            raise UsageError(f"{one.flags[0]} has an empty value", "leave it out, or check the variable that it comes from")
     if "" in arguments.words:
         raise UsageError("one of the words is empty", "leave it out, or check the variable that it comes from")
 
@@ -338,7 +279,7 @@ def overview(version: str) -> str:
     """The text of `mlcube --help`."""
     width = max(len(verb.name) for verb in VERBS)
     lines = [f"mlcube {version}: run machine-learning cubes in containers (docker, podman, apptainer) or in plain Python,",
-             "on this machine or on another one over ssh", "",
+             "on this machine, on another one over ssh, or as jobs of a Slurm cluster", "",
              "usage: mlcube COMMAND [CUBE] [options]      CUBE: a directory or a definition file, default .", "", "commands:"]
     lines += [f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS]
     lines += ["", "examples:", "  mlcube describe examples/mnist",

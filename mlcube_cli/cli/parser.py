@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from mlcube_cli import TYPE_CHECKING
-from mlcube_cli.cli.arguments import Arguments, Option, Verb
+from mlcube_cli.cli.arguments import Arguments, Verb
+from mlcube_cli.cli.options import Option
 from mlcube_cli.definition.hints import nearest
 from mlcube_cli.errors import UsageError
 
