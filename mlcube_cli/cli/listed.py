@@ -101,11 +101,15 @@ class Listed:
         """The task starts now, or did then (seconds since 1970)."""
         self._change(run_id, status="running", started=time.time() if started is None else started)
 
-    def stand(self, run_id: str, node: str, waiting: str) -> None:
-        """Where a batch system has the task run, and why it does not start it."""
-        if self._entry is not None and any(task.run_id == run_id and (task.node, task.waiting) != (node, waiting)
-                                           for task in self._entry.tasks):
-            self._change(run_id, node=node, waiting=waiting)
+    def stand(self, run_id: str, status: str, node: str, waiting: str) -> None:
+        """Where a batch system has the task run, and why it does not start it; one that has begun may wait again."""
+        task = next((task for task in self._entry.tasks if task.run_id == run_id), None) if self._entry is not None else None
+        if task is None:
+            return
+        if task.started is None or task.over or status not in ("queued", "running"):
+            status = task.status
+        if (task.status, task.node, task.waiting) != (status, node, waiting):
+            self._change(run_id, status=status, node=node, waiting=waiting)
 
     def begun(self, family: Family) -> None:
         """The process that the task which runs just now began with."""

@@ -90,7 +90,7 @@ class Mirror:
             node = state.node or state.host or self.nodes.get(run_id, ("", ""))[1]
             self.nodes[run_id] = part.job, node
             if self.result.listed:
-                self.result.listed.stand(run_id, node, state.waiting)
+                self.result.listed.stand(run_id, state.status, node, state.waiting)
 
     def by_our_clock(self, seconds: float | None) -> float:
         return time.time() if seconds is None else seconds - self.trip.ahead
