@@ -45,19 +45,27 @@ def of_machine(problem: Problem, machine: str) -> Problem:
     return replace(problem, message=f"on {machine}: {problem.message}", hint=f"{problem.hint} ({own})")
 
 
-def arguments_of(cube: Cube, wish: Wish, facts: Facts) -> tuple[Argument, ...]:
-    """The paths that the task would get, whether or not it could start: nothing is asked of them but their kind.
+def bound_paths(cube: Cube, wish: Wish, facts: Facts) -> tuple[Bound, ...]:
+    """The paths that the task's parameters are bound to; their kinds are in `facts`.
 
-    Raises DefinitionError for a value that means no path.
+    Raises DefinitionError for values that mean no path, facts.Missing for paths not looked at yet.
     """
     faults: list[Problem] = []
     bound = [item for parameter in wish.task.parameters for item in bind(cube, parameter, wish, facts, faults)]
     if faults:
         raise DefinitionError(f"what task '{wish.task.name}' reads and writes cannot be told", problems=faults)
-    paths = [item for item in bound if item.is_path]
+    paths = tuple(item for item in bound if item.is_path)
     facts.need(*(PathKind(item.path) for item in paths))
+    return paths
+
+
+def arguments_of(cube: Cube, wish: Wish, facts: Facts) -> tuple[Argument, ...]:
+    """The paths that the task would get, whether or not it could start: nothing is asked of them but their kind.
+
+    Raises as bound_paths does.
+    """
     return tuple(Argument(item.parameter.name, item.parameter.direction, _kind_of(item, facts), "rw", item.path)
-                 for item in paths)
+                 for item in bound_paths(cube, wish, facts))
 
 
 def _kind_of(item: Bound, facts: Facts) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mlcube_cli.bound import bound_paths
 from mlcube_cli.definition.model import Cube
 from mlcube_cli.errors import DefinitionError, Location, Problem
-from mlcube_cli.facts import Facts, PathKind
+from mlcube_cli.facts import Facts
 from mlcube_cli.job import Job
-from mlcube_cli.relocation import is_at_or_below
-from mlcube_cli.resolve import Bound, Wish, bind
+from mlcube_cli.relocation import is_at_or_below, meet
+from mlcube_cli.resolve import Bound, Wish
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,7 @@ def node_of(cube: Cube, wish: Wish, facts: Facts) -> Node:
 
     Raises DefinitionError for values that mean no path, facts.Missing for paths not looked at yet.
     """
-    faults: list[Problem] = []
-    bound = [item for parameter in wish.task.parameters for item in bind(cube, parameter, wish, facts, faults)]
-    if faults:
-        raise DefinitionError(f"what task '{wish.task.name}' reads and writes cannot be told", problems=faults)
-    paths = [item for item in bound if item.is_path]
-    facts.need(*(PathKind(item.path) for item in paths))
+    paths = bound_paths(cube, wish, facts)
     return Node(wish.task.name, *(tuple(_touched(item, facts) for item in paths if item.parameter.direction == direction)
                                   for direction in ("input", "output")))
 
@@ -70,11 +66,6 @@ def _read_by(cube: Cube, job: Job) -> list[str]:
     task = cube.task(job.task)
     names = {parameter.name for parameter in task.parameters if parameter.direction == "input"} if task else set()
     return [argument.host_path for argument in job.paths if argument.name in names]
-
-
-def meet(one: str, other: str) -> bool:
-    """Are these paths the same, or does one lie in the other?"""
-    return is_at_or_below(one, other) or is_at_or_below(other, one)
 
 
 def order(nodes: Sequence[Node]) -> tuple[int, ...]:

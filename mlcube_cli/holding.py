@@ -15,8 +15,8 @@ from mlcube_cli.command import Command
 from mlcube_cli.errors import MachineError
 from mlcube_cli.facts import Observation
 from mlcube_cli.family import MARKER
-from mlcube_cli.graph import meet
 from mlcube_cli.locks import lock
+from mlcube_cli.relocation import meet
 from mlcube_cli.remains import ENGINE, PROCESS, remains_of
 from mlcube_cli.run_index import Entry, read_entry, write_entry
 from mlcube_cli.run_states import look_at
@@ -81,9 +81,9 @@ def refuse(holder: Holder | None) -> None:
         raise MachineError(f"{holder.path} is still written by what run {entry.id} ({tasks}) has left, which was killed",
                            "mlcube reap ends it")
     doubt = f"; whether it still runs cannot be told: {holder.trouble}" if holder.trouble else ""
+    another = "" if entry.sweep else "; or give this run another output: NAME=PATH"  # members have none but their own
     raise MachineError(f"{holder.path} is being written by run {entry.id} ({tasks}{where}){doubt}",
-                       f"mlcube wait {entry.id} waits for its end, mlcube cancel {entry.id} ends it; or give this run "
-                       "another output: NAME=PATH")
+                       f"mlcube wait {entry.id} waits for its end, mlcube cancel {entry.id} ends it{another}")
 
 
 def meeting(mine: Mapping[str, tuple[str, ...]], theirs: Mapping[str, tuple[str, ...]]) -> str | None:

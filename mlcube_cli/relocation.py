@@ -58,6 +58,11 @@ def is_at_or_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
+def meet(one: str, other: str) -> bool:
+    """Are these paths the same, or does one lie in the other?"""
+    return is_at_or_below(one, other) or is_at_or_below(other, one)
+
+
 def _joined(base: str, rest: str) -> str:
     rest = rest.strip("/")
     return os.path.join(base, rest) if rest else base

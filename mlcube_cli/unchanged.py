@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from mlcube_cli.archive import Found
 from mlcube_cli.command import Plan
-from mlcube_cli.graph import meet
 from mlcube_cli.job import Argument
 from mlcube_cli.measures import OURS, Measure, differences, load_manifest
 from mlcube_cli.provenance import measure_code
+from mlcube_cli.relocation import meet
 from mlcube_cli.report import plan_data
 from mlcube_cli.verification import SAME, UNKNOWN, Verdict, verify_some
 

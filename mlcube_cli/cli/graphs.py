@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlcube_cli.cli import output
-from mlcube_cli.cli.arguments import Arguments
 from mlcube_cli.cli.choose import assign, choose_tasks
 from mlcube_cli.cli.used import Chosen
 from mlcube_cli.cli.words import Words
@@ -18,7 +17,7 @@ from mlcube_cli.observe import with_facts
 from mlcube_cli.resolve import Wish
 
 
-def every_task(arguments: Arguments, reading: Reading, words: Words, facts: Facts) -> Chosen:
+def every_task(reading: Reading, words: Words, facts: Facts) -> Chosen:
     """All tasks of the cube, each once with its default values, after those that write what it reads (RULINGS 4, 32).
 
     Raises UsageError, and DefinitionError where there is no order, or a task cannot run without being told more.

@@ -136,7 +136,7 @@ def _tasks(arguments: Arguments, reading: Reading, words: Words, facts: Facts) -
         return choose_tasks(reading.cube, words.tasks, facts.cwd)
     from mlcube_cli.cli.graphs import every_task
 
-    return every_task(arguments, reading, words, facts)
+    return every_task(reading, words, facts)
 
 
 @dataclass(frozen=True)

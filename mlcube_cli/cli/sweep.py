@@ -118,7 +118,9 @@ def _retry(arguments: Arguments, word: str | None) -> int:
               if one.over and (one.status in UNFINISHED or (arguments.failed and one.status != "succeeded"))]
     if not wanted:
         failed = sum(1 for one in standings if one.over and one.status != "succeeded")
+        going_on = sum(1 for one in standings if not one.over)
         output.say(f"sweep {before.id}: there is nothing to run again"
+                   + (f": {going_on} of its members still run, or wait for it" if going_on else "")
                    + (f"; --failed runs the {failed} that failed" if failed else ""))
         return 0
     cube = arguments.mlcube or str(before.line.get("cube"))

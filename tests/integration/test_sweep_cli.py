@@ -187,6 +187,7 @@ def test_a_signal_ends_all_and_leaves_no_process(bench: Bench, number: signal.Si
     (bench.cube / "slow").touch()
     child = bench.start("--set", "seed=1..5", "-j", "2")
     bench.until(running=2, queued=3)
+    assert "nothing to run again: 5 of its members still run, or wait for it" in bench.run("sweep", "retry").stderr
     child.send_signal(number)
     _, said = child.communicate(timeout=60)
     assert child.returncode == -number, said

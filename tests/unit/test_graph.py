@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlcube_cli.errors import DefinitionError, Location
-from mlcube_cli.graph import Node, Touched, meet, order, upstream
+from mlcube_cli.graph import Node, Touched, order, upstream
+from mlcube_cli.relocation import meet
 
 
 def touched(path: str) -> Touched:

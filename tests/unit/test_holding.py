@@ -70,6 +70,13 @@ def test_who_writes_there_is_named_once_whatever_the_number_of_its_members(index
         hold(index, entry_of("/w/out"), silent)
 
 
+def test_members_of_a_sweep_are_offered_no_other_output(index: str) -> None:
+    hold(index, entry_of("/w/sweeps/one", sweep="/w/sweeps/one"), silent)
+    with pytest.raises(MachineError) as caught:
+        hold(index, entry_of("/w/sweeps/one", sweep="/w/sweeps/one"), silent)
+    assert "NAME=PATH" not in caught.value.hint and "mlcube wait" in caught.value.hint
+
+
 def test_others_are_nobodys_business(index: str) -> None:
     entries = (entry_of("/w/out"), entry_of("/w/out2"), entry_of("/w/out", place="gpu-box"), entry_of())
     for entry in entries:
