@@ -176,7 +176,7 @@ def fetch(arguments: Arguments) -> int:
     """Outputs of a run on another machine, as they are now: once, again, or in the middle of it. 0, or 6."""
     entry, _ = find_runs(read_index(here()).entries, one_word(arguments.words, "fetch"))
     if entry.fetch is None:
-        output.say(f"run {entry.id} ran on this machine: its outputs are here")
+        output.say(f"the outputs of run {entry.id} are on this machine: there is nothing to fetch")
         return 0
     from mlcube_cli.cli.homeward import bring_home
 

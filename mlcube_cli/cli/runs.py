@@ -155,15 +155,15 @@ def _details(run: Found) -> list[str]:
     """A record for a person."""
     record, code = run.record, run.record.get("exit_code")
     image, git, gpus = record.get("image"), record.get("git"), record.get("gpus")
-    engines, place = record.get("engines"), run.text("place", "execution")
+    engines, place, job = record.get("engines"), run.text("place", "execution"), run.text("job", "execution")
     pairs = [
         ("run", run.run_id),
-        ("status", run.status + (f", exit code {code}" if code is not None else "")
-         + _aside(run)),
+        ("status", run.status + (f", exit code {code}" if code is not None else "") + _aside(run)),
         ("cube", f"{run.text('name', 'cube')} {run.text('version', 'cube')}".rstrip() + f"  {run.root}"),
         ("task", run.text("task")),
         ("platform", run.text("platform") + (f" on {place}" if place else "")),
         ("started", run.text("started")), ("ended", run.text("ended") or "-"), ("seconds", str(record.get("seconds") or "-")),
+        ("job", job), ("node", run.text("node", "execution") if job else ""),
         ("by", f"{run.text('user')} on {run.text('host')}"),
         ("image", f"{image.get('name')}  {image.get('id')}" if isinstance(image, dict) else ""),
         ("engine", ", ".join(f"{one.get('name')} {one.get('version')}" for one in engines if isinstance(one, dict))

@@ -34,7 +34,7 @@ mlc_start_it() {
     (trap '' HUP; exec sh "$mlc_directory/program" "$@" </dev/null >/dev/null 2>"$mlc_directory/supervisor.log") &
   fi
   mlc_tries=0
-  until [ -e "$mlc_directory/state" ]; do
+  until [ -s "$mlc_directory/state" ]; do
     mlc_tries=$((mlc_tries + 1))
     if [ "$mlc_tries" -gt 500 ]; then mlc_answer="failed $(head -c 500 "$mlc_directory/supervisor.log")"; return 1; fi
     mlc_sleep 0.01

@@ -102,7 +102,16 @@ def test_a_later_tasks_inputs_are_those_that_an_earlier_one_made(run_mlcube: Run
     assert run_mlcube("run", ".", "--task", "make,read", cwd=cube).stdout == "printed\na\n"
     made, read = records(cube)
     assert made["outputs"][0]["sha256"] == read["inputs"][0]["sha256"] is not None
-    assert run_mlcube("runs", "show", cwd=cube).stdout.count("status      succeeded, exit code 0") == 2
+    shown = run_mlcube("runs", "show", cwd=cube).stdout
+    assert shown.count("status      succeeded, exit code 0") == 2 and "\njob " not in shown
+
+
+def test_a_record_of_a_batch_job_is_shown_with_its_job_and_node(run_mlcube: RunMLCube, cube: Path) -> None:
+    run_mlcube("run", ".", "--task", "make", cwd=cube)
+    (path,) = cube.glob("workspace/.mlcube/runs/*/record.json")
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "execution": {**record["execution"], "job": "4712_7", "node": "node17"}}))
+    assert "\njob         4712_7\nnode        node17\n" in run_mlcube("runs", "show", cwd=cube).stdout
 
 
 @pytest.mark.parametrize(("hashing", "expected"), [("full", "full"), ("sizes", "sizes"), ("none", "none")])
