@@ -120,15 +120,24 @@ class Plan:
     notes: tuple[str, ...] = ()  # warnings and assumptions, for the user
     run_id: str = ""  # what names of temporary things have in them, where no task has one
 
+    @property
+    def preparation(self) -> tuple[Step, ...]:
+        """The steps that belong to no task: what is made before."""
+        return tuple(step for step in self.steps if step.task is None)
+
+    @property
+    def own_steps(self) -> tuple[Step, ...]:
+        """The steps of its tasks."""
+        return tuple(step for step in self.steps if step.task is not None)
+
 
 def merge(plans: Iterable[Plan]) -> Plan:
     """One plan out of several for the same platform: preparation that stands in several is done once, and first."""
     everything = tuple(plans)
-    steps = [step for plan in everything for step in plan.steps]
-    preparation = tuple(dict.fromkeys(step for step in steps if step.task is None))
     return Plan(
         platform=everything[0].platform,
-        steps=preparation + tuple(step for step in steps if step.task is not None),
+        steps=(*dict.fromkeys(step for plan in everything for step in plan.preparation),
+               *(step for plan in everything for step in plan.own_steps)),
         tasks=tuple(task for plan in everything for task in plan.tasks),
         notes=tuple(dict.fromkeys(note for plan in everything for note in plan.notes)),
         run_id=everything[0].run_id,

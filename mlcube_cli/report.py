@@ -152,7 +152,7 @@ def plan_data(plan: Plan) -> dict[str, object]:
         "schema": "mlcube.plan.v1",
         "platform": plan.platform,
         "notes": list(plan.notes),
-        "steps": [as_data(step) for step in plan.steps if step.task is None],
+        "steps": [as_data(step) for step in plan.preparation],
         "tasks": [{
             "task": task.task,
             "run_id": task.run_id,

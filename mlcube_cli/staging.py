@@ -37,8 +37,7 @@ def with_copies(plan: Plan, job: Job) -> Plan:
     They belong to no task, so that tasks of one command line that share an input copy it once (spec/dialects 3.6).
     """
     steps = tuple(_step(copy) for copy in job.copies)
-    preparation = tuple(step for step in plan.steps if step.task is None)
-    return replace(plan, steps=(*preparation, *steps, *(step for step in plan.steps if step.task is not None)))
+    return replace(plan, steps=(*plan.preparation, *steps, *plan.own_steps))
 
 
 def _step(copy: Copy) -> Step:

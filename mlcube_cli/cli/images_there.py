@@ -58,5 +58,4 @@ def _stream(prepared: Prepared, image: Identity) -> Step:
 
 def without_making(plan: Plan, image: str) -> Plan:
     """The plan for a machine that gets the image from here: it neither pulls nor builds it."""
-    return replace(plan, steps=tuple(step for step in plan.steps if step.task is not None),
-                   notes=tuple(note for note in plan.notes if image not in note))
+    return replace(plan, steps=plan.own_steps, notes=tuple(note for note in plan.notes if image not in note))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from mlcube_cli import TYPE_CHECKING
 from mlcube_cli.batch import Batch, Part
 from mlcube_cli.cli.inside import Layer, read_inside
-from mlcube_cli.command import Plan, Step, merge
+from mlcube_cli.command import Plan, merge
 from mlcube_cli.definition.model import Platform
 from mlcube_cli.errors import DefinitionError, MachineError, UsageError
 from mlcube_cli.facts import Facts
@@ -49,10 +49,8 @@ class Queue:
     def plan(self, runner: Runner, job: Job, facts: Facts) -> Plan:
         """The plan of a task: what prepares it runs before it is queued, the task as a node runs it. `job`: on_node's."""
         plan = runner.plan(job if self.allocated else self.scheduler.scratched(self.platform, job), facts)
-        if any(step.task is None for step in plan.steps):
-            before = runner.plan(self.before(job), facts)
-            plan = replace(plan, steps=(*(step for step in before.steps if step.task is None),
-                                        *(step for step in plan.steps if step.task is not None)))
+        if plan.preparation:
+            plan = replace(plan, steps=(*runner.plan(self.before(job), facts).preparation, *plan.own_steps))
         plan = with_copies(plan if self.allocated else self.scheduler.staged(self.platform, job, plan), job)
         shape = self.scheduler.for_allocation if self.allocated else self.scheduler.for_batch
         return shape(self.platform, plan, facts)
@@ -123,7 +121,7 @@ class Members:
 def preparation_of(plans: Sequence[Plan], elsewhere: bool = False) -> Plan:
     """What is done once before anything is queued; nothing of it where a job of its own does that `elsewhere`."""
     plan = merge(plans)
-    return replace(plan, steps=() if elsewhere else tuple(step for step in plan.steps if step.task is None), tasks=())
+    return replace(plan, steps=() if elsewhere else plan.preparation, tasks=())
 
 
 def batch_of(queue: Queue, jobs: Sequence[Job], plans: Sequence[Plan], where: Where) -> Batch:
@@ -135,7 +133,7 @@ def batch_of(queue: Queue, jobs: Sequence[Job], plans: Sequence[Plan], where: Wh
         needs = tuple(one.host_path for one in job.paths if one.direction == "input") if number else ()
         layout = Layout(os.path.join(where.directory, str(number + 1)), {job.run_id: where.tasks[job.run_id]}, where.locks,
                         needs={job.run_id: needs} if needs else {})
-        parts.append(_part(queue, job, replace(plan, steps=_own(plan)), layout))
+        parts.append(_part(queue, job, replace(plan, steps=plan.own_steps), layout))
     return Batch(where.directory, tuple(parts))
 
 
@@ -167,10 +165,6 @@ def _first_part(queue: Queue, job: Job, preparation: Plan, where: Where) -> tupl
     if not queue.prepares_in_job or not preparation.steps:
         return ()
     return (_part(queue, job, preparation, Layout(os.path.join(where.directory, "0"), {}, where.locks)),)
-
-
-def _own(plan: Plan) -> tuple[Step, ...]:
-    return tuple(step for step in plan.steps if step.task is not None)
 
 
 def _part(queue: Queue, job: Job, plan: Plan, layout: Layout) -> Part:

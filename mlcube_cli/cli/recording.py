@@ -59,11 +59,6 @@ def beginning_of(arguments: Arguments, prepared: Prepared, number: int, plan: Pl
         hashing=getattr(arguments, "hash", None) or "auto")
 
 
-def here_of(prepared: Prepared) -> tuple[Job, ...]:
-    """The jobs with the paths of this machine."""
-    return prepared.jobs_here
-
-
 def _execution(prepared: Prepared, job: Job) -> Execution:
     remote = prepared.remote
     if remote is None:

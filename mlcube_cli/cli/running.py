@@ -76,7 +76,7 @@ def _claimed(plans: Sequence[Plan]) -> bool:
     from mlcube_cli.cache.uses import claim
 
     there = [claim(step.keep) for plan in plans for step in plan.steps if step.keep]
-    return all(there) or any(step.task is None for plan in plans for step in plan.steps)
+    return all(there) or any(plan.preparation for plan in plans)
 
 
 def _with_flag_notes(arguments: Arguments, prepared: Prepared, plans: tuple[Plan, ...]) -> tuple[Plan, ...]:

@@ -57,7 +57,7 @@ def narrow(arguments: Arguments, prepared: Prepared, plans: Sequence[Plan]) -> t
     for number, job in enumerate(prepared.jobs_here):
         run, found = _judge(arguments, prepared, number, plans[number])
         earlier = [f"task '{prepared.jobs_here[other].task}'" for other in kept if other in before[number]]
-        earlier += [step.title for step in plans[number].steps if step.task is None]  # which may make another image
+        earlier += [step.title for step in plans[number].preparation]  # which may make another image
         if arguments.skip_unchanged and run and not found and not earlier:
             skipped.append(Skipped(job, _entry(job, run)))
             _say_skipped(arguments, job, run)

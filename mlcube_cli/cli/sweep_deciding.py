@@ -158,7 +158,7 @@ def decide(arguments: Arguments, members: tuple[Member, ...], only: Sequence[int
             output.warn(f"input '{argument.name}' may be written: all members share {argument.host_path}")
     preparation = preparation_of(plans)
     files = _writing([layout.files(member) for member in wanted])
-    own = tuple(replace(plan, steps=tuple(step for step in plan.steps if step.task is not None)) for plan in plans)
+    own = tuple(replace(plan, steps=plan.own_steps) for plan in plans)
     wishes = tuple(layout.wish(member) for member in wanted)
     return Decided(replace(sweep, platform=prepared.platform_name), wanted,
                    replace(prepared, jobs=jobs, wishes=wishes, facts=facts), own, preparation,

@@ -101,7 +101,7 @@ def _planned(arguments: Arguments, decided: Decided, limit: int | None, remember
 def _hand_over(queued: _Queued, session: Session, result: Result) -> bool:
     """Enter it into the index, write the members' files, and submit it: one call, whatever the number of members. False when a
     signal came first. Raises MachineError; then there was no such attempt."""
-    before, entry = queued.document, entry_of(queued.decided, queued.attempt, supervised_of(queued.trip))
+    before, entry = queued.document, entry_of(queued.decided, supervised_of(queued.trip))
     refuse_others(entry)
     begun = False
     try:

@@ -29,7 +29,7 @@ _SHARED = ("code", "git", "engines", "gpus")  # what is learnt for the first rec
 _PAUSE = 1.0  # seconds, at least, between two times that the index is written: it is a memory, not the truth
 
 
-def entry_of(decided: Decided, attempt: Attempt, supervised: Supervised) -> Entry:
+def entry_of(decided: Decided, supervised: Supervised) -> Entry:
     """The sweep in the index: one entry, whatever the number of its members."""
     entry = entry_for(decided.prepared, supervised=supervised)
     return replace(entry, sweep=decided.sweep.directory, writes={"": (os.path.realpath(decided.sweep.directory),)})
@@ -112,7 +112,7 @@ class Records:
     def __enter__(self) -> Records:
         """Raises MachineError where somebody else runs members of this sweep."""
         self._numbers = {member.number: number for number, member in enumerate(self.decided.members)}
-        self._entry = replace(entry_of(self.decided, self.attempt, supervised_here(self.decided, self.attempt)),
+        self._entry = replace(entry_of(self.decided, supervised_here(self.decided, self.attempt)),
                               owner=replace(myself(), token=""))
         refuse_others(self._entry)
         return self
@@ -141,8 +141,8 @@ class Records:
         with self._warned():
             begin_record(replace(beginning, owner=None, found=self._shared, measured=_known(beginning.job, self._measured)))
 
-    def started(self, member: Member) -> None:
-        """It is on its way. What is learnt of the machine and of the inputs for the first one holds for all."""
+    def started(self) -> None:
+        """A member is on its way. What is learnt of the machine and of the inputs for the first one holds for all."""
         if self._first is None or self._is_learnt:
             return
         self._is_learnt = True

@@ -101,7 +101,7 @@ class _Running:
         answer = answer_of(b"".join(said).decode("utf-8", "replace"), nonce)
         if answer == "started":
             mark_uses(plan, layout)
-            self.records.started(member)
+            self.records.started()
             return None
         if outcome.status == "cancelled":
             return None  # perhaps it was: then it is asked to end like the others
