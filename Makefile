@@ -6,7 +6,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check fmt golden pyz engines bench stress clean again
+.PHONY: help demo test cover check fmt golden pyz engines bench stress clean again
 
 python := .venv/bin/python
 sources := LICENSE $(shell find mlcube_cli runners mlbox schemas packaging -type f ! -name '*.pyc' 2>/dev/null)
@@ -19,7 +19,10 @@ demo: mlcube.pyz ## build mlcube.pyz and train the MNIST example through it (pla
 	@scripts/demo
 
 test: .venv/dev-ready mlcube.pyz ## run the tests; engines that are absent are left out by name
-	@$(python) -m pytest --numprocesses=auto --maxprocesses=8 --cov --cov-report=term:skip-covered $(ARGUMENTS)
+	@$(python) -m pytest --numprocesses=auto --maxprocesses=8 $(ARGUMENTS)
+
+cover: override ARGUMENTS += --cov --cov-report=term:skip-covered
+cover: test ## the tests, and which lines they did not reach
 
 check: .venv/dev-ready ## ruff, mypy strict, import-linter
 	@$(python) -m ruff check .
