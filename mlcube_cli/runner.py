@@ -88,10 +88,11 @@ class Scheduler(Protocol):
     `largest_array(platform, facts)`: how many members one array may have. `last_signal(platform)`: what the task gets when its
     time is nearly up, and how many seconds before; None where there is none. `check(platform, batch, jobs, facts)`: notes;
     raises where the batch system would not take it. `submit(batch, nonce)`: the script that hands it over; it answers
-    `submitted ID...`, or `failed WHY` and then nothing is left; with `plain` it is one for a person to carry out.
+    `submitted ID...`, or `failed WHY` and then nothing is left, or `exists`; with `plain` it is one for a person to carry out.
     `queue_functions(jobs)`: what asks the batch system about these (a directory and a job's id each), for
     `supervision.requests`; `judge(state, job, said)`: how a run stands by its own state and by what was answered.
-    `cancel(jobs, hard, nonce)`: the script that ends them.
+    `cancel(jobs, hard, nonce)`: the script that ends them. `look_at_node(platform, job, paths, versions)`: the command that
+    has a node say what it has of these paths and of these programs.
     """
 
     def on_node(self, platform: Platform, job: Job, machine: Platform | None = None) -> Job: ...

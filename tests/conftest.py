@@ -119,8 +119,8 @@ def pytest_configure(config: pytest.Config) -> None:
     demanded_engines()  # a wrong name is an error before anything runs
 
 
-# The files that one process alone works through, where several share the tests. (`--dist=loadgroup` and its mark would do,
-# but pytest-xdist 3.8 passes the mark over with pytest 9.)
+# The files that one process alone works through, where several share the tests, and why; files with the same reason go to the
+# same process. (`--dist=loadgroup` and its mark would do, but pytest-xdist 3.8 passes the mark over with pytest 9.)
 TOGETHER = {
     **dict.fromkeys(("test_examples_docker", "test_examples_singularity", "test_examples_slurm", "test_clusters_page",
                      "test_seed_pages_run"),

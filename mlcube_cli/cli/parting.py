@@ -40,7 +40,7 @@ def leave(trip: Trip, result: Result, how: str, following: Following) -> None:
     result.status, result.exit_code = "running", 6
     result.message = f"{trip.name} cannot be reached any more; the run goes on there"
     result.hint = (f"mlcube cancel {trip.identifier} ends it, once there is a connection" if following.signal else
-                        f"{again} shows it, mlcube fetch {trip.identifier} brings its outputs home")
+                   f"{again} shows it, mlcube fetch {trip.identifier} brings its outputs home")
     output.show_error(TransferError(result.message, result.hint))
 
 
