@@ -26,10 +26,9 @@ from mlcube_cli.records import (
 from mlcube_cli.run_index import ENDED, Entry, QueuedPart, RunTask, Supervised, concluded, with_tasks, write_entry
 from mlcube_cli.runner import load_scheduler
 from mlcube_cli.supervision.requests import answer_of, cancel, forget_secrets, jobs_noted, states
-from mlcube_cli.supervision.state import CommandState, TaskState, parse_report, parse_states
+from mlcube_cli.supervision.state import LOST_CODE, CommandState, TaskState, parse_report, parse_states
 
 Ask = Callable[[Command], Observation]
-LOST_CODE = 4
 _NOT_HERE = {"kind": "", "note": "not fetched yet"}
 
 

@@ -37,10 +37,16 @@ def find_cache(environment: Mapping[str, str], uid: int) -> str | None:
 
 def lock_directory(environment: Mapping[str, str], uid: int) -> str:
     """Where the locks between runs are, absent or not. Raises OSError where there is no usable cache."""
-    cache = find_cache(environment, uid)
-    if cache is None:
+    place = lock_place(environment, uid)
+    if not place:
         raise OSError("there is no usable cache directory; set MLCUBE_HOME")
-    return os.path.join(cache, "locks")
+    return place
+
+
+def lock_place(environment: Mapping[str, str], uid: int) -> str:
+    """The same; empty where there is no usable cache."""
+    cache = find_cache(environment, uid)
+    return os.path.join(cache, "locks") if cache else ""
 
 
 def candidate(environment: Mapping[str, str], uid: int) -> str | None:

@@ -28,6 +28,11 @@ class Result:
     problems: object = ()  # of an error, as in mlcube.validate.v1
     listed: Listed | None = None  # the command line's entry in the index of runs, which then says how it ended
 
+    def fail(self, error: MLCubeError) -> None:
+        """The error is how it ended; it is shown."""
+        self.status, self.exit_code, self.message, self.hint = error.status, error.exit_code, error.message, error.hint
+        output.show_error(error)
+
 
 @contextlib.contextmanager
 def conclude(arguments: Arguments, prepared: Prepared, result: Result) -> Iterator[None]:
@@ -35,10 +40,8 @@ def conclude(arguments: Arguments, prepared: Prepared, result: Result) -> Iterat
     try:
         yield
     except MLCubeError as error:
-        result.status, result.exit_code, result.message, result.hint = (
-            error.status, error.exit_code, error.message, error.hint)
+        result.fail(error)
         result.problems = validate_data(getattr(error, "problems", ()))["problems"]
-        output.show_error(error)
     if result.listed and result.status != "running":
         result.listed.end(result.status, result.exit_code, result.message)
     if arguments.json:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlcube_cli.cache import lock_directory
+from mlcube_cli.cache import lock_place
 from mlcube_cli.cache.uses import mark_for
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
@@ -88,13 +88,10 @@ class Leaving:
 
 def _layout(prepared: Prepared) -> Layout:
     jobs = prepared.jobs
-    try:
-        locks = lock_directory(os.environ, os.getuid())
-    except OSError:
-        locks = ""
     return Layout(
         run_directory(jobs[0].workspace, jobs[0].command_id),
-        {job.run_id: run_directory(job.workspace, job.run_id) for job in jobs}, locks,
+        {job.run_id: run_directory(job.workspace, job.run_id) for job in jobs},
+        lock_place(os.environ, os.getuid()),
         needs={job.run_id: tuple(one.host_path for one in job.paths if one.direction == "input") for job in jobs[1:]})
 
 

@@ -13,10 +13,11 @@ from mlcube_cli.cli.lock import identify
 from mlcube_cli.cli.preparing import Prepared, preparation_job, prepare
 from mlcube_cli.command import Command, Plan
 from mlcube_cli.durations import find_seconds
-from mlcube_cli.errors import MLCubeError, UsageError
+from mlcube_cli.errors import MachineError, MLCubeError, UsageError
 from mlcube_cli.facts import Observation, PathFact, PathKind, Probe
 from mlcube_cli.process import ask
 from mlcube_cli.provenance import engine_data
+from mlcube_cli.records import run_directory
 from mlcube_cli.report import printable
 from mlcube_cli.there import look_there
 
@@ -49,7 +50,7 @@ def doctor(arguments: Arguments) -> int:
         output.json_result({"schema": "mlcube.doctor.v1", "platform": prepared.platform_name,
                             "well": all(one.status != "fault" for one in findings),
                             "findings": [vars(one) for one in findings]})
-    return 4 if any(one.status == "fault" for one in findings) else 0
+    return MachineError.exit_code if any(one.status == "fault" for one in findings) else 0
 
 
 def _show(finding: Finding) -> None:
@@ -105,7 +106,7 @@ def _cluster(prepared: Prepared) -> Iterator[Finding]:
     queue = prepared.queue
     assert queue is not None
     job = preparation_job(prepared)
-    directory = os.path.join(job.workspace, ".mlcube", "runs", job.command_id)
+    directory = run_directory(job.workspace, job.command_id)
     text = queue.scheduler.batch_file(queue.platform, job, Plan(queue.name, ()), directory, "")
     batch = Batch(directory, (Part(directory, (), text),))
     try:

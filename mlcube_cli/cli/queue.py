@@ -144,8 +144,8 @@ def array_of(queue: Queue, jobs: Sequence[Job], plans: Sequence[Plan], where: Wh
     first = _first_part(queue, jobs[0], members.preparation, where)
     parts = list(first)
     for number, job, plan in zip(members.numbers, jobs, plans):
-        layout = in_batch(queue, Layout(os.path.join(where.directory, str(number)), {job.run_id: where.tasks[job.run_id]},
-                                        where.locks))
+        layout = _in_batch(queue, Layout(os.path.join(where.directory, str(number)), {job.run_id: where.tasks[job.run_id]},
+                                         where.locks))
         parts.append(Part(layout.directory, tuple(layout.tasks.items()), program(plan, layout), secrets_of(plan, layout)))
     text = queue.scheduler.array_file(queue.platform, jobs[0], plans[0], where.directory,
                                       _first_array(members.numbers, largest), members.limit)
@@ -168,13 +168,13 @@ def _first_part(queue: Queue, job: Job, preparation: Plan, where: Where) -> tupl
 
 
 def _part(queue: Queue, job: Job, plan: Plan, layout: Layout) -> Part:
-    layout = in_batch(queue, layout)
+    layout = _in_batch(queue, layout)
     text = queue.scheduler.batch_file(queue.platform, job, plan, layout.directory, program(plan, layout),
                                       tuple(layout.tasks.values()))
     return Part(layout.directory, tuple(layout.tasks.items()), text, secrets_of(plan, layout))
 
 
-def in_batch(queue: Queue, layout: Layout) -> Layout:
+def _in_batch(queue: Queue, layout: Layout) -> Layout:
     """The layout of what a batch job supervises: it may start again, and is told when its time is nearly up."""
     last = queue.scheduler.last_signal(queue.platform)
     return replace(layout, batch=True, last_signal=f"{last[0]}@{last[1]}" if last else layout.last_signal)

@@ -166,8 +166,7 @@ def _carry_out(arguments: Arguments, decided: Decided, limit: int | None) -> int
     try:
         run_here(arguments, decided, attempt, result, lambda: keep(decided.sweep))
     except MLCubeError as error:
-        output.show_error(error)
-        result.status, result.exit_code, result.message, result.hint = error.status, error.exit_code, error.message, error.hint
+        result.fail(error)
     return conclude(arguments, decided.sweep, result)
 
 

@@ -80,8 +80,7 @@ def queue_sweep(arguments: Arguments, decided: Decided, limit: int | None, remem
                     return _leave(queued)
                 _wait(queued, session, result)
     except MLCubeError as error:
-        output.show_error(error)
-        result.status, result.exit_code, result.message, result.hint = error.status, error.exit_code, error.message, error.hint
+        result.fail(error)
     return conclude(arguments, queued.document, result)
 
 

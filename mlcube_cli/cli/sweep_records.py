@@ -35,7 +35,7 @@ def entry_of(decided: Decided, supervised: Supervised) -> Entry:
     return replace(entry, sweep=decided.sweep.directory, writes={"": (os.path.realpath(decided.sweep.directory),)})
 
 
-def supervised_here(decided: Decided, attempt: Attempt) -> Supervised:
+def _supervised_here(decided: Decided, attempt: Attempt) -> Supervised:
     """Where the members of this attempt are supervised on this machine."""
     tasks = {job.run_id: run_directory(job.workspace, job.run_id) for job in decided.prepared.jobs}
     parts = tuple(QueuedPart(os.path.join(attempt.directory, str(member.number)), "", (attempt.run_id(member.number),))
@@ -112,7 +112,7 @@ class Records:
     def __enter__(self) -> Records:
         """Raises MachineError where somebody else runs members of this sweep."""
         self._numbers = {member.number: number for number, member in enumerate(self.decided.members)}
-        self._entry = replace(entry_of(self.decided, supervised_here(self.decided, self.attempt)),
+        self._entry = replace(entry_of(self.decided, _supervised_here(self.decided, self.attempt)),
                               owner=replace(myself(), token=""))
         refuse_others(self._entry)
         return self

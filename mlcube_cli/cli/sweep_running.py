@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from mlcube_cli.cache import lock_directory
+from mlcube_cli.cache import lock_place
 from mlcube_cli.cache.uses import keeping
 from mlcube_cli.cli import output
 from mlcube_cli.cli.arguments import Arguments
@@ -137,12 +137,4 @@ class _Running:
 
 def _layout(attempt: Attempt, member: Member, job: Job) -> Layout:
     return Layout(os.path.join(attempt.directory, str(member.number)), {job.run_id: run_directory(job.workspace, job.run_id)},
-                  lock_place())
-
-
-def lock_place() -> str:
-    """Where locks between runs are; empty: there is no place for them."""
-    try:
-        return lock_directory(os.environ, os.getuid())
-    except OSError:
-        return ""
+                  lock_place(os.environ, os.getuid()))

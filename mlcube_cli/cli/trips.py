@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mlcube_cli.batch import Batch
-from mlcube_cli.cache import lock_directory
+from mlcube_cli.cache import lock_place
 from mlcube_cli.cli.compared import VANISHED
 from mlcube_cli.cli.homeward import Homeward
 from mlcube_cli.cli.images_there import without_making
@@ -127,10 +127,7 @@ def plan_queue(prepared: Prepared, plans: Sequence[Plan], members: Members | Non
     Raises MLCubeError. Nothing is started."""
     queue, jobs = prepared.queue, prepared.jobs
     assert queue is not None
-    try:
-        locks = lock_directory(os.environ, os.getuid())
-    except OSError:
-        locks = ""
+    locks = lock_place(os.environ, os.getuid())
     where, _ = prepared.decide(lambda known: where_here(queue, jobs, locks, known))
     batch, notes = _checked(prepared, plans, where, members)
     plan = merge((members.preparation, *plans) if members else plans)

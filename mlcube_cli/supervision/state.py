@@ -11,7 +11,7 @@ from mlcube_cli.frames import Frames
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-LOST = 4  # the exit code of a run that nobody supervises any more (RULINGS 27)
+LOST_CODE = 4  # the exit code of a run that nobody supervises any more (RULINGS 27)
 _UNENDED = ("", "-", "queued", "running")
 
 
@@ -121,9 +121,9 @@ def _judged(state: CommandState) -> CommandState:
     """A command that did not end and that nobody supervises is lost, and with it the task that it was at."""
     if state.over or state.alive:
         return state
-    tasks = tuple(dataclasses.replace(task, status="lost", exit_code=LOST) if task.status == "running" else task
+    tasks = tuple(dataclasses.replace(task, status="lost", exit_code=LOST_CODE) if task.status == "running" else task
                   for task in state.tasks)
-    return _explained(dataclasses.replace(state, status="lost", exit_code=LOST, tasks=tasks))
+    return _explained(dataclasses.replace(state, status="lost", exit_code=LOST_CODE, tasks=tasks))
 
 
 def _explained(state: CommandState) -> CommandState:

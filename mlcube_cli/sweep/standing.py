@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from mlcube_cli.locks import Owner, myself
 from mlcube_cli.run_log import log_paths
-from mlcube_cli.supervision.state import parse_state
+from mlcube_cli.supervision.state import LOST_CODE, parse_state
 from mlcube_cli.sweep.document import Attempt, Member, Sweep
 
-LOST_CODE = 4
 QUEUED, RUNNING, SUCCEEDED, CANCELLED, LOST = "queued", "running", "succeeded", "cancelled", "lost"
 UNFINISHED = (CANCELLED, LOST)  # what `retry` runs again without --failed
 _TAIL = 4096  # bytes of a log that a reason is looked for in

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcube_cli.supervision.state import CommandState, is_from_outside
+from mlcube_cli.supervision.state import LOST_CODE, CommandState, is_from_outside
 
 _UNDER_WAY = frozenset(("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING",
                         "STAGE_OUT", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"))
@@ -20,7 +20,7 @@ _AT_WORK = frozenset(("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING
 _NEVER = "DependencyNeverSatisfied"
 _SETTLED = 60.0  # seconds after its own end in which a job may be called running still; Slurm's word is waited for as long
 _UNWRITTEN = 4  # what a job ends with that could not write down that it runs (supervision/carrying.py)
-_LIMIT, _LOST, _ENDED, _KILLED = 124, 4, 143, 137
+_LIMIT, _ENDED, _KILLED = 124, 143, 137
 _OUT_OF_MEMORY = ("exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill", "oom kill", "out of memory")
 # What slurm.log says of an end that Slurm itself has forgotten.
 _LOGGED = (("DUE TO TIME LIMIT", "TIMEOUT"), ("DUE TO PREEMPTION", "PREEMPTED"), ("DUE TO NODE FAILURE", "NODE_FAIL"),
@@ -139,7 +139,7 @@ def _ended(state: CommandState, job: str, report: _Report) -> CommandState:
     if word == "PREEMPTED":
         return _with_end(state, "cancelled", _ENDED, f"job {job} was preempted{where}: another job took its place", "")
     if word in ("NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"):
-        return _with_end(state, "lost", _LOST, f"job {job} was lost{where}: {_words(known, word)}", hint)
+        return _with_end(state, "lost", LOST_CODE, f"job {job} was lost{where}: {_words(known, word)}", hint)
     if state.over and state.status != "lost":
         return state  # cancelled by us, or from outside: that is what it said
     if word == "CANCELLED":
@@ -149,7 +149,8 @@ def _ended(state: CommandState, job: str, report: _Report) -> CommandState:
         message = _never(known) if known is not None and never else f"job {job} was cancelled {how}{where}"
         return _with_end(state, "cancelled", None if never else _ENDED, message, "")
     if known is None:
-        return _with_end(state, "lost", _LOST, f"Slurm does not know job {job} any more, and it left no result{where}", hint)
+        return _with_end(state, "lost", LOST_CODE, f"Slurm does not know job {job} any more, and it left no result{where}",
+                         hint)
     return _failed(state, job, known, where, hint)
 
 
@@ -172,7 +173,7 @@ def _failed(state: CommandState, job: str, known: _Job, where: str, hint: str) -
     if not state.status and signal not in (9, 15) and known.state != "COMPLETED":
         return _with_end(state, "environment", 4, f"job {job} could not be started{where}: {said}", hint)
     if known.state == "COMPLETED":
-        return _with_end(state, "lost", _LOST, f"job {job} has ended{where}, and left no result", hint)
+        return _with_end(state, "lost", LOST_CODE, f"job {job} has ended{where}, and left no result", hint)
     if signal:
         return _with_end(state, "failed", 128 + signal, f"job {job} was killed by signal {signal}{where}: {said}", hint)
     return _with_end(state, "failed", code or 1, f"job {job} failed{where} without a result: {said}", hint)
