@@ -414,7 +414,7 @@ def test_a_place_that_does_not_answer_is_said_and_its_runs_are_shown_as_last_see
 def test_fetch_of_a_run_on_this_machine_has_nothing_to_do(bench: Bench) -> None:
     assert bench.run("run", "a cube", "--task", "go").exit_code == 0
     done = bench.run("fetch")
-    assert done.exit_code == 0 and "are here" in done.stderr
+    assert done.exit_code == 0 and "are on this machine: there is nothing to fetch" in done.stderr
 
 
 def test_ps_without_any_run_and_with_old_ones(bench: Bench) -> None:
