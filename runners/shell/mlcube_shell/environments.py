@@ -139,7 +139,7 @@ def find_environment(job: Job, facts: Facts) -> Environment | None:
         python = interpreter.executable
         identity = ("virtualenv", interpreter.implementation, interpreter.version, interpreter.build)
         name = f"{interpreter.implementation}-{interpreter.version}"
-    directory = _directory(job, facts, name, identity, requirements)
+    directory = _directory(facts, name, identity, requirements)
     return _environment(job, facts, (WITH_UV if uv else WITH_PIP, directory, python, uv or ""), requirements)
 
 
@@ -152,7 +152,7 @@ def _conda_environment(job: Job, facts: Facts, requirements: Requirements | None
     version = wanted_version(job.platform)
     python = f"python={version}" if version else "python"
     identity = ("conda", _machine(facts), python, *setup_lines(job))
-    directory = _directory(job, facts, "conda", identity, requirements)
+    directory = _directory(facts, "conda", identity, requirements)
     return _environment(job, facts, (WITH_CONDA, directory, python, conda), requirements)
 
 
@@ -172,7 +172,7 @@ def _environment(job: Job, facts: Facts, how: tuple[str, str, str, str],
         checked_as_is=check)
 
 
-def _directory(job: Job, facts: Facts, name: str, identity: tuple[str, ...], requirements: Requirements | None) -> str:
+def _directory(facts: Facts, name: str, identity: tuple[str, ...], requirements: Requirements | None) -> str:
     import hashlib
 
     if facts.cache is None:
