@@ -511,15 +511,15 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def start(home: Path, cwd: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "mlcube_cli", "run", "cube", "--task=make,use", "--workspace=other"]
+def start(home: Path, cwd: Path, env: Mapping[str, str], *words: str) -> subprocess.Popen[bytes]:
+    words = (sys.executable, "-m", "mlcube_cli", "run", "cube", "--task=make,use", "--workspace=other", *words)
     return subprocess.Popen(words, cwd=cwd, env={**clean_environment(home), **env}, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)
 
 
 def test_runs_that_start_together_copy_once(staged: Path, home: Path, tmp_path: Path) -> None:
     environment = slow_copy(tmp_path / "bin")
-    runs = [start(home, tmp_path, environment) for _ in range(3)]
+    runs = [start(home, tmp_path, environment, f"out=made-{number}", f"made=made-{number}") for number in range(3)]
     said = [run.communicate(timeout=120) for run in runs]
     assert [(run.returncode, out) for run, (out, _) in zip(runs, said)] == [(0, b"data\nconfig\nmade\n")] * 3, said
     assert (tmp_path / "bin/started").read_text() == "\n" * 2, "one copy of each input"
