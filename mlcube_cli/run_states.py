@@ -64,8 +64,8 @@ def ending(supervised: Supervised, hard: bool, nonce: str, signal: int = 15) -> 
     `requests.cancel`."""
     if not supervised.scheduler:
         return cancel(supervised.directory, hard, nonce, signal)
-    jobs = dict.fromkeys(part.job.partition("_")[0] for part in supervised.parts if part.job)  # an array as a whole
-    return load_scheduler(supervised.scheduler).cancel(tuple(jobs), hard, nonce)
+    jobs = tuple((part.directory, part.job) for part in supervised.parts)
+    return load_scheduler(supervised.scheduler).cancel(jobs, hard, nonce)
 
 
 def is_attended(entry: Entry) -> bool:

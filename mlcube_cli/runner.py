@@ -91,7 +91,7 @@ class Scheduler(Protocol):
     `submitted ID...`, or `failed WHY` and then nothing is left, or `exists`; with `plain` it is one for a person to carry out.
     `queue_functions(jobs)`: what asks the batch system about these (a directory and a job's id each), for
     `supervision.requests`; `judge(state, job, said)`: how a run stands by its own state and by what was answered.
-    `cancel(jobs, hard, nonce)`: the script that ends them. `look_at_node(platform, job, paths, versions)`: the command that
+    `cancel(jobs, hard, nonce)`: the script that ends these. `look_at_node(platform, job, paths, versions)`: the command that
     has a node say what it has of these paths and of these programs.
     """
 
@@ -127,7 +127,7 @@ class Scheduler(Protocol):
 
     def judge(self, state: CommandState, job: str, said: str) -> CommandState: ...
 
-    def cancel(self, jobs: Sequence[str], hard: bool, nonce: str) -> str: ...
+    def cancel(self, jobs: Sequence[tuple[str, str]], hard: bool, nonce: str) -> str: ...
 
     def look_at_node(self, platform: Platform, job: Job, paths: Sequence[str],
                      versions: Sequence[tuple[str, Command]]) -> Command: ...

@@ -230,11 +230,26 @@ def test_a_run_whose_directory_is_gone_is_lost_when_slurm_does_not_know_it_eithe
 
 
 def test_the_supervisor_of_a_running_job_is_asked_and_what_waits_leaves_the_queue() -> None:
-    soft, hard = ([line for line in cancel(("12", "13"), now, "n").splitlines() if line.startswith("mlc_scancel -")
+    jobs = (("/d/1", "12"), ("/d/2", "13"))
+    soft, hard = ([line for line in cancel(jobs, now, "n").splitlines() if line.startswith("mlc_scancel -")
                    or line == "mlc_scancel 12 13"] for now in (False, True))
     ask = "mlc_scancel --batch --signal=TERM --state=RUNNING 12 13"
     assert soft == ["mlc_scancel --state=PENDING 12 13", ask, "mlc_scancel --state=SUSPENDED 12 13"]
     assert hard == ["mlc_scancel --state=PENDING 12 13", ask, ask, "mlc_scancel 12 13"]
+
+
+def test_a_job_that_is_just_starting_is_asked_once_it_listens(tmp_path: Path) -> None:
+    part = tmp_path / "a part"
+    part.mkdir()
+    for name, body in (("squeue", 'echo 12; echo "running - 1 -" >"$PART/state"'),
+                       ("scancel", 'echo "$1 $(cat "$PART/state")" >>"$PART/asked"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    (part / "state").write_text("queued - - -\n")
+    done = subprocess.run(["sh", "-s"], input=cancel(((str(part), "12"),), False, "n"), capture_output=True, text=True, check=True,
+                          timeout=60, env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "PART": str(part)})
+    assert done.stdout.endswith("\nsent\n") and done.stderr == ""
+    assert (part / "asked").read_text().splitlines()[:2] == ["--state=PENDING queued - - -", "--batch running - 1 -"]
 
 
 @pytest.mark.parametrize("status", ["", "lost"])

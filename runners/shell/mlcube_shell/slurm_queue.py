@@ -195,6 +195,23 @@ mlc_scancel() {  # says nothing of jobs that have ended; what else is wrong, on 
   mlc_said=$(printf '%s\n' "$mlc_said" | grep -v -e 'Invalid job id specified' -e 'already completing or completed')
   [ -z "$mlc_said" ] || { printf '%s\n' "$mlc_said" >&2; exit 1; }
 }
+# DIRECTORY JOB: is it one whose supervisor does not listen yet? Then it is among mlc_young.
+mlc_is_young() {
+  mlc_status=''
+  { read -r mlc_status mlc_line <"$1/state"; } 2>/dev/null
+  case $mlc_status in ''|queued) mlc_young="$mlc_young${mlc_young:+,}$2";; esac
+}
+# A signal to a job that is just starting is lost: until the jobs that run listen, some seconds at most.
+mlc_await_ears() {
+  for mlc_try in 1 2 3 4 5 6 7 8 9 10 11 12; do
+    mlc_young=''
+    mlc_each_job mlc_is_young
+    [ -n "$mlc_young" ] || return 0
+    mlc_said=$(squeue --noheader --states=RUNNING,CONFIGURING --jobs="$mlc_young" --format=%i 2>/dev/null)
+    [ -n "$mlc_said" ] || return 0
+    sleep 0.5 2>/dev/null || sleep 1
+  done
+}
 """
 
 
@@ -203,22 +220,29 @@ def queue_functions(jobs: Sequence[tuple[str, str]]) -> str:
 
     `jobs`: the directory and the id of each; what has no id yet is left out.
     """
-    bases = dict.fromkeys(job.partition("_")[0] for _, job in jobs if job)
-    calls = [f'  "$1" {quote(directory)} {quote(job)}' for directory, job in jobs if job]
-    return "\n".join((_QUEUE, f"mlc_bases='{'|'.join(bases) or 'none'}'", "mlc_each_job() {", *calls, "  :", "}", ""))
+    return "\n".join((_QUEUE, f"mlc_bases='{'|'.join(_bases(jobs)) or 'none'}'", *_each_job(jobs), ""))
 
 
-def cancel(jobs: Sequence[str], hard: bool, nonce: str) -> str:
+def _bases(jobs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The jobs' ids, of the members of an array the array's."""
+    return tuple(dict.fromkeys(job.partition("_")[0] for _, job in jobs if job))
+
+
+def _each_job(jobs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    return ("mlc_each_job() {", *(f'  "$1" {quote(directory)} {quote(job)}' for directory, job in jobs if job), "  :", "}")
+
+
+def cancel(jobs: Sequence[tuple[str, str]], hard: bool, nonce: str) -> str:
     """End these jobs: those that wait are taken from the queue; the supervisor of one that runs gets TERM, and ends its task
-    within the grace period. `hard`: at once.
+    within the grace period. `hard`: at once. `jobs`: the directory and the id of each; an array is ended as a whole.
 
     Answers `sent`. Without an answer Slurm could not be asked, and says on stderr why.
     """
-    words = " ".join(quote(job) for job in jobs if job)
-    lines = [f"printf '%s\\n' '{answer_line(nonce)}'", _CANCEL]
+    words = " ".join(quote(job) for job in _bases(jobs))
+    lines = [f"printf '%s\\n' '{answer_line(nonce)}'", _CANCEL, *_each_job(jobs)]
     if words:
         ask = f"mlc_scancel --batch --signal=TERM --state=RUNNING {words}"
-        lines += [f"mlc_scancel --state=PENDING {words}", ask]
+        lines += [f"mlc_scancel --state=PENDING {words}", "mlc_await_ears", ask]
         # a second TERM skips the grace period; the rest is Slurm's
         lines += ["sleep 1", ask, "sleep 1", f"mlc_scancel {words}"] if hard else [f"mlc_scancel --state=SUSPENDED {words}"]
     return "\n".join((*lines, "echo sent", ""))
