@@ -246,8 +246,9 @@ def test_a_job_that_is_just_starting_is_asked_once_it_listens(tmp_path: Path) ->
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     (part / "state").write_text("queued - - -\n")
-    done = subprocess.run(["sh", "-s"], input=cancel(((str(part), "12"),), False, "n"), capture_output=True, text=True, check=True,
-                          timeout=60, env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "PART": str(part)})
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "PART": str(part)}
+    done = subprocess.run(["sh", "-s"], input=cancel(((str(part), "12"),), False, "n"), capture_output=True, text=True,
+                          check=True, timeout=60, env=environment)
     assert done.stdout.endswith("\nsent\n") and done.stderr == ""
     assert (part / "asked").read_text().splitlines()[:2] == ["--state=PENDING queued - - -", "--batch running - 1 -"]
 
