@@ -332,7 +332,7 @@ def test_a_machine_without_rsync(gpu_box: Box, run_mlcube: RunMLCube, tmp_path: 
 def test_a_machine_whose_clock_is_behind(gpu_box: Box, run_mlcube: RunMLCube, tmp_path: Path) -> None:
     """What counts as changed here is judged by what was here before, not by clocks (RULINGS 36)."""
     far = make_far(gpu_box, "skewed", run_mlcube, tmp_path)
-    far.script('date +%s >"$result/when"; touch -d "3 hours ago" "$result/when"\n')
+    far.script('date +%s.%N >"$result/when"; touch -d "3 hours ago" "$result/when"\n')
     far.run()
     first = (far.result / "when").read_text()
     far.run()
