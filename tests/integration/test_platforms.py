@@ -228,7 +228,7 @@ def see_settings(column: Column) -> Cells:
 def see_users(column: Column) -> Cells:
     cells = {}
     for user, uid in (("image", "0"), ("1234:1234", "1234")):
-        # a moment longer: on a busy machine podman 4.3 may lose what a container says with its last breath
+        # a moment longer: once, on a busy machine, what a container of podman 4.3 said just before its end was lost
         ended = column.run(["sh", "-c", "id -u; sleep 0.3"], {"user": user})
         cells[f"`user: {user}`"] = honoured(ended, "user", lambda ended, uid=uid: f"\n{uid}\n" in f"\n{ended.stderr}")
     return cells
